@@ -1,0 +1,1 @@
+"""Readers, writers and atomic files. Knows formats, knows no physics."""

@@ -1,0 +1,1 @@
+"""From reference and sample stacks to displacement, transmission and dark field. Knows no files."""

@@ -1,0 +1,138 @@
+"""The contract that every retrieval method keeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from speckleflow.errors import InputError
+
+#: Bits of :attr:`Fields.flags`.
+FLAG_BOUND = 1  #: the solution stopped at a bound (search range, step clamp, T or D limit)
+FLAG_FOLD = 2  #: rays cross here: the Jacobian of x -> x + u is under the limit, eq. (1) has no single answer
+FLAG_EDGE = 4  #: the pixel's window leaves the image
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What a method returns for a batch of B projections, on the REFERENCE grid (the ray's place in the sample).
+
+    Each entry is a float32 tensor (B, y, x), or None where the method cannot give it.
+
+    Attributes
+    ----------
+    ux, uy : displacement in detector pixels, x to the right and y downward; the ray through reference pixel x
+        lands at x + u(x) (espinnet.txt eq. 1).
+    transmission : T, 1 = empty beam.
+    darkfield : visibility ratio D, 1 = no scattering.
+    quality : expected standard deviation of one displacement component in pixels (smaller is better).
+    flags : uint8, bits FLAG_BOUND, FLAG_FOLD, FLAG_EDGE; 0 = nothing to remark.
+    """
+
+    transmission: Tensor
+    ux: Tensor | None = None
+    uy: Tensor | None = None
+    darkfield: Tensor | None = None
+    quality: Tensor | None = None
+    flags: Tensor | None = None
+
+    def items(self) -> list[tuple[str, Tensor]]:
+        """Name and tensor of every field that is present."""
+        return [(f.name, v) for f in fields(self) if (v := getattr(self, f.name)) is not None]
+
+    def map(self, function: Any) -> Fields:
+        """The same fields with ``function`` applied to each tensor that is present."""
+        return replace(self, **{name: function(value) for name, value in self.items()})
+
+
+class Retriever(ABC):
+    """One retrieval method, bound to its settings and a device.
+
+    ``prepare`` is called once a scan, ``__call__`` once a batch. Both check their input, so that a subclass
+    implements only :meth:`_prepare` and :meth:`_retrieve` on tensors of known shape.
+    """
+
+    name: ClassVar[str]
+    #: fewest and most diffuser positions the method can use (None: no upper limit)
+    min_positions: ClassVar[int] = 1
+    max_positions: ClassVar[int | None] = None
+    #: smallest image side in pixels
+    min_side: ClassVar[int] = 16
+    #: names of the :class:`Fields` entries that the method returns
+    gives: ClassVar[frozenset[str]]
+
+    def __init__(self, settings: Any, device: torch.device | str = "cpu") -> None:
+        self.settings = settings
+        self.device = torch.device(device)
+
+    @property
+    def halo(self) -> int:
+        """Pixels of context that a tile needs on each side so that its inside equals the whole image's."""
+        return 64
+
+    def prepare(self, reference: Tensor) -> Any:
+        """Everything that depends on the reference stack (N, y, x) alone; passed back to ``__call__``.
+
+        Raises
+        ------
+        InputError
+            Wrong number of axes, too few or too many positions, image too small, or a value that is not finite.
+        """
+        if reference.ndim != 3:
+            raise InputError(
+                "reference stack", expected="shape (N, y, x)", found=f"shape {tuple(reference.shape)}"
+            )
+        n, height, width = reference.shape
+        if n < self.min_positions or (self.max_positions is not None and n > self.max_positions):
+            most = "" if self.max_positions is None else f" and at most {self.max_positions}"
+            raise InputError(
+                "reference stack",
+                expected=f"at least {self.min_positions} diffuser position(s){most} for method '{self.name}'",
+                found=f"{n}",
+            )
+        if min(height, width) < self.min_side:
+            raise InputError(
+                "reference stack",
+                expected=f"images of at least {self.min_side} x {self.min_side} pixels for '{self.name}'",
+                found=f"{height} x {width}",
+            )
+        _finite("reference stack", reference)
+        return self._prepare(reference.to(self.device, torch.float32))
+
+    def __call__(self, sample: Tensor, state: Any) -> Fields:
+        """Retrieve a batch: sample (B, N, y, x), paired with the reference position by position.
+
+        Raises
+        ------
+        InputError
+            The stack does not fit the reference that ``state`` was prepared from, or is not finite.
+        """
+        shape = self._reference_shape(state)
+        if sample.ndim != 4 or tuple(sample.shape[1:]) != shape:
+            raise InputError(
+                "sample stack",
+                expected=f"shape (B, N, y, x) = (B, {', '.join(map(str, shape))}) as in the reference stack",
+                found=f"shape {tuple(sample.shape)}",
+            )
+        _finite("sample stack", sample)
+        return self._retrieve(sample.to(self.device, torch.float32), state)
+
+    @abstractmethod
+    def _prepare(self, reference: Tensor) -> Any: ...
+
+    @abstractmethod
+    def _retrieve(self, sample: Tensor, state: Any) -> Fields: ...
+
+    @abstractmethod
+    def _reference_shape(self, state: Any) -> tuple[int, int, int]:
+        """(N, y, x) of the reference stack that ``state`` was prepared from."""
+
+
+def _finite(name: str, stack: Tensor) -> None:
+    if not torch.isfinite(stack).all():
+        bad = int((~torch.isfinite(stack)).sum())
+        raise InputError(name, expected="finite values", found=f"{bad} NaN or infinite pixel(s)")
