@@ -1,0 +1,272 @@
+"""Typed models of everything a user may set: the one source of keys, defaults, units and documentation.
+
+``config/config.yaml``, ``config/README.md`` and ``workflow/schemas/`` follow from these classes (see
+:mod:`speckleflow.config.docs`), and a test fails when they drift apart. Keys carry their unit in the name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Margins = tuple[
+    Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]
+]
+
+
+class Section(BaseModel):
+    """A group of keys. Unknown keys are refused, values do not change after they were read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Files(Section):
+    """Where the raw frames lie. Patterns may hold {scan} and {position}, e.g. raw/{scan}/sample_{position:02d}.h5."""
+
+    format: Literal["auto", "data_exchange", "nxtomo", "images"] = Field(
+        "auto", description="File format; auto decides from the files themselves (images: TIFF)."
+    )
+    sample: str = Field(
+        "raw/{scan}/sample_{position:02d}.h5",
+        description="Sample frames: one file per diffuser position, or a single file where the pattern has no {position}.",
+    )
+    reference: str | None = Field(
+        "raw/{scan}/reference_{position:02d}.h5",
+        description="Reference frames (diffuser, no sample), paired with the sample position by position. "
+        "null: no diffuser was used (an absorption scan).",
+    )
+    flat: str | None = Field(
+        None,
+        description="Flat frames (beam without diffuser). null: those inside the sample files; none there: the "
+        "reference carries the beam shape, which cancels.",
+    )
+    dark: str | None = Field(
+        None,
+        description="Dark frames. null: those inside the files. 'subtracted': the frames have had it taken off already.",
+    )
+    positions: str = Field(
+        "auto",
+        description="Diffuser positions: auto (every file the pattern matches), or a list such as '1-13' or '1,2,5'.",
+        examples=["auto", "1-13", "1,2,5-8"],
+    )
+    sample_dataset: str | None = Field(
+        None, description="HDF5 path of the frames, where it is not the format's own.", examples=["/entry1/data/data"]
+    )
+    flat_dataset: str | None = Field(None, description="HDF5 path of the flats, where it is not the format's own.")
+    dark_dataset: str | None = Field(None, description="HDF5 path of the darks, where it is not the format's own.")
+    angles_dataset: str | None = Field(None, description="HDF5 path of the angles, where it is not the format's own.")
+
+
+class Geometry(Section):
+    """Energy, distances, pixel size and angles. null: taken from the file; absent there too: an error, never a guess."""
+
+    energy_kev: Positive | None = Field(None, description="Photon energy in keV.")
+    pixel_size_um: Positive | None = Field(
+        None, description="Effective pixel size in the sample plane in micrometres."
+    )
+    distance_m: Positive | None = Field(
+        None, description="Propagation distance from sample to detector in m (divergent beam: the real one)."
+    )
+    magnification: Positive = Field(
+        1.0,
+        description="Geometric magnification of a divergent beam, (source-detector)/(source-sample); divides the distance.",
+    )
+    angles: Literal["file", "range"] = Field(
+        "file", description="file: the angles in the raw files. range: angle_start_deg to angle_stop_deg."
+    )
+    angle_start_deg: float = Field(0.0, description="First angle in degrees (angles: range).")
+    angle_stop_deg: float = Field(180.0, description="Last angle in degrees, itself excluded unless angle_inclusive.")
+    angle_inclusive: bool = Field(False, description="Whether the last projection was taken at angle_stop_deg.")
+    angles_unit: Literal["file", "deg", "rad"] = Field(
+        "file", description="Unit of the angles in the files; file: as the file says, degrees where it says nothing."
+    )
+    rotation: Literal["counterclockwise", "clockwise"] = Field(
+        "counterclockwise", description="Sense of rotation seen from above."
+    )
+
+
+class Correct(Section):
+    """Dark, flat, bad pixels and incident flux."""
+
+    bad_pixel_sigma: Positive = Field(
+        8.0,
+        description="A pixel is bad when its dark or flat lies this many robust standard deviations from its neighbours'.",
+    )
+    mask: str | None = Field(None, description="TIFF or .npy of known bad pixels (non-zero: bad), added to those found.")
+    flux: Literal["air", "none"] = Field(
+        "air", description="Normalise each frame to the beam seen in the air margins (air_px), or not."
+    )
+    air_px: Margins | Literal["auto"] = Field(
+        "auto",
+        description="Width in pixels of the sample-free margins: [left, right, top, bottom]. auto: 4 % of the width, "
+        "at least 4 pixels, on the left and right.",
+        examples=["auto", [12, 12, 0, 0]],
+    )
+    drift: bool = Field(
+        True, description="Take the mean displacement of the air margins off (beam or mask moved between frames)."
+    )
+
+
+class UmpaSettings(Section):
+    """Unified Modulated Pattern Analysis, solved by Gauss-Newton."""
+
+    window: Annotated[int, Field(ge=1, le=63)] | Literal["auto"] = Field(
+        "auto",
+        description="Side of the analysis window in pixels (odd), or auto: chosen per pixel from the expected error.",
+    )
+    max_displacement_px: Positive = Field(12.0, description="Largest displacement that is searched for, in pixels.")
+
+    @model_validator(mode="after")
+    def _odd(self) -> UmpaSettings:
+        if isinstance(self.window, int) and self.window % 2 == 0:
+            raise ValueError(f"window must be odd (it has a centre pixel), found {self.window}")
+        return self
+
+
+class Retrieval(Section):
+    """How displacement, transmission and dark field are retrieved."""
+
+    method: str = Field("umpa", description="Retrieval method; `speckleflow methods` lists them.")
+    projections_per_block: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="Projections per job (and per restart). auto: so that a job takes minutes."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "cpu", description="Where the method computes; cuda asks the scheduler for a GPU, auto takes one if it is there."
+    )
+    threads: Annotated[int, Field(ge=1)] = Field(2, description="CPU threads of a retrieval job.")
+    umpa: UmpaSettings = Field(default_factory=UmpaSettings, description="Settings of method umpa.")
+
+
+class Integrate(Section):
+    """From displacement to phase (Frankot and Chellappa)."""
+
+    boundary: Literal["mirror", "dct", "periodic"] = Field(
+        "mirror", description="How the field continues beyond the image."
+    )
+    ramp: bool = Field(False, description="Also remove a linear ramp fitted to the air margins.")
+    weights: bool = Field(True, description="Weight the pixels by their expected error (iterative).")
+
+
+class Tomography(Section):
+    """Rotation axis, rings and reconstruction."""
+
+    enabled: Literal["auto", "yes", "no"] = Field(
+        "auto", description="auto: reconstruct volumes when the scan has more than one angle."
+    )
+    axis_px: float | Literal["auto"] = Field(
+        "auto", description="Rotation axis in pixels, pixel centres at integers; auto: found from the transmission."
+    )
+    offset_axis: bool = Field(
+        False, description="A 360-degree scan whose axis lies near the edge, to be stitched to a 180-degree one."
+    )
+    backend: Literal["fourier", "astra", "tomopy"] = Field("fourier", description="FBP implementation.")
+    filter: Literal["ramlak", "shepp", "hann", "parzen"] = Field("ramlak", description="FBP filter.")
+    ring_window_px: Annotated[int, Field(ge=0)] = Field(
+        0, description="Width of the median that separates rings from the sample; 0: no ring filter."
+    )
+    rows_per_slab: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="Rows per reconstruction job. auto: so that a job takes minutes."
+    )
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the backend computes.")
+    threads: Annotated[int, Field(ge=1)] = Field(2, description="CPU threads of a reconstruction job.")
+
+
+class SimulatedDetector(Section):
+    """Detector of the simulated beamtime."""
+
+    photons: Positive = Field(4000.0, description="Mean detected photons per pixel and frame in the empty beam.")
+    gain: Positive = Field(8.0, description="Photons per count.")
+    read_noise_counts: NonNegative = Field(1.5, description="Read noise in counts (standard deviation).")
+    dark_counts: NonNegative = Field(100.0, description="Dark level in counts.")
+    blur_px: NonNegative = Field(0.5, description="Gaussian point spread of the detector, standard deviation in pixels.")
+    hot_pixels: Annotated[int, Field(ge=0)] = Field(12, description="Hot pixels.")
+    dead_pixels: Annotated[int, Field(ge=0)] = Field(12, description="Dead pixels.")
+    flux_drift: NonNegative = Field(0.02, description="Relative amplitude of the slow drift of the incident flux.")
+    flats: Annotated[int, Field(ge=1)] = Field(20, description="Flat frames per file.")
+    darks: Annotated[int, Field(ge=1)] = Field(20, description="Dark frames per file.")
+
+
+class Simulate(Section):
+    """A simulated beamtime with known truth, written as Data Exchange files."""
+
+    enabled: bool = Field(False, description="Make the raw files of this scan before they are processed.")
+    phantom: str = Field("demo", description="Phantom; `speckleflow simulate --list` names them.")
+    columns: Annotated[int, Field(ge=32)] = Field(160, description="Detector columns.")
+    rows: Annotated[int, Field(ge=16)] = Field(128, description="Detector rows.")
+    projections: Annotated[int, Field(ge=1)] = Field(90, description="Rotation angles over 180 degrees.")
+    positions: Annotated[int, Field(ge=1)] = Field(5, description="Diffuser positions N.")
+    energy_kev: Positive = Field(20.0, description="Photon energy in keV.")
+    pixel_size_um: Positive = Field(1.3, description="Pixel size in micrometres.")
+    distance_m: Positive = Field(0.2, description="Propagation distance in m.")
+    modulator: Literal["mask", "sandpaper", "grating"] = Field("mask", description="Kind of modulator.")
+    pitch_um: Positive = Field(7.8, description="Pitch of the modulator (mask and grating) or its grain size in um.")
+    trajectory: Literal["diagonal", "grid", "random"] = Field("random", description="Path of the modulator.")
+    model: Literal["rays", "wave"] = Field(
+        "rays", description="rays: eq. (1) on the exact projections; wave: Fresnel propagation."
+    )
+    axis_offset_px: float = Field(2.3, description="Rotation axis minus image centre in pixels.")
+    drift_px: NonNegative = Field(0.15, description="Drift of the mask between reference and sample in pixels.")
+    detector: SimulatedDetector = Field(default_factory=SimulatedDetector, description="The detector.")
+    seed: int = Field(1, description="Seed of every random number.")
+
+
+class Report(Section):
+    """The HTML file of a scan."""
+
+    pictures_per_contrast: Annotated[int, Field(ge=1, le=12)] = Field(2, description="Projections shown of each contrast.")
+
+
+class ScanConfig(Section):
+    """Everything that one scan may set: the config file's sections, overridden by the columns of its row."""
+
+    files: Files = Field(default_factory=Files, description="Raw files.")
+    geometry: Geometry = Field(default_factory=Geometry, description="Geometry.")
+    correct: Correct = Field(default_factory=Correct, description="Corrections.")
+    retrieval: Retrieval = Field(default_factory=Retrieval, description="Retrieval.")
+    integrate: Integrate = Field(default_factory=Integrate, description="Phase integration.")
+    tomography: Tomography = Field(default_factory=Tomography, description="Tomography.")
+    simulate: Simulate = Field(default_factory=Simulate, description="Simulation.")
+    report: Report = Field(default_factory=Report, description="Report.")
+
+    @model_validator(mode="after")
+    def _coupled(self) -> ScanConfig:
+        problems = list(coupled_problems(self))
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+class Config(ScanConfig):
+    """The configuration file."""
+
+    scans: str = Field("config/scans.tsv", description="The sheet: a tab-separated table with one scan a row.")
+    results: str = Field("results", description="Folder of the results; raw files are never written to.")
+
+
+def coupled_problems(config: ScanConfig) -> list[str]:
+    """Sentences on keys that contradict each other; empty when all is well."""
+    found: list[str] = []
+    geometry, tomography, simulate = config.geometry, config.tomography, config.simulate
+    if tomography.offset_axis and geometry.angles == "range":
+        span = abs(geometry.angle_stop_deg - geometry.angle_start_deg)
+        if abs(span - 360) > 1:
+            found.append(
+                f"tomography.offset_axis needs a 360-degree scan, but geometry.angle_start_deg to angle_stop_deg span {span:g} degrees"
+            )
+    if config.files.reference is None and config.retrieval.method != "absorption":
+        found.append(
+            f"files.reference is null (no diffuser), so retrieval.method must be 'absorption', found '{config.retrieval.method}'"
+        )
+    if simulate.enabled:
+        if simulate.pitch_um < 2 * simulate.pixel_size_um:
+            found.append(
+                f"simulate.pitch_um ({simulate.pitch_um:g} um) must be at least two pixels ({2 * simulate.pixel_size_um:g} um), or the detector cannot see the pattern"
+            )
+        for key in ("energy_kev", "pixel_size_um", "distance_m"):
+            given: Any = getattr(geometry, key)
+            if given is not None and given != getattr(simulate, key):
+                found.append(f"geometry.{key} ({given:g}) contradicts simulate.{key} ({getattr(simulate, key):g})")
+    return found
