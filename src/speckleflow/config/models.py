@@ -13,7 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Margins = tuple[
-    Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]
+    Annotated[int, Field(ge=0)],
+    Annotated[int, Field(ge=0)],
+    Annotated[int, Field(ge=0)],
+    Annotated[int, Field(ge=0)],
 ]
 
 
@@ -53,11 +56,19 @@ class Files(Section):
         examples=["auto", "1-13", "1,2,5-8"],
     )
     sample_dataset: str | None = Field(
-        None, description="HDF5 path of the frames, where it is not the format's own.", examples=["/entry1/data/data"]
+        None,
+        description="HDF5 path of the frames, where it is not the format's own.",
+        examples=["/entry1/data/data"],
     )
-    flat_dataset: str | None = Field(None, description="HDF5 path of the flats, where it is not the format's own.")
-    dark_dataset: str | None = Field(None, description="HDF5 path of the darks, where it is not the format's own.")
-    angles_dataset: str | None = Field(None, description="HDF5 path of the angles, where it is not the format's own.")
+    flat_dataset: str | None = Field(
+        None, description="HDF5 path of the flats, where it is not the format's own."
+    )
+    dark_dataset: str | None = Field(
+        None, description="HDF5 path of the darks, where it is not the format's own."
+    )
+    angles_dataset: str | None = Field(
+        None, description="HDF5 path of the angles, where it is not the format's own."
+    )
 
 
 class Geometry(Section):
@@ -78,10 +89,15 @@ class Geometry(Section):
         "file", description="file: the angles in the raw files. range: angle_start_deg to angle_stop_deg."
     )
     angle_start_deg: float = Field(0.0, description="First angle in degrees (angles: range).")
-    angle_stop_deg: float = Field(180.0, description="Last angle in degrees, itself excluded unless angle_inclusive.")
-    angle_inclusive: bool = Field(False, description="Whether the last projection was taken at angle_stop_deg.")
+    angle_stop_deg: float = Field(
+        180.0, description="Last angle in degrees, itself excluded unless angle_inclusive."
+    )
+    angle_inclusive: bool = Field(
+        False, description="Whether the last projection was taken at angle_stop_deg."
+    )
     angles_unit: Literal["file", "deg", "rad"] = Field(
-        "file", description="Unit of the angles in the files; file: as the file says, degrees where it says nothing."
+        "file",
+        description="Unit of the angles in the files; file: as the file says, degrees where it says nothing.",
     )
     rotation: Literal["counterclockwise", "clockwise"] = Field(
         "counterclockwise", description="Sense of rotation seen from above."
@@ -95,7 +111,9 @@ class Correct(Section):
         8.0,
         description="A pixel is bad when its dark or flat lies this many robust standard deviations from its neighbours'.",
     )
-    mask: str | None = Field(None, description="TIFF or .npy of known bad pixels (non-zero: bad), added to those found.")
+    mask: str | None = Field(
+        None, description="TIFF or .npy of known bad pixels (non-zero: bad), added to those found."
+    )
     flux: Literal["air", "none"] = Field(
         "air", description="Normalise each frame to the beam seen in the air margins (air_px), or not."
     )
@@ -106,7 +124,8 @@ class Correct(Section):
         examples=["auto", [12, 12, 0, 0]],
     )
     drift: bool = Field(
-        True, description="Take the mean displacement of the air margins off (beam or mask moved between frames)."
+        True,
+        description="Take the mean displacement of the air margins off (beam or mask moved between frames).",
     )
 
 
@@ -117,7 +136,9 @@ class UmpaSettings(Section):
         "auto",
         description="Side of the analysis window in pixels (odd), or auto: chosen per pixel from the expected error.",
     )
-    max_displacement_px: Positive = Field(12.0, description="Largest displacement that is searched for, in pixels.")
+    max_displacement_px: Positive = Field(
+        12.0, description="Largest displacement that is searched for, in pixels."
+    )
 
     @model_validator(mode="after")
     def _odd(self) -> UmpaSettings:
@@ -134,7 +155,8 @@ class Retrieval(Section):
         "auto", description="Projections per job (and per restart). auto: so that a job takes minutes."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "cpu", description="Where the method computes; cuda asks the scheduler for a GPU, auto takes one if it is there."
+        "cpu",
+        description="Where the method computes; cuda asks the scheduler for a GPU, auto takes one if it is there.",
     )
     threads: Annotated[int, Field(ge=1)] = Field(2, description="CPU threads of a retrieval job.")
     umpa: UmpaSettings = Field(default_factory=UmpaSettings, description="Settings of method umpa.")
@@ -157,10 +179,12 @@ class Tomography(Section):
         "auto", description="auto: reconstruct volumes when the scan has more than one angle."
     )
     axis_px: float | Literal["auto"] = Field(
-        "auto", description="Rotation axis in pixels, pixel centres at integers; auto: found from the transmission."
+        "auto",
+        description="Rotation axis in pixels, pixel centres at integers; auto: found from the transmission.",
     )
     offset_axis: bool = Field(
-        False, description="A 360-degree scan whose axis lies near the edge, to be stitched to a 180-degree one."
+        False,
+        description="A 360-degree scan whose axis lies near the edge, to be stitched to a 180-degree one.",
     )
     backend: Literal["fourier", "astra", "tomopy"] = Field("fourier", description="FBP implementation.")
     filter: Literal["ramlak", "shepp", "hann", "parzen"] = Field("ramlak", description="FBP filter.")
@@ -177,14 +201,20 @@ class Tomography(Section):
 class SimulatedDetector(Section):
     """Detector of the simulated beamtime."""
 
-    photons: Positive = Field(4000.0, description="Mean detected photons per pixel and frame in the empty beam.")
+    photons: Positive = Field(
+        4000.0, description="Mean detected photons per pixel and frame in the empty beam."
+    )
     gain: Positive = Field(8.0, description="Photons per count.")
     read_noise_counts: NonNegative = Field(1.5, description="Read noise in counts (standard deviation).")
     dark_counts: NonNegative = Field(100.0, description="Dark level in counts.")
-    blur_px: NonNegative = Field(0.5, description="Gaussian point spread of the detector, standard deviation in pixels.")
+    blur_px: NonNegative = Field(
+        0.5, description="Gaussian point spread of the detector, standard deviation in pixels."
+    )
     hot_pixels: Annotated[int, Field(ge=0)] = Field(12, description="Hot pixels.")
     dead_pixels: Annotated[int, Field(ge=0)] = Field(12, description="Dead pixels.")
-    flux_drift: NonNegative = Field(0.02, description="Relative amplitude of the slow drift of the incident flux.")
+    flux_drift: NonNegative = Field(
+        0.02, description="Relative amplitude of the slow drift of the incident flux."
+    )
     flats: Annotated[int, Field(ge=1)] = Field(20, description="Flat frames per file.")
     darks: Annotated[int, Field(ge=1)] = Field(20, description="Dark frames per file.")
 
@@ -202,13 +232,17 @@ class Simulate(Section):
     pixel_size_um: Positive = Field(1.3, description="Pixel size in micrometres.")
     distance_m: Positive = Field(0.2, description="Propagation distance in m.")
     modulator: Literal["mask", "sandpaper", "grating"] = Field("mask", description="Kind of modulator.")
-    pitch_um: Positive = Field(7.8, description="Pitch of the modulator (mask and grating) or its grain size in um.")
+    pitch_um: Positive = Field(
+        7.8, description="Pitch of the modulator (mask and grating) or its grain size in um."
+    )
     trajectory: Literal["diagonal", "grid", "random"] = Field("random", description="Path of the modulator.")
     model: Literal["rays", "wave"] = Field(
         "rays", description="rays: eq. (1) on the exact projections; wave: Fresnel propagation."
     )
     axis_offset_px: float = Field(2.3, description="Rotation axis minus image centre in pixels.")
-    drift_px: NonNegative = Field(0.15, description="Drift of the mask between reference and sample in pixels.")
+    drift_px: NonNegative = Field(
+        0.15, description="Drift of the mask between reference and sample in pixels."
+    )
     detector: SimulatedDetector = Field(default_factory=SimulatedDetector, description="The detector.")
     seed: int = Field(1, description="Seed of every random number.")
 
@@ -216,7 +250,9 @@ class Simulate(Section):
 class Report(Section):
     """The HTML file of a scan."""
 
-    pictures_per_contrast: Annotated[int, Field(ge=1, le=12)] = Field(2, description="Projections shown of each contrast.")
+    pictures_per_contrast: Annotated[int, Field(ge=1, le=12)] = Field(
+        2, description="Projections shown of each contrast."
+    )
 
 
 class ScanConfig(Section):
@@ -231,18 +267,13 @@ class ScanConfig(Section):
     simulate: Simulate = Field(default_factory=Simulate, description="Simulation.")
     report: Report = Field(default_factory=Report, description="Report.")
 
-    @model_validator(mode="after")
-    def _coupled(self) -> ScanConfig:
-        problems = list(coupled_problems(self))
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
 
 class Config(ScanConfig):
     """The configuration file."""
 
-    scans: str = Field("config/scans.tsv", description="The sheet: a tab-separated table with one scan a row.")
+    scans: str = Field(
+        "config/scans.tsv", description="The sheet: a tab-separated table with one scan a row."
+    )
     results: str = Field("results", description="Folder of the results; raw files are never written to.")
 
 
@@ -268,5 +299,7 @@ def coupled_problems(config: ScanConfig) -> list[str]:
         for key in ("energy_kev", "pixel_size_um", "distance_m"):
             given: Any = getattr(geometry, key)
             if given is not None and given != getattr(simulate, key):
-                found.append(f"geometry.{key} ({given:g}) contradicts simulate.{key} ({getattr(simulate, key):g})")
+                found.append(
+                    f"geometry.{key} ({given:g}) contradicts simulate.{key} ({getattr(simulate, key):g})"
+                )
     return found

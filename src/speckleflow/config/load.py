@@ -1,0 +1,192 @@
+"""Read and check a configuration; an unknown key is refused with the nearest known one."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from speckleflow.config.models import Config, ScanConfig, coupled_problems
+from speckleflow.errors import ConfigError
+
+SCAN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def load_config(path: str | Path) -> Config:
+    """The configuration in a YAML file; keys that are absent take their documented defaults.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or not YAML, or holds an unknown key or a value that cannot be used.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: expected a configuration file, found none there") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from error
+    return parse_config(raw or {}, str(path))
+
+
+def parse_config(raw: Mapping[str, Any], where: str) -> Config:
+    """The configuration in a mapping; ``where`` is how messages name its origin."""
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{where}: expected sections with keys, found {type(raw).__name__}")
+    _refuse_unknown(raw, Config, where)
+    try:
+        return Config.model_validate(dict(raw))
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_sentences(error)}") from error
+
+
+def load_scans(config: Config, root: str | Path = ".") -> dict[str, ScanConfig]:
+    """Every scan of the sheet, its row's columns laid over the configuration.
+
+    A column is named by its full key (``geometry.energy_kev``) or, where only one section has it, by its last
+    part (``energy_kev``). An empty cell overrides nothing. Lines that start with # are comments.
+
+    Raises
+    ------
+    ConfigError
+        The sheet is missing or empty, a column is unknown, a name stands twice, or a value cannot be used.
+    """
+    path = Path(root) / config.scans
+    rows = list(_rows(path))
+    if not rows:
+        raise ConfigError(f"{path}: expected at least one scan under the header line, found none")
+    base = config.model_dump(exclude={"scans", "results"})
+    scans: dict[str, ScanConfig] = {}
+    for line, row in rows:
+        where = f"{path}, line {line}"
+        name = (row.pop("scan", None) or "").strip()
+        if not SCAN_NAME.fullmatch(name):
+            raise ConfigError(
+                f"{where}: expected a scan name of letters, digits, '_', '-' and '.', found '{name}'"
+            )
+        if name in scans:
+            raise ConfigError(f"{where}: expected each scan once, found '{name}' again")
+        scans[name] = _scan(base, row, where)
+    return scans
+
+
+def _scan(base: dict[str, Any], row: dict[str, str], where: str) -> ScanConfig:
+    values = _copy(base)
+    for column, cell in row.items():
+        if not cell.strip():
+            continue
+        *sections, key = resolve_key(column, where).split(".")
+        target = values
+        for section in sections:
+            target = target[section]
+        try:
+            target[key] = yaml.safe_load(cell)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{where}: expected a value in column '{column}', found {cell!r}") from error
+    try:
+        scan = ScanConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_sentences(error)}") from error
+    if problems := coupled_problems(scan):
+        raise ConfigError(f"{where}: {'; '.join(problems)}")
+    return scan
+
+
+def _copy(value: Any) -> Any:
+    return {k: _copy(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: expected the sheet of scans, found no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected a tab-separated text file, found {error}") from error
+    kept = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
+    if not kept:
+        return
+    header = [name.strip() for name in kept[0][1].split("\t")]
+    if "scan" not in header:
+        raise ConfigError(f"{path}: expected a column 'scan', found {', '.join(header)}")
+    if len(set(header)) != len(header):
+        raise ConfigError(f"{path}: expected each column once, found {', '.join(header)}")
+    for column in header:
+        if column != "scan":
+            resolve_key(column, str(path))
+    for number, line in kept[1:]:
+        cells = next(csv.reader([line], delimiter="\t"))
+        if len(cells) > len(header):
+            raise ConfigError(f"{path}, line {number}: expected {len(header)} columns, found {len(cells)}")
+        yield number, dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True))
+
+
+def keys(model: type[BaseModel] = ScanConfig, prefix: str = "") -> list[str]:
+    """All full keys of a model, e.g. ``geometry.energy_kev``."""
+    found: list[str] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found += keys(kind, f"{prefix}{name}.")
+        else:
+            found.append(f"{prefix}{name}")
+    return found
+
+
+def resolve_key(column: str, where: str) -> str:
+    """The full key that a sheet's column means."""
+    known = keys()
+    if column in known:
+        return column
+    matches = [key for key in known if key.rsplit(".", 1)[-1] == column]
+    # the simulation has a twin of the geometry's keys; a bare name means the measured one
+    if len(matches) > 1:
+        matches = [key for key in matches if not key.startswith("simulate.")] or matches
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise ConfigError(
+            f"{where}: expected a full key for column '{column}', found {' and '.join(matches)}"
+        )
+    short = {key.rsplit(".", 1)[-1]: key for key in known}
+    raise ConfigError(f"{where}: unknown column '{column}'{_nearest(column, [*known, *short])}")
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(sorted(known))}"
+
+
+def _refuse_unknown(raw: Mapping[str, Any], model: type[BaseModel], where: str, prefix: str = "") -> None:
+    for key, value in raw.items():
+        field = model.model_fields.get(str(key))
+        if field is None:
+            raise ConfigError(
+                f"{where}: unknown key '{prefix}{key}'{_nearest(str(key), list(model.model_fields))}"
+            )
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{where}: expected keys under '{prefix}{key}', found {value!r}")
+            _refuse_unknown(value, kind, where, f"{prefix}{key}.")
+
+
+def _sentences(error: ValidationError) -> str:
+    parts = []
+    for problem in error.errors():
+        # a union adds the name of each alternative to the path; only keys mean something to the user
+        path = ".".join(str(p) for p in problem["loc"] if str(p).isidentifier() and p not in _UNION_TAGS)
+        message = problem["msg"].removeprefix("Value error, ")
+        found = "" if problem["type"] == "value_error" else f", found {problem['input']!r}"
+        parts.append(f"{path}: {message[0].lower()}{message[1:]}{found}")
+    return "; ".join(dict.fromkeys(parts))
+
+
+_UNION_TAGS = {"int", "float", "str", "bool", "none"}
