@@ -1,1 +1,1 @@
-"""From projections to volumes: sinogram values, rotation axis, rings, filtered back-projection, physical units."""
+"""From projections to volumes: sinogram values, rotation axis, rings, back-projection, physical units."""

@@ -1,0 +1,43 @@
+"""Names of the backends. A new backend is one module and one line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from speckleflow.errors import ConfigError
+from speckleflow.tomo.backends.base import Backend
+
+#: name -> (module, class, what to install)
+BACKENDS: dict[str, tuple[str, str, str]] = {
+    "fourier": ("speckleflow.tomo.backends.fourier", "FourierBackend", "finufft"),
+    "astra": ("speckleflow.tomo.backends.astra", "AstraBackend", "astra-toolbox"),
+    "tomopy": ("speckleflow.tomo.backends.tomopy", "TomopyBackend", "tomopy (conda-forge only)"),
+}
+
+
+def backend_class(name: str) -> type[Backend]:
+    """The class of a backend; its package is imported here and not before.
+
+    Raises
+    ------
+    ConfigError
+        Unknown name, or the package it needs is not installed.
+    """
+    if name not in BACKENDS:
+        raise ConfigError(f"backend must be one of {', '.join(BACKENDS)}, found '{name}'")
+    module, cls, package = BACKENDS[name]
+    try:
+        found: type[Backend] = getattr(import_module(module), cls)
+    except ImportError as error:
+        raise ConfigError(f"backend '{name}' needs {package}, which cannot be imported: {error}") from error
+    return found
+
+
+def make_backend(
+    name: str, angles_deg: ArrayLike, columns: int, axis_px: float, filter: str = "ramlak", **options: Any
+) -> Backend:
+    """A backend by name, ready for sinograms of this geometry; see :class:`Backend` for the arguments."""
+    return backend_class(name)(angles_deg, columns, axis_px, filter, **options)

@@ -1,0 +1,137 @@
+"""One truth for every backend: orientation, scale, unit, axis, sense and spacing of the angles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from speckleflow.errors import ConfigError, InputError
+from speckleflow.tomo.backends import BACKENDS, make_backend
+from speckleflow.tomo.ellipses import Ellipse, image, sinogram
+from speckleflow.tomo.filters import FILTERS
+from speckleflow.tomo.geometry import angular_weights, field_of_view
+
+RNG = np.random.default_rng(5)
+ANGLES = {
+    "180": np.arange(150) * 180 / 150,
+    "180 clockwise": -np.arange(150) * 180 / 150,
+    "180 inclusive": np.linspace(0, 180, 151),
+    "90 to 270": 90 + np.arange(150) * 180 / 150,
+    "360": np.arange(301) * 360 / 301,
+    "golden": (np.arange(150) * 111.246) % 360,
+    "uneven": np.sort(RNG.uniform(0, 180, 400)),
+}
+
+
+def phantom(radius: float) -> list[Ellipse]:
+    """No symmetry: a disc, an ellipse to the right and towards the source, a hole, a small dense disc."""
+    return [
+        Ellipse(1.0, 0.05 * radius, -0.03 * radius, 0.85 * radius, 0.75 * radius, 20),
+        Ellipse(0.8, 0.45 * radius, 0.2 * radius, 0.3 * radius, 0.12 * radius, 35),
+        Ellipse(-0.6, -0.3 * radius, 0.35 * radius, 0.2 * radius, 0.2 * radius),
+        Ellipse(2.0, -0.2 * radius, -0.5 * radius, 0.09 * radius, 0.09 * radius),
+    ]
+
+
+def backend(name, *args, **options):
+    try:
+        return make_backend(name, *args, **options)
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("angles", ANGLES, ids=ANGLES.keys())
+@pytest.mark.parametrize(("columns", "axis_px"), [(96, 47.5), (97, 48.0), (97, 44.3), (96, 52.75)])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_slice_equals_the_truth(name, columns, axis_px, angles):
+    solids = phantom(min(axis_px, columns - 1 - axis_px))
+    truth = image(solids, columns, supersample=4)
+    data = sinogram(solids, ANGLES[angles], columns, axis_px)
+    other = sinogram([Ellipse(0.5, -10, 14, 9, 5)], ANGLES[angles], columns, axis_px)
+    found = backend(name, ANGLES[angles], columns, axis_px)(np.stack([data, other, -data]))
+    inside = field_of_view(columns, axis_px)
+    error = np.sqrt(np.mean((found[0] - truth)[inside] ** 2)) / truth[inside].std()
+    # An aligned slice is off by its edges alone; any flip, transposition, or half a pixel is far beyond this.
+    assert error < 0.15
+    for flipped in (truth[::-1], truth[:, ::-1], truth.T, truth[::-1, ::-1].T, np.rot90(truth)):
+        assert np.sqrt(np.mean((found[0] - flipped)[inside] ** 2)) / truth[inside].std() > 0.4
+    # Sub-pixel place: the error has no part along either derivative of the truth.
+    for axis in (0, 1):
+        gradient = np.gradient(truth, axis=axis)
+        shift = np.sum(((found[0] - truth) * gradient)[inside]) / np.sum(gradient[inside] ** 2)
+        assert abs(shift) < 0.05
+    # Scale: the flat middle of the big ellipse, per pixel.
+    flat = image([Ellipse(1, 0, 0, 6, 6)], columns) > 0
+    np.testing.assert_allclose(found[0][flat].mean(), truth[flat].mean(), rtol=0.01)
+    np.testing.assert_allclose(found[2], -found[0], atol=2e-3)  # rows do not mix
+
+
+@pytest.mark.parametrize("name", [n for n in BACKENDS if n != "fourier"])
+@pytest.mark.parametrize("filter", FILTERS)
+def test_backends_agree_filter_by_filter(name, filter):
+    angles, columns, axis_px = ANGLES["180"], 96, 46.2
+    data = sinogram(phantom(45.0), angles, columns, axis_px)[None]
+    inside = field_of_view(columns, axis_px)
+    peer = backend(name, angles, columns, axis_px, filter)(data)[0]
+    ours = make_backend("fourier", angles, columns, axis_px, filter)(data)[0]
+    allowed = {"ramlak": 0.12, "shepp": 0.08, "hann": 0.04, "parzen": 0.02}[filter]
+    assert np.sqrt(np.mean((peer - ours)[inside] ** 2)) / ours[inside].std() < allowed
+
+
+def test_softer_filters_blur_more_and_keep_the_mean():
+    columns, axis_px = 96, 47.5
+    disc = [Ellipse(1.0, 3, -5, 20, 20)]
+    data = sinogram(disc, ANGLES["180"], columns, axis_px)[None]
+    slices = [make_backend("fourier", ANGLES["180"], columns, axis_px, f)(data)[0] for f in FILTERS]
+    rough = [np.abs(np.diff(s[40:56], axis=1)).max() for s in slices]
+    assert rough == sorted(rough, reverse=True)
+    inside = field_of_view(columns, axis_px)
+    for found in slices:
+        np.testing.assert_allclose(found[inside].sum(), np.pi * 20**2, rtol=0.01)
+
+
+@pytest.mark.parametrize("name", ["fourier", "astra"])
+def test_rows_do_not_depend_on_their_company(name):
+    angles, columns = np.arange(60) * 3.0, 48
+    data = np.stack([sinogram(phantom(20 + i), angles, columns, 23.5) for i in range(7)])
+    plan = backend(name, angles, columns, 23.5)
+    together = plan(data)
+    for rows in (1, 2, 3, 5):
+        np.testing.assert_allclose(plan(data[:rows]), together[:rows], atol=1e-3)
+
+
+def test_weights_of_the_angles():
+    np.testing.assert_allclose(angular_weights(np.arange(180)), np.pi / 180)
+    np.testing.assert_allclose(angular_weights(-np.arange(0, 360, 0.5)), np.pi / 720)
+    ends = angular_weights(np.linspace(0, 180, 181))
+    np.testing.assert_allclose(ends[[0, -1]], np.pi / 360)
+    np.testing.assert_allclose(angular_weights(RNG.permutation(np.arange(180))), np.pi / 180)
+    for angles in ANGLES.values():
+        np.testing.assert_allclose(angular_weights(angles).sum(), np.pi)
+    wedge = angular_weights(np.arange(150))  # 30 degrees are missing and stay so
+    np.testing.assert_allclose(np.rad2deg(wedge), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"axis_px": 50.0}, "inside the image, 0 to 47 px"),
+        ({"angles_deg": [0.0, np.nan]}, "1 NaN or infinite"),
+        ({"filter": "cosine"}, "ramlak, shepp, hann, parzen"),
+        ({"device": "cuda"}, "device cpu"),
+    ],
+)
+def test_impossible_geometry_is_refused(change, words):
+    geometry = {"angles_deg": [0.0, 90.0], "columns": 48, "axis_px": 23.5} | change
+    with pytest.raises((InputError, ConfigError), match=words):
+        make_backend("fourier", **geometry)
+
+
+def test_unfit_sinograms_are_refused():
+    plan = make_backend("fourier", np.arange(10), 48, 23.5)
+    with pytest.raises(InputError, match=r"10 angles, 48 columns.*\(1, 9, 48\)"):
+        plan(np.zeros((1, 9, 48)))
+    with pytest.raises(InputError, match="1 NaN"):
+        plan(np.where(np.arange(480).reshape(1, 10, 48) == 7, np.nan, 0))
+    with pytest.raises(ConfigError, match=r"fourier, astra, tomopy.*'gridrec'"):
+        make_backend("gridrec", np.arange(10), 48, 23.5)
