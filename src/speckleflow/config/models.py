@@ -267,6 +267,17 @@ class ScanConfig(Section):
     simulate: Simulate = Field(default_factory=Simulate, description="Simulation.")
     report: Report = Field(default_factory=Report, description="Report.")
 
+    def that_decide(self, *sections: str) -> dict[str, Any]:
+        """The sections' values that decide a result, as plain data: all but where and how fast it is computed."""
+        return {
+            section: getattr(self, section).model_dump(mode="json", exclude=HOW_NOT_WHAT)
+            for section in sections
+        }
+
+
+#: Keys that change how a result is computed, not what it is; changing one makes no result out of date.
+HOW_NOT_WHAT = {"device", "threads", "projections_per_block", "rows_per_slab"}
+
 
 class Config(ScanConfig):
     """The configuration file."""

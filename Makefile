@@ -1,0 +1,44 @@
+# `make demo` and `make test` are all that is needed on a fresh machine with Python 3.11 and make.
+PYTHON ?= python3
+VENV   ?= .venv
+CORES  ?= 2
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test check config-docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo         set up, simulate a small beamtime, reconstruct it, show the errors"
+	@echo "make test         set up and run all tests"
+	@echo "make check        formatting, lint and types"
+	@echo "make config-docs  write config/README.md and the schema again from the models"
+
+# torch comes first and pinned: without it other packages would pull a build with gigabytes of CUDA.
+$(READY): requirements.lock pyproject.toml
+	@echo "Setting up $(VENV) (about two minutes, once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check $$(grep '^torch==' requirements.lock)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/snakemake --cores $(CORES)
+	@$(BIN)/speckleflow show results/demo
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+check: $(READY)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/snakefmt --check Snakefile workflow/rules
+	@$(BIN)/snakemake --lint
+
+config-docs: $(READY)
+	@$(BIN)/python -m speckleflow.config.docs
+
+clean:
+	rm -rf $(VENV) results raw logs .snakemake

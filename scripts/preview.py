@@ -1,0 +1,16 @@
+"""One projection through all contrasts, as a picture."""
+
+from speckleflow.pipeline.job import job
+
+with job(snakemake) as settings:
+    from speckleflow.pipeline.preview import preview
+
+    preview(
+        settings,
+        snakemake.wildcards.scan,
+        manifest=snakemake.input.manifest,
+        corrected=snakemake.input.corrected,
+        picture=snakemake.output.picture,
+        device=snakemake.params.device,
+        threads=snakemake.threads,
+    )

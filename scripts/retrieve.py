@@ -1,0 +1,17 @@
+"""Displacement, transmission and dark field of a block of projections."""
+
+from speckleflow.pipeline.job import job
+
+with job(snakemake) as settings:
+    from speckleflow.pipeline.retrieve import retrieve_block
+
+    retrieve_block(
+        settings,
+        snakemake.wildcards.scan,
+        manifest=snakemake.input.manifest,
+        corrected=snakemake.input.corrected,
+        projections=snakemake.params.projections,
+        output=snakemake.output.fields,
+        device=snakemake.params.device,
+        threads=snakemake.threads,
+    )

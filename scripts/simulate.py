@@ -1,0 +1,8 @@
+"""Make the raw files of a simulated beamtime, the truth last."""
+
+from speckleflow.pipeline.job import job
+
+with job(snakemake) as settings:
+    from speckleflow.pipeline.simulate import simulate
+
+    simulate(settings, snakemake.wildcards.scan, snakemake.output.truth, snakemake.threads)

@@ -1,0 +1,14 @@
+"""All blocks of a scan under one virtual dataset a contrast, and the rotation axis."""
+
+from speckleflow.pipeline.job import job
+
+with job(snakemake) as settings:
+    from speckleflow.pipeline.sinogram import assemble_projections
+
+    assemble_projections(
+        settings,
+        fields=list(snakemake.input.fields),
+        phases=list(snakemake.input.phases),
+        output=snakemake.output.projections,
+        tomographic=snakemake.params.tomographic,
+    )

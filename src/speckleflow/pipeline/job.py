@@ -1,0 +1,35 @@
+"""What every job of the workflow does around its work: log file, and one sentence instead of a traceback."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from speckleflow.config import ScanConfig
+from speckleflow.errors import SpeckleflowError
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[ScanConfig]:
+    """Run the body with its messages in the rule's log file; yields the settings that the rule was given.
+
+    A :class:`SpeckleflowError` ends the job with its sentence, anything else with a traceback in the log.
+    """
+    log = Path(snakemake.log[0])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    handlers: list[logging.Handler] = [logging.FileHandler(log, mode="w"), logging.StreamHandler(sys.stderr)]
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+    try:
+        yield ScanConfig.model_validate(getattr(snakemake.params, "settings", {}))
+    except SpeckleflowError as error:
+        logging.error("%s", error)
+        sys.exit(1)
+    except Exception:
+        with log.open("a") as stream:
+            traceback.print_exc(file=stream)
+        raise

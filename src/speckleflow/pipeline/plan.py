@@ -1,0 +1,122 @@
+"""How a scan is cut into jobs, and what each job will need; follows from the shape of the data alone."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+from speckleflow.config import ScanConfig
+from speckleflow.io.scan import scan_shape
+
+#: A job should last about this long: long beside the scheduler's overhead, short beside a walltime limit.
+TARGET_SECONDS = 600.0
+#: Memory of a Python process with its libraries loaded, and of Snakemake's own in a cluster job (measured).
+BASE_MB = {"retrieve": 700, "simulate": 700, "reconstruct": 450, "report": 450}
+BASE_MB_OTHER = 350
+#: Seconds per pixel and diffuser position on two CPU threads, by method (benchmarks/umpa.md).
+SECONDS_PER_SAMPLE = {"umpa": 3e-7, "absorption": 2e-8}
+SECONDS_PER_SAMPLE_OTHER = 4e-7
+#: Seconds per pixel of a slice and angle of the slowest CPU backend (benchmarks/fbp.md).
+SECONDS_PER_BACKPROJECTED = 7e-9
+#: A prediction is asked for with this much room, since a killed job costs more than a longer queue.
+ROOM = 3.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of one scan.
+
+    Attributes
+    ----------
+    blocks : [start, stop) of the projections of each retrieval job.
+    slabs : [start, stop) of the rows of each reconstruction job; none without tomography.
+    """
+
+    projections: int
+    positions: int
+    rows: int
+    columns: int
+    blocks: tuple[tuple[int, int], ...]
+    slabs: tuple[tuple[int, int], ...]
+    tomographic: bool
+    has_displacement: bool
+    seconds_per_projection: float
+    seconds_per_row: float
+
+    def memory_mb(self, stage: str) -> int:
+        """Predicted peak memory of one job of a stage in MB."""
+        frame = self.rows * self.columns * 4 / 1e6
+        slab = (self.slabs[0][1] - self.slabs[0][0]) if self.slabs else 0
+        data = {
+            "simulate": 60 * frame,
+            "inspect": 4 * self.positions * frame,
+            "correct": 8 * self.positions * frame,
+            # the stack, its filtered copy and the working set of the solver (benchmarks/umpa.md)
+            "retrieve": 16 * self.positions * frame,
+            "integrate": 60 * frame,
+            "sinogram": 8 * self.projections * self.columns * 4 / 1e6,
+            "reconstruct": 3 * slab * (8 * self.projections + 2 * self.columns) * self.columns * 4 / 1e6,
+            "volume": 2 * slab * self.columns**2 * 4 / 1e6,
+            "report": 20 * frame + 12 * self.columns**2 * 4 / 1e6,
+        }[stage]
+        return int(BASE_MB.get(stage, BASE_MB_OTHER) + 1.3 * data)
+
+    def runtime_min(self, stage: str) -> int:
+        """Minutes to ask for, for one job of a stage."""
+        block = self.blocks[0][1] - self.blocks[0][0]
+        slab = (self.slabs[0][1] - self.slabs[0][0]) if self.slabs else 0
+        pixels = self.rows * self.columns
+        seconds = {
+            "simulate": 4e-7 * pixels * self.positions * self.projections,
+            "retrieve": block * self.seconds_per_projection,
+            "integrate": 3e-6 * block * pixels,
+            "reconstruct": slab * self.seconds_per_row,
+            # reading and writing at a modest 50 MB/s of a busy file system
+            "volume": 3 * self.rows * self.columns**2 * 4 / 50e6,
+            "sinogram": 3 * self.projections * self.columns * 4 * 32 / 50e6,
+        }.get(stage, self.positions * pixels * 8 / 50e6)
+        return max(5, int(ROOM * seconds / 60) + 1)
+
+
+def plan_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Plan:
+    """Cut a scan into blocks of projections and slabs of rows.
+
+    A simulated scan's shape is known from its settings; else one header of the raw data is opened.
+
+    Raises
+    ------
+    InputError
+        The raw data are not there, or their header cannot be read.
+    """
+    if config.simulate.enabled:
+        s = config.simulate
+        projections, positions, rows, columns = s.projections, s.positions, s.rows, s.columns
+    else:
+        projections, positions, rows, columns = scan_shape(config, scan, root)
+    method, device = config.retrieval.method, config.retrieval.device
+    per_sample = SECONDS_PER_SAMPLE.get(method, SECONDS_PER_SAMPLE_OTHER) / (20 if device == "cuda" else 1)
+    per_projection = per_sample * rows * columns * positions
+    per_row = 3 * SECONDS_PER_BACKPROJECTED * projections * columns**2
+    tomographic = {"yes": True, "no": False, "auto": projections > 1}[config.tomography.enabled]
+    return Plan(
+        projections=projections,
+        positions=positions,
+        rows=rows,
+        columns=columns,
+        blocks=_cut(projections, config.retrieval.projections_per_block, per_projection),
+        slabs=_cut(rows, config.tomography.rows_per_slab, per_row) if tomographic else (),
+        tomographic=tomographic,
+        has_displacement=method != "absorption",
+        seconds_per_projection=per_projection,
+        seconds_per_row=per_row,
+    )
+
+
+def _cut(total: int, size: int | str, seconds_each: float) -> tuple[tuple[int, int], ...]:
+    """Equal parts [start, stop) of about ``size``, or of about TARGET_SECONDS each for 'auto'."""
+    if size == "auto":
+        size = max(1, round(TARGET_SECONDS / seconds_each))
+    count = -(-total // int(size))
+    edges = [round(i * total / count) for i in range(count + 1)]
+    return tuple(itertools.pairwise(edges))

@@ -1,0 +1,103 @@
+# What every rule shares: the scans of the sheet, and the plan (blocks, slabs, resources) that follows from the data.
+import functools
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+SOURCE = str(Path(workflow.basedir) / "src")
+if SOURCE not in sys.path:
+    sys.path.insert(0, SOURCE)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    dict.fromkeys(
+        [SOURCE, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    )
+)
+
+from speckleflow.config import load_scans, parse_config
+from speckleflow.errors import SpeckleflowError
+from speckleflow.io.scan import raw_files
+from speckleflow.pipeline.plan import plan_scan
+
+try:
+    CONFIG = parse_config(config, ", ".join(map(str, workflow.configfiles)) or "config")
+    SCANS = load_scans(CONFIG)
+except SpeckleflowError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = CONFIG.results.rstrip("/")
+
+
+wildcard_constraints:
+    scan="|".join(map(re.escape, SCANS)),
+    block=r"\d{4}",
+    slab=r"\d{4}",
+
+
+@functools.cache
+def plan(scan):
+    """Blocks, slabs and predictions of a scan; opens one header of its raw data."""
+    try:
+        return plan_scan(SCANS[scan], scan)
+    except SpeckleflowError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def settings(*sections):
+    """A params function: the scan's settings that decide a stage's result (and so when it is made again)."""
+
+    def of(wildcards):
+        return SCANS[wildcards.scan].that_decide(*sections)
+
+    return of
+
+
+def memory(stage):
+    """A resources function: predicted MB of one job of a stage, half as much again with every attempt."""
+
+    def of(wildcards, attempt):
+        return int(plan(wildcards.scan).memory_mb(stage) * (1 + 0.5 * (attempt - 1)))
+
+    return of
+
+
+def runtime(stage):
+    """A resources function: predicted minutes of one job of a stage, with room; doubled with every attempt."""
+
+    def of(wildcards, attempt):
+        return plan(wildcards.scan).runtime_min(stage) * 2 ** (attempt - 1)
+
+    return of
+
+
+def gpus(section):
+    """A resources function: 1 where the scan's settings ask for a GPU, else 0."""
+
+    def of(wildcards):
+        return int(getattr(SCANS[wildcards.scan], section).device == "cuda")
+
+    return of
+
+
+def per_block(pattern):
+    """An input function: the files of all blocks of a scan, in order."""
+
+    def of(wildcards):
+        blocks = range(len(plan(wildcards.scan).blocks))
+        return [
+            f"{RESULTS}/{wildcards.scan}/{pattern}".format(block=f"{b:04d}")
+            for b in blocks
+        ]
+
+    return of
+
+
+def final_files(scan):
+    """What a user gets of a scan."""
+    volumes = [f"{RESULTS}/{scan}/volumes.h5"] if plan(scan).tomographic else []
+    return [
+        *volumes,
+        f"{RESULTS}/{scan}/projections.h5",
+        f"{RESULTS}/{scan}/report.html",
+    ]

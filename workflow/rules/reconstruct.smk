@@ -1,0 +1,23 @@
+# A slab of rows, every contrast.
+rule reconstruct:
+    input:
+        projections=rules.sinogram.output.projections,
+    output:
+        slab=temp(f"{RESULTS}/{{scan}}/slabs/slab_{{slab}}.h5"),
+    log:
+        "logs/{scan}/reconstruct_{slab}.log",
+    benchmark:
+        "logs/{scan}/reconstruct_{slab}.benchmark.tsv"
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: lambda wildcards: SCANS[wildcards.scan].tomography.threads
+    resources:
+        mem_mb=memory("reconstruct"),
+        runtime=runtime("reconstruct"),
+        gpu=gpus("tomography"),
+    params:
+        settings=settings("tomography"),
+        rows=lambda wildcards: plan(wildcards.scan).slabs[int(wildcards.slab)],
+        device=lambda wildcards: SCANS[wildcards.scan].tomography.device,
+    script:
+        "../../scripts/reconstruct.py"

@@ -1,0 +1,46 @@
+# Displacement, transmission and dark field of a block of projections: the unit of work, of restart and of a job.
+rule retrieve:
+    input:
+        manifest=rules.inspect.output.manifest,
+        corrected=rules.correct.output.corrected,
+    output:
+        fields=f"{RESULTS}/{{scan}}/fields/block_{{block}}.h5",
+    log:
+        "logs/{scan}/retrieve_{block}.log",
+    benchmark:
+        "logs/{scan}/retrieve_{block}.benchmark.tsv"
+    conda:
+        "../../envs/retrieve.yaml"
+    threads: lambda wildcards: SCANS[wildcards.scan].retrieval.threads
+    resources:
+        mem_mb=memory("retrieve"),
+        runtime=runtime("retrieve"),
+        gpu=gpus("retrieval"),
+    params:
+        settings=settings("files", "geometry", "correct", "retrieval"),
+        projections=lambda wildcards: plan(wildcards.scan).blocks[int(wildcards.block)],
+        device=lambda wildcards: SCANS[wildcards.scan].retrieval.device,
+    script:
+        "../../scripts/retrieve.py"
+
+
+rule preview:
+    input:
+        manifest=rules.inspect.output.manifest,
+        corrected=rules.correct.output.corrected,
+    output:
+        picture=f"{RESULTS}/{{scan}}/preview.png",
+    log:
+        "logs/{scan}/preview.log",
+    conda:
+        "../../envs/preview.yaml"
+    threads: lambda wildcards: SCANS[wildcards.scan].retrieval.threads
+    resources:
+        mem_mb=memory("retrieve"),
+        runtime=runtime("retrieve"),
+        gpu=gpus("retrieval"),
+    params:
+        settings=settings("files", "geometry", "correct", "retrieval", "integrate"),
+        device=lambda wildcards: SCANS[wildcards.scan].retrieval.device,
+    script:
+        "../../scripts/preview.py"

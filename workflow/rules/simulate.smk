@@ -1,0 +1,18 @@
+# Raw files of a simulated beamtime. The truth is written last: where it exists, the frames are complete.
+rule simulate:
+    output:
+        truth="raw/{scan}/truth.h5",
+    log:
+        "logs/{scan}/simulate.log",
+    benchmark:
+        "logs/{scan}/simulate.benchmark.tsv"
+    conda:
+        "../../envs/simulate.yaml"
+    threads: 2
+    resources:
+        mem_mb=memory("simulate"),
+        runtime=runtime("simulate"),
+    params:
+        settings=settings("simulate", "files"),
+    script:
+        "../../scripts/simulate.py"

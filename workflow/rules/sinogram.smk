@@ -1,0 +1,23 @@
+# All blocks of a scan under one virtual dataset a contrast, and the rotation axis.
+rule sinogram:
+    input:
+        fields=per_block("fields/block_{block}.h5"),
+        phases=lambda wildcards: (
+            per_block("phase/block_{block}.h5")(wildcards)
+            if plan(wildcards.scan).has_displacement
+            else []
+        ),
+    output:
+        projections=f"{RESULTS}/{{scan}}/projections.h5",
+    log:
+        "logs/{scan}/sinogram.log",
+    conda:
+        "../../envs/sinogram.yaml"
+    resources:
+        mem_mb=memory("sinogram"),
+        runtime=runtime("sinogram"),
+    params:
+        settings=settings("tomography"),
+        tomographic=lambda wildcards: plan(wildcards.scan).tomographic,
+    script:
+        "../../scripts/sinogram.py"
