@@ -1,4 +1,4 @@
-"""The reference page and the schema that follow from the models; a test fails when the files drift from them."""
+"""The reference page and the schema that follow from the models (a test fails on drift)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ SCHEMA = Path("workflow/schemas/config.schema.json")
 
 _HEAD = """# Configuration
 
-`config.yaml` holds what is common to all scans, `scans.tsv` has one scan a row. Any key below may be a column
-of the sheet, by its full name (`geometry.energy_kev`) or, where no other section of the measurement has it, by its
-last part (`energy_kev`); a cell overrides the file for that scan, an empty cell overrides nothing. Unknown keys are
-refused. Try a configuration without computing anything: `speckleflow inspect config/config.yaml`.
+`config.yaml` holds what is common to all scans, `scans.tsv` has one scan a row. Any key below may be a
+column of the sheet, by its full name (`geometry.energy_kev`) or, where no other section of the measurement
+has it, by its last part (`energy_kev`); a cell overrides the file for that scan, an empty cell overrides
+nothing. Unknown keys are refused. Try a configuration without computing anything:
+`speckleflow inspect config/config.yaml`.
 
 This page and `workflow/schemas/config.schema.json` are generated from `src/speckleflow/config/models.py` by
 `make config-docs`.
