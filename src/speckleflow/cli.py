@@ -1,0 +1,178 @@
+"""The command line: a command loads only what it needs, and says in one sentence when something is wrong."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from speckleflow import __version__
+from speckleflow.errors import SpeckleflowError
+
+TOUR = """From raw modulated-pattern X-ray images to quantitative phase, absorption and dark-field volumes.
+
+A beamtime, whole:  write config/scans.tsv, look with `speckleflow inspect CONFIG`, then run
+`snakemake --cores all --configfile CONFIG` (on a cluster: `snakemake --profile slurm --configfile CONFIG`).
+
+One stack, by hand: `speckleflow retrieve` and `speckleflow reconstruct`.
+
+Nothing measured yet: `speckleflow simulate CONFIG` makes a beamtime whose truth is known.
+"""
+
+app = typer.Typer(
+    help=TOUR,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[Path, typer.Argument(help="Configuration file, e.g. config/config.yaml.")]
+OneScan = Annotated[str | None, typer.Option(help="Only this scan of the sheet.")]
+
+
+class Grid(StrEnum):
+    """Where a field's pixel stands: the ray's place in the sample, or where it lands on the detector."""
+
+    reference = "reference"
+    landing = "landing"
+
+
+def main() -> None:
+    """Entry point; a :class:`SpeckleflowError` is printed as its sentence, with exit status 1."""
+    try:
+        app()
+    except SpeckleflowError as error:
+        print(f"speckleflow: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"speckleflow {__version__}")
+        raise typer.Exit
+
+
+def _scans(path: Path, only: str | None) -> dict[str, Any]:
+    from speckleflow.config import load_config, load_scans
+    from speckleflow.errors import ConfigError
+
+    scans = load_scans(load_config(path))
+    if only is None:
+        return dict(scans)
+    if only not in scans:
+        raise ConfigError(f"{path}: expected a scan of the sheet ({', '.join(scans)}), found '{only}'")
+    return {only: scans[only]}
+
+
+@app.command()
+def inspect(config: ConfigFile, scan: OneScan = None) -> None:
+    """Open every raw file, check it, and print what is there. Writes nothing."""
+    from rich.console import Console
+
+    from speckleflow.inspect import inspect_scan
+
+    for name, settings in _scans(config, scan).items():
+        manifest = inspect_scan(settings, name)
+        Console().print(manifest.table())
+
+
+@app.command()
+def simulate(config: ConfigFile, scan: OneScan = None) -> None:
+    """Make the raw files of the simulated scans of a configuration, and the truth beside them."""
+    from speckleflow.errors import ConfigError
+    from speckleflow.pipeline.simulate import simulate as make
+
+    scans = {name: s for name, s in _scans(config, scan).items() if s.simulate.enabled}
+    if not scans:
+        raise ConfigError(f"{config}: expected a scan with simulate.enabled: true, found none")
+    for name, settings in scans.items():
+        make(settings, name, Path("raw") / name / "truth.h5", threads=2)
+
+
+@app.command()
+def methods() -> None:
+    """The retrieval methods that can be named in retrieval.method."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from speckleflow.retrieval import registry
+
+    table = Table("method", "diffuser positions", "gives", "in a sentence")
+    for name in registry.available():
+        method = registry.get(name)
+        most = "" if method.max_positions is None else f" to {method.max_positions}"
+        positions = f"{method.min_positions}{most or ' or more'}"
+        summary = (method.__doc__ or "").strip().splitlines()[0]
+        table.add_row(name, positions, ", ".join(sorted(method.gives)), summary)
+    Console().print(table)
+
+
+@app.command()
+def retrieve(
+    reference: Annotated[
+        str,
+        typer.Option(
+            help="Reference stack (N, y, x): TIFF stack, folder or glob of images, .npy, or file.h5:/dataset."
+        ),
+    ],
+    sample: Annotated[
+        str, typer.Option(help="Sample stack, paired with the reference position by position.")
+    ],
+    output: Annotated[Path, typer.Option(help="HDF5 file to write.")],
+    method: Annotated[str, typer.Option(help="Retrieval method (`speckleflow methods`).")] = "umpa",
+    flat: Annotated[str | None, typer.Option(help="Flat frames (beam without diffuser).")] = None,
+    dark: Annotated[str | None, typer.Option(help="Dark frames.")] = None,
+    energy_kev: Annotated[
+        float | None, typer.Option(help="Photon energy; with the two below: also the phase.")
+    ] = None,
+    pixel_size_um: Annotated[float | None, typer.Option(help="Effective pixel size.")] = None,
+    distance_m: Annotated[float | None, typer.Option(help="Propagation distance.")] = None,
+    grid: Annotated[Grid, typer.Option(help="Grid of the fields.")] = Grid.reference,
+    window: Annotated[str, typer.Option(help="umpa: side of the window in pixels, or auto.")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+) -> None:
+    """Displacement, transmission and dark field (and phase) of one stack of frames."""
+    from speckleflow.pipeline.single import retrieve_files
+
+    retrieve_files(
+        reference=reference,
+        sample=sample,
+        output=output,
+        method=method,
+        flat=flat,
+        dark=dark,
+        geometry=(energy_kev, pixel_size_um, distance_m),
+        grid=grid.value,
+        window=window,
+        device=device,
+    )
+
+
+@app.command()
+def reconstruct(
+    sinogram: Annotated[Path, typer.Option(help="Sinogram (angle, x), .npy.")],
+    angles_deg: Annotated[Path, typer.Option(help="Angles in degrees, counter-clockwise, .npy.")],
+    axis: Annotated[float, typer.Option(help="Rotation axis in pixels, pixel centres at integers.")],
+    output: Annotated[Path, typer.Option(help="Slice (y, x) to write, .npy.")],
+    backend: Annotated[str, typer.Option(help="fourier, astra or tomopy.")] = "fourier",
+    filter: Annotated[str, typer.Option(help="ramlak, shepp, hann or parzen.")] = "ramlak",
+) -> None:
+    """One slice from one sinogram by filtered back-projection."""
+    from speckleflow.pipeline.single import reconstruct_files
+
+    reconstruct_files(sinogram, angles_deg, axis, backend, filter, output)
+
+
+@app.command()
+def show(
+    results: Annotated[Path, typer.Argument(help="Results folder of a scan, e.g. results/demo.")],
+) -> None:
+    """Where the results of a scan are, and how far they are from the truth where it is known."""
+    from speckleflow.pipeline.summary import show as print_summary
+
+    print_summary(results)

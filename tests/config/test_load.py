@@ -1,0 +1,113 @@
+"""Reading a configuration: overrides by the sheet, refusals that name the nearest key."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from speckleflow.config import load_config, load_scans, parse_config
+from speckleflow.config.load import keys
+from speckleflow.config.models import HOW_NOT_WHAT, ScanConfig
+from speckleflow.errors import ConfigError
+
+
+def write(tmp_path, sheet: str, **sections):
+    (tmp_path / "scans.tsv").write_text(sheet)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"scans": str(tmp_path / "scans.tsv"), **sections}))
+    return load_config(config)
+
+
+def test_a_row_overrides_the_file_and_an_empty_cell_does_not(tmp_path):
+    config = write(
+        tmp_path,
+        "scan\tenergy_kev\tretrieval.umpa.window\n# a comment\na\t17.5\t9\nb\t\tauto\n",
+        geometry={"energy_kev": 20},
+        retrieval={"umpa": {"window": 5}},
+    )
+    scans = load_scans(config)
+    assert (scans["a"].geometry.energy_kev, scans["a"].retrieval.umpa.window) == (17.5, 9)
+    assert (scans["b"].geometry.energy_kev, scans["b"].retrieval.umpa.window) == (20, "auto")
+
+
+def test_a_bare_column_means_the_measured_geometry_not_the_simulated(tmp_path):
+    scans = load_scans(write(tmp_path, "scan\tdistance_m\na\t0.7\n"))
+    assert scans["a"].geometry.distance_m == 0.7
+    assert scans["a"].simulate == ScanConfig().simulate
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        ({"retreival": {}}, ["unknown key 'retreival'", "did you mean 'retrieval'"]),
+        ({"retrieval": {"methd": "umpa"}}, ["'retrieval.methd'", "did you mean 'method'"]),
+        ({"geometry": {"energy_kev": -3}}, ["geometry.energy_kev", "greater than 0", "-3"]),
+        ({"geometry": {"energy_kev": "hot"}}, ["geometry.energy_kev", "'hot'"]),
+        ({"retrieval": {"umpa": {"window": 6}}}, ["window must be odd", "6"]),
+        ({"retrieval": "umpa"}, ["expected keys under 'retrieval'", "'umpa'"]),
+        ({"correct": {"air_px": [1, 2]}}, ["correct.air_px"]),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_a_sentence(raw, says):
+    with pytest.raises(ConfigError) as refused:
+        parse_config(raw, "mine.yaml")
+    for part in ["mine.yaml", *says]:
+        assert part in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("sheet", "says"),
+    [
+        ("scan\n", ["at least one scan"]),
+        ("name\na\n", ["a column 'scan'", "name"]),
+        ("scan\tenergy_kv\na\t20\n", ["unknown column 'energy_kv'", "energy_kev"]),
+        ("scan\na\na\n", ["line 3", "'a' again"]),
+        ("scan\n../a\n", ["line 2", "../a"]),
+        ("scan\tenergy_kev\na\t20\t30\n", ["line 2", "expected 2 columns, found 3"]),
+        ("scan\tenergy_kev\na\t-1\n", ["line 2", "geometry.energy_kev", "-1"]),
+        ("scan\treference\na\tnull\n", []),
+    ],
+)
+def test_a_sheet_that_cannot_be_used(tmp_path, sheet, says):
+    config = write(tmp_path, sheet)
+    if not says:  # YAML's null in a cell is a value: no reference, refused only by the coupled check below
+        with pytest.raises(ConfigError, match="'absorption'"):
+            load_scans(config)
+        return
+    with pytest.raises(ConfigError) as refused:
+        load_scans(config)
+    for part in ["scans.tsv", *says]:
+        assert part in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("sections", "says"),
+    [
+        (
+            {"tomography": {"offset_axis": True}, "geometry": {"angles": "range", "angle_stop_deg": 180}},
+            "360-degree",
+        ),
+        ({"simulate": {"enabled": True, "pitch_um": 1.0, "pixel_size_um": 1.3}}, "at least two pixels"),
+        ({"simulate": {"enabled": True}, "geometry": {"energy_kev": 11}}, "contradicts"),
+        ({"files": {"reference": None}}, "must be 'absorption'"),
+    ],
+)
+def test_keys_that_contradict_each_other(tmp_path, sections, says):
+    with pytest.raises(ConfigError, match=says):
+        load_scans(write(tmp_path, "scan\na\n", **sections))
+
+
+def test_missing_and_broken_files(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.yaml: expected a configuration file"):
+        load_config(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1, 2")
+    with pytest.raises(ConfigError, match=r"bad\.yaml: expected YAML"):
+        load_config(tmp_path / "bad.yaml")
+
+
+def test_a_change_of_device_or_block_size_makes_no_result_out_of_date():
+    a = ScanConfig.model_validate({"retrieval": {"device": "cuda", "threads": 8, "projections_per_block": 3}})
+    b = ScanConfig.model_validate({"retrieval": {"method": "absorption"}})
+    assert a.that_decide("retrieval") == ScanConfig().that_decide("retrieval") != b.that_decide("retrieval")
+    assert {key.rsplit(".", 1)[-1] for key in keys()} >= HOW_NOT_WHAT
