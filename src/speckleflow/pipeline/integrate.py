@@ -1,0 +1,56 @@
+"""The phase of a block of projections."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from speckleflow.config import ScanConfig
+from speckleflow.correct import air_margins
+from speckleflow.integrate import curl_rms, integrate_displacement
+from speckleflow.io.results import create_dataset, open_result, result_file
+
+log = logging.getLogger(__name__)
+
+
+def integrate_block(config: ScanConfig, *, fields: str | Path, output: str | Path) -> None:
+    """Integrate the displacement in ``fields`` and write the phase (projection, y, x) in rad.
+
+    One projection at a time, so that memory does not depend on the block.
+    """
+    settings = config.integrate
+    settings_used = config.that_decide("correct", "integrate")
+    with open_result(fields) as source, result_file(output, settings_used) as file:
+        file.attrs.update({key: source.attrs[key] for key in GEOMETRY})
+        shape = source["ux"].shape
+        create_dataset(file, "angle_deg", source["angle_deg"][:], unit="deg")
+        phase = create_dataset(file, "phase", shape=shape, dtype=np.float32, unit="rad")
+        curl = create_dataset(file, "curl_px", shape=shape[:1], dtype=np.float32, unit="pixel")
+        air = air_margins(config.correct, shape[1:])
+        file.attrs["boundary"] = settings.boundary
+        file.attrs["air_px"] = air
+        for i in range(shape[0]):
+            ux, uy = source["ux"][i : i + 1], source["uy"][i : i + 1]
+            weighted = settings.weights and "quality" in source
+            phase[i : i + 1] = integrate_displacement(
+                ux,
+                uy,
+                energy_kev=source.attrs["energy_kev"],
+                pixel_size_m=source.attrs["pixel_size_um"] * 1e-6,
+                distance_m=source.attrs["effective_distance_m"],
+                boundary=settings.boundary,
+                air=air,
+                ramp=settings.ramp,
+                sigma=source["quality"][i : i + 1] if weighted else None,
+                reject=source["flags"][i : i + 1] & REJECT > 0 if weighted and "flags" in source else None,
+            )
+            curl[i] = curl_rms(ux, uy, boundary=settings.boundary)[0]
+        log.info("phase of %d projections; curl %.3f px", shape[0], float(np.median(curl[:])))
+
+
+#: geometry that travels with the fields
+GEOMETRY = ("energy_kev", "pixel_size_um", "effective_distance_m")
+#: flags of pixels whose displacement is not to be trusted: stopped at a bound (1), rays cross (2)
+REJECT = 3

@@ -1,0 +1,75 @@
+"""A slab of rows: sinograms of every contrast to slices in physical units."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from speckleflow.config import ScanConfig
+from speckleflow.io.results import create_dataset, open_result, result_file
+from speckleflow.tomo.backends.registry import make_backend
+from speckleflow.tomo.rings import remove_rings
+from speckleflow.tomo.sinogram import line_integrals
+from speckleflow.tomo.units import QUANTITIES, scale
+
+log = logging.getLogger(__name__)
+
+#: the volumes of a scan, each where its contrast was retrieved
+VOLUMES = ("delta", "mu", "darkfield")
+
+
+def reconstruct_slab(
+    config: ScanConfig,
+    *,
+    projections: str | Path,
+    rows: Sequence[int],
+    output: str | Path,
+    device: str = "cpu",
+    threads: int = 2,
+) -> None:
+    """Reconstruct rows [start, stop) of every contrast and write the slices (z, y, x).
+
+    One contrast at a time, so that a job's memory follows from the slab, not from the scan's height.
+    """
+    start, stop = rows
+    settings = config.tomography
+    with open_result(projections) as source, result_file(output, config.that_decide("tomography")) as file:
+        pixel_m = float(source.attrs["pixel_size_um"]) * 1e-6
+        axis = float(source.attrs["rotation_axis_px"])
+        energy = source.attrs.get("energy_kev")
+        file.attrs.update({"first_row": start, "rotation_axis_px": axis, "voxel_size_m": pixel_m})
+        for key in ("backend", "filter"):
+            file.attrs[key] = getattr(settings, key)
+        backend = make_backend(
+            settings.backend,
+            source["angle_deg"][:],
+            source["transmission"].shape[2],
+            axis,
+            settings.filter,
+            threads=threads,
+            device=device,
+        )
+        for name in VOLUMES:
+            quantity = QUANTITIES[name]
+            if quantity.contrast not in source:
+                continue
+            dataset = source[quantity.contrast]
+            integrals = line_integrals(
+                quantity.contrast, dataset[:, start:stop, :], dataset.attrs.get("floor")
+            )
+            sinograms = np.ascontiguousarray(integrals.values.transpose(1, 0, 2))
+            if settings.ring_window_px:
+                sinograms = remove_rings(sinograms, settings.ring_window_px)
+            slices = backend(sinograms) * np.float32(scale(name, pixel_m, energy))
+            create_dataset(
+                file,
+                name,
+                slices,
+                unit=quantity.unit,
+                long_name=quantity.long_name,
+                floored=integrals.floored,
+            )
+            log.info("%s rows %d to %d", name, start, stop)

@@ -1,0 +1,131 @@
+"""A block of projections: read raw, correct, retrieve in batches, write the fields."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from speckleflow.config import ScanConfig
+from speckleflow.correct import Correction, air_margins
+from speckleflow.inspect import Manifest
+from speckleflow.integrate import remove_drift
+from speckleflow.io.results import create_dataset, result_file
+from speckleflow.io.scan import Scan, open_scan
+from speckleflow.retrieval import registry
+from speckleflow.retrieval.base import Fields, Retriever
+
+log = logging.getLogger(__name__)
+
+#: unit of every field
+UNITS = {
+    "ux": "pixel",
+    "uy": "pixel",
+    "transmission": "1",
+    "darkfield": "1",
+    "quality": "pixel",
+    "flags": "bitmask",
+    "phase": "rad",
+}
+#: Corrected frames of one batch, in bytes: large enough to keep the threads busy, small beside a job's memory.
+BATCH_BYTES = 128e6
+
+
+def make_retriever(config: ScanConfig, device: str, threads: int) -> Retriever:
+    """The scan's method, bound to its settings and a device."""
+    torch.set_num_threads(threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return registry.get(config.retrieval.method)(settings_of(config), device)
+
+
+def settings_of(config: ScanConfig) -> object:
+    """The section of the scan's method under ``retrieval``; None for a method without settings."""
+    return getattr(config.retrieval, config.retrieval.method.replace("-", "_"), None)
+
+
+def retrieve_block(
+    config: ScanConfig,
+    scan: str,
+    *,
+    manifest: str | Path,
+    corrected: str | Path,
+    projections: Sequence[int],
+    output: str | Path,
+    device: str = "cpu",
+    threads: int = 2,
+    root: Path = Path(),
+) -> None:
+    """Retrieve projections [start, stop) of a scan and write their fields (projection, y, x).
+
+    Raises
+    ------
+    InputError
+        Raw frames that cannot be read or used.
+    OutputError
+        The disk is full.
+    """
+    start, stop = projections
+    source = open_scan(config, scan, root)
+    correction = Correction.load(corrected)
+    retriever = make_retriever(config, device, threads)
+    state = retriever.prepare(torch.from_numpy(correction.reference_stack(source.n_positions)))
+    per_projection = 4 * source.n_positions * source.rows * source.columns
+    batch = max(1, int(BATCH_BYTES // per_projection))
+    geometry = Manifest.load(manifest).geometry_attributes()
+    with result_file(output, config.that_decide("files", "geometry", "correct", "retrieval")) as file:
+        file.attrs.update(geometry)
+        file.attrs["first_projection"] = start
+        create_dataset(file, "angle_deg", source.angles_deg[start:stop], unit="deg")
+        for at, fields in _batches(
+            source, correction, retriever, state, range(start, stop, batch), stop, config
+        ):
+            for name, values in fields.items():
+                _write(file, name, values, at - start, stop - start)
+            log.info("%s: projection %d of %d to %d", scan, at + len(fields["transmission"]), start, stop)
+
+
+def _batches(
+    source: Scan,
+    correction: Correction,
+    retriever: Retriever,
+    state: object,
+    starts: range,
+    stop: int,
+    config: ScanConfig,
+) -> Iterator[tuple[int, dict[str, NDArray]]]:
+    """(first projection, fields) of each batch; the next one is read and corrected while one is computed."""
+
+    def read(at: int) -> NDArray[np.float32]:
+        return correction.apply(source.read_sample(slice(at, min(at + starts.step, stop))))
+
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(read, starts[0])
+        for at in starts:
+            frames = coming.result()
+            if at + starts.step < stop:
+                coming = reader.submit(read, at + starts.step)
+            yield at, finish(retriever(torch.from_numpy(frames), state), config)
+
+
+def finish(fields: Fields, config: ScanConfig) -> dict[str, NDArray]:
+    """Fields as arrays, the drift between reference and sample taken off the displacement."""
+    arrays = {name: tensor.cpu().numpy() for name, tensor in fields.items()}
+    if "ux" in arrays and config.correct.drift:
+        margins = air_margins(config.correct, arrays["ux"].shape[-2:])
+        arrays["ux"], arrays["uy"], arrays["drift_px"] = remove_drift(arrays["ux"], arrays["uy"], margins)
+    return arrays
+
+
+def _write(file: h5py.File, name: str, values: NDArray, at: int, length: int) -> None:
+    if name not in file:
+        create_dataset(
+            file, name, shape=(length, *values.shape[1:]), dtype=values.dtype, unit=UNITS.get(name, "pixel")
+        )
+    file[name][at : at + len(values)] = values
