@@ -1,0 +1,269 @@
+"""Random scenes for training: a modulator's pattern, a displacement, a transmission and a dark field, with truth.
+
+API
+---
+``PatternBank(generator, patterns=48, size_px=384, device="cpu")``
+    simulated once and kept: patterns of coded masks, sandpapers and checkerboard gratings (pitch 2 to 20 px), from
+    which reference stacks of any N are cropped at random diffuser positions.
+``random_scene(generator, n, size, bank) -> Scene``
+    one scene. ``Scene(reference (n, y, x), sample (n, y, x), ux, uy, transmission, darkfield (y, x))``, float32,
+    fields on the REFERENCE grid in pixels (eq. (1) of physics.md), stacks normalised to a mean beam of about 1.
+``random_batch(generator, batch, n, size, bank) -> Scene``
+    the same with a leading batch axis, one N for all.
+
+Every random number comes from ``generator`` (its device must be the bank's), so a stream is repeatable. One scene
+costs tens of milliseconds on a CPU core at size 128. ``SceneRanges`` holds what is drawn from where.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from speckleflow.simulate.modulators import KINDS, Modulator, cast_pattern
+from speckleflow.simulate.optics import Beam, bin_mean, gaussian_blur
+from speckleflow.simulate.shapes import bezier_outline, ellipsoid_thickness, fill_outline, smooth_field
+from speckleflow.simulate.trajectories import trajectory
+from speckleflow.simulate.warp import jacobian, landing_to_reference, sample_at
+
+#: Samples per pixel and side. Two suffice: the blur of the detector (0.3 px at least) and the bin leave no more.
+OVERSAMPLING = 2
+
+
+class Scene(NamedTuple):
+    """A training example; see the module's documentation for shapes and units."""
+
+    reference: Tensor
+    sample: Tensor
+    ux: Tensor
+    uy: Tensor
+    transmission: Tensor
+    darkfield: Tensor
+
+
+@dataclass(frozen=True)
+class SceneRanges:
+    """Limits of what is drawn; lengths in pixels. Displacement, photons and pitch are drawn log-uniformly."""
+
+    displacement_px: tuple[float, float] = (0.05, 10.0)
+    pitch_px: tuple[float, float] = (2.0, 20.0)
+    contrast: tuple[float, float] = (0.05, 0.6)
+    photons: tuple[float, float] = (200.0, 1e5)
+    blur_px: tuple[float, float] = (0.3, 1.0)
+    #: lowest transmission and lowest visibility ratio
+    transmission_min: float = 0.2
+    darkfield_min: float = 0.1
+    #: standard deviation of the flux of one frame that normalisation left over
+    flux_error: float = 0.01
+    #: rays may come this near to crossing (determinant of the Jacobian); beyond, eq. (1) has no single answer
+    jacobian_min: float = 0.15
+
+
+class PatternBank:
+    """Simulated patterns, oversampled by OVERSAMPLING, and their pitch in pixels; see the module's documentation."""
+
+    def __init__(
+        self,
+        generator: torch.Generator,
+        patterns: int = 48,
+        size_px: int = 384,
+        ranges: SceneRanges | None = None,
+    ) -> None:
+        self.ranges = ranges or SceneRanges()
+        self.device = generator.device
+        drawn = [self._draw(generator, KINDS[i % len(KINDS)], size_px) for i in range(patterns)]
+        self.images = [image for image, _ in drawn]
+        self.pitches = [pitch for _, pitch in drawn]
+
+    def _draw(self, generator: torch.Generator, kind: str, size_px: int) -> tuple[Tensor, float]:
+        """One pattern of a random pitch, thickness and Fresnel number (energy 10-40 keV, pixels of 0.7-7 um)."""
+        draw = _Draw(generator)
+        pitch = draw.log_uniform(*self.ranges.pitch_px)
+        pixel = draw.log_uniform(0.7e-6, 7e-6)
+        energy = draw.log_uniform(10.0, 40.0)
+        # lambda d / p^2 from 0.03 (a shadow) to 3 (several fringes), but no wider than a fifth of the field
+        spread = draw.log_uniform(0.03, 3.0)
+        distance = spread * pixel**2 / (1.23984198e-9 / energy)
+        beam = Beam(energy, pixel, distance, draw.uniform(0.2, 0.6) * pixel)
+        modulator = Modulator.usual(next(k for k in KINDS if k == kind), pitch * pixel, 1e-6)
+        # Thickness by its effect: phase shift 0.5 to 6 rad for grains, attenuation 0.2 to 3 for absorbers.
+        if kind == "sandpaper":
+            thickness = draw.log_uniform(0.5, 6.0) / (beam.wavenumber_m * modulator.material.delta(energy))
+        else:
+            thickness = draw.log_uniform(0.2, 3.0) / modulator.material.mu(energy)
+        modulator = Modulator(modulator.kind, modulator.pitch_m, modulator.material, thickness)
+        pattern = cast_pattern(modulator, beam, (size_px, size_px), generator, OVERSAMPLING)
+        return pattern.intensity, pitch
+
+    def stack(self, generator: torch.Generator, n: int, side: int) -> tuple[Tensor, float]:
+        """A stack (n, side, side) of one random pattern at n diffuser positions, in samples, and its pitch in px."""
+        draw = _Draw(generator)
+        which = draw.integer(0, len(self.images))
+        image, pitch = self.images[which], self.pitches[which]
+        kind = ("diagonal", "grid", "random")[draw.integer(0, 3)]
+        step = pitch * draw.uniform(0.3, 2.0)
+        cpu = torch.Generator().manual_seed(draw.integer(0, 2**31))
+        path = trajectory(kind, n, step, cpu, jitter=0.05 * step)  # type: ignore[arg-type]
+        origin = torch.rand(2, generator=cpu, dtype=torch.float64) * image.shape[0]
+        first = (origin + path * OVERSAMPLING).round().long().to(self.device)
+        reach = torch.arange(side, device=self.device)
+        y = (first[:, 0, None] + reach) % image.shape[0]
+        x = (first[:, 1, None] + reach) % image.shape[1]
+        stack = image[y[:, :, None], x[:, None, :]]
+        if draw.uniform(0, 1) < 0.5:
+            stack = stack.transpose(1, 2)
+        return stack, pitch
+
+
+def random_scene(
+    generator: torch.Generator, n: int, size: int, bank: PatternBank, ranges: SceneRanges | None = None
+) -> Scene:
+    """One scene of ``n`` diffuser positions and ``size`` x ``size`` pixels; see the module's documentation."""
+    ranges = ranges or bank.ranges
+    draw = _Draw(generator)
+    margin = math.ceil(ranges.displacement_px[1]) + 4  # light that lands inside comes from at most here
+    side = (size + 2 * margin) * OVERSAMPLING
+
+    ux, uy, attenuation, extinction = _random_sample(generator, side, ranges)
+    stack, pitch = bank.stack(generator, n, side)
+    mean = gaussian_blur(stack, min(pitch, 8.0) * OVERSAMPLING)
+    contrast = (stack - mean).std() / stack.mean()
+    wanted = draw.log_uniform(*ranges.contrast)
+    stack = (mean + (stack - mean) * (wanted / contrast).clamp_max(1.0)).clamp_min(0.02)
+
+    y, x = landing_to_reference(ux * OVERSAMPLING, uy * OVERSAMPLING, tolerance=0.02, iterations=30)
+    transmission, visibility = torch.exp(-attenuation), torch.exp(-extinction)
+    parts = sample_at(torch.cat([transmission[None], visibility[None], mean, stack]), y, x, mode="bicubic")
+    warped = parts[0] * (parts[2 : 2 + n] + parts[1] * (parts[2 + n :] - parts[2 : 2 + n]))
+
+    blur = draw.uniform(*ranges.blur_px) * OVERSAMPLING
+    beam = 1 + 0.1 * smooth_field(generator, side, 2)
+    frames = torch.cat([stack, warped]) * beam / stack.mean()
+    # twice the blur's reach is kept around the image, the rest need not be blurred
+    keep = math.ceil(8 * ranges.blur_px[1]) // 2 * OVERSAMPLING
+    inner = slice(margin * OVERSAMPLING - keep, side - margin * OVERSAMPLING + keep)
+    frames = bin_mean(gaussian_blur(frames[:, inner, inner].contiguous(), blur), OVERSAMPLING)
+    trim = keep // OVERSAMPLING
+    frames = frames[:, trim : trim + size, trim : trim + size].clamp_min(1e-3)
+
+    photons = draw.log_uniform(*ranges.photons)
+    noise = torch.randn(frames.shape, generator=generator, device=generator.device)
+    flux = 1 + ranges.flux_error * torch.randn(2 * n, 1, 1, generator=generator, device=generator.device)
+    # Gaussian in place of Poisson: above 40 photons, the faintest here, they cannot be told apart
+    frames = (frames + (frames / photons).sqrt() * noise) * flux
+
+    crop = slice(margin, margin + size)
+    truth = bin_mean(torch.stack([ux, uy, transmission, visibility]), OVERSAMPLING)[:, crop, crop]
+    return Scene(frames[:n], frames[n:], truth[0], truth[1], truth[2], truth[3])
+
+
+def random_batch(
+    generator: torch.Generator,
+    batch: int,
+    n: int,
+    size: int,
+    bank: PatternBank,
+    ranges: SceneRanges | None = None,
+) -> Scene:
+    """``batch`` scenes stacked: stacks (batch, n, y, x), fields (batch, y, x)."""
+    scenes = [random_scene(generator, n, size, bank, ranges) for _ in range(batch)]
+    return Scene(*(torch.stack(parts) for parts in zip(*scenes, strict=True)))
+
+
+def _random_sample(generator: torch.Generator, side: int, ranges: SceneRanges) -> tuple[Tensor, ...]:
+    """ux, uy in pixels, integral of mu and of the extinction, each (side, side) on the oversampled grid.
+
+    The displacement is the gradient of a random phase (it has no curl, as refraction has none): a smooth
+    background, solids with edges, and a constant (drift of the beam or of the modulator).
+    """
+    draw = _Draw(generator)
+    device = generator.device
+    phase, attenuation, extinction = torch.zeros(3, side, side, device=device)
+    for _ in range(draw.integer(0, 6)):
+        if draw.uniform(0, 1) < 0.4:
+            solid = ellipsoid_thickness(generator, side)
+        else:
+            solid = fill_outline(bezier_outline(generator, side), side)
+            filling = smooth_field(generator, side, draw.integer(2, 9))[0]
+            # a wedge or a bowl inside the outline, or a slab (a phase jump at its edge, softened to a pixel or two)
+            solid = solid * (1 + draw.uniform(0.0, 0.5) * filling)
+            solid = gaussian_blur(solid[None], OVERSAMPLING * draw.uniform(0.5, 2.0))[0]
+        phase = phase + draw.normal() * solid
+        if draw.uniform(0, 1) < 0.7:
+            attenuation = attenuation + draw.uniform(0, 1) ** 2 * solid
+        if draw.uniform(0, 1) < 0.5:
+            extinction = extinction + draw.uniform(0, 1) * solid
+    background = smooth_field(generator, side, draw.integer(1, 12))[0]
+
+    amplitude = draw.log_uniform(*ranges.displacement_px)
+    shares = torch.rand(3, generator=generator, device=device) + 0.05
+    shares = amplitude * shares / shares.sum()
+    turn = draw.uniform(0, 2 * math.pi)
+    ux, uy = torch.zeros(2, side, side, device=device)
+    for potential, share in ((phase, shares[0]), (background, shares[1])):
+        gy, gx = torch.gradient(potential)
+        # the 99.9th percentile in place of the largest value: a limb's last sample is not the displacement's scale
+        scale = share / gx.hypot(gy).flatten()[::7].quantile(0.999).clamp_min(1e-9)
+        scale = scale * _foldless(scale * gx, scale * gy, ranges.jacobian_min)
+        ux, uy = ux + scale * gx, uy + scale * gy
+    whole = _foldless(ux, uy, ranges.jacobian_min)
+    ux, uy = ux * whole + shares[2] * math.cos(turn), uy * whole + shares[2] * math.sin(turn)
+    longest = float(ux.hypot(uy).max())
+    if longest > ranges.displacement_px[1]:
+        ux, uy = ux * (ranges.displacement_px[1] / longest), uy * (ranges.displacement_px[1] / longest)
+
+    least = draw.uniform(ranges.transmission_min, 1.0)
+    attenuation = _limited(attenuation.clamp_min(0), -math.log(least))
+    least = draw.uniform(ranges.darkfield_min, 1.0)
+    extinction = _limited(extinction.clamp_min(0), -math.log(least))
+    return ux, uy, attenuation, extinction
+
+
+def _foldless(ux: Tensor, uy: Tensor, jacobian_min: float) -> float:
+    """Factor at most 1 for the displacement (in pixels, oversampled) that keeps the rays from crossing.
+
+    By bisection on the Jacobian of the pixel means, of which one in two thousand may lie under the limit.
+    """
+    ux, uy = bin_mean(torch.stack([ux, uy]), OVERSAMPLING)
+    low, high = 0.0, 1.0
+    for trial in range(7):
+        middle = 1.0 if trial == 0 else (low + high) / 2
+        folded = float((jacobian(middle * ux, middle * uy) < jacobian_min).float().mean())
+        if folded < 5e-4:
+            low = middle
+            if trial == 0:
+                return 1.0
+        else:
+            high = middle
+    return low
+
+
+def _limited(value: Tensor, largest: float) -> Tensor:
+    """Scaled so that the maximum is ``largest`` (zero stays zero)."""
+    return value * (largest / float(value.max().clamp_min(1e-6)))
+
+
+class _Draw:
+    """Scalars from a generator."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * float(
+            torch.rand((), generator=self.generator, device=self.generator.device)
+        )
+
+    def log_uniform(self, low: float, high: float) -> float:
+        return math.exp(self.uniform(math.log(low), math.log(high)))
+
+    def integer(self, low: int, high: int) -> int:
+        """Uniform in low, ..., high - 1."""
+        return int(torch.randint(low, high, (), generator=self.generator, device=self.generator.device))
+
+    def normal(self) -> float:
+        return float(torch.randn((), generator=self.generator, device=self.generator.device))

@@ -1,0 +1,67 @@
+"""Where the light of a landing point came from: the inverse of the map x -> x + u(x), and sampling there."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+def sample_at(
+    images: Tensor, y: Tensor, x: Tensor, mode: Literal["bilinear", "bicubic"] = "bilinear"
+) -> Tensor:
+    """Images (C, y, x) at the places (y, x) in samples, centres at integers; the border's value beyond the border.
+
+    ``y`` and ``x`` share one shape (h, w); the result is (C, h, w).
+    """
+    height, width = images.shape[-2:]
+    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    return torch.nn.functional.grid_sample(
+        images[None], grid[None].to(images.dtype), mode=mode, padding_mode="border", align_corners=False
+    )[0]
+
+
+def jacobian(ux: Tensor, uy: Tensor) -> Tensor:
+    """Determinant of x -> x + u(x) by central differences, (..., y, x): 1 = undisturbed, below 0 rays have crossed."""
+    dxx, dxy = torch.gradient(ux, dim=(-1, -2))
+    dyx, dyy = torch.gradient(uy, dim=(-1, -2))
+    return (1 + dxx) * (1 + dyy) - dxy * dyx
+
+
+def landing_to_reference(
+    ux: Tensor, uy: Tensor, tolerance: float = 1e-3, iterations: int = 60
+) -> tuple[Tensor, Tensor]:
+    """Solve x + u(x) = y for the reference place x of every landing point y.
+
+    Damped fixed point: a step is the residual, divided by the local stretch where the map stretches by more than 1.
+    It starts at x = y, so that where rays have crossed the undisturbed one is kept (outside a limb that is the
+    direct beam, which carries most of the light); where the map is one-to-one it is the unique solution.
+
+    Parameters
+    ----------
+    ux, uy : displacement (h, w) in samples of their own grid.
+    tolerance : largest residual in samples at which the iteration stops.
+
+    Returns
+    -------
+    y, x : places (h, w) in samples.
+    """
+    height, width = ux.shape
+    y0 = torch.arange(height, dtype=ux.dtype, device=ux.device)[:, None].expand(height, width)
+    x0 = torch.arange(width, dtype=ux.dtype, device=ux.device)[None, :].expand(height, width)
+    slopes = [component.diff(dim=d).abs() for component in (ux, uy) for d in (0, 1)]
+    stretch = torch.zeros_like(ux)
+    for slope, d in zip(slopes, (0, 1, 0, 1), strict=True):
+        for shifted in (0, 1):  # a slope counts for the samples on both of its sides
+            part = stretch.narrow(d, shifted, slope.shape[d])
+            torch.maximum(part, slope, out=part)
+    fields = torch.stack([uy, ux, 1 / (1 + stretch)])
+    y, x = y0, x0
+    for _ in range(iterations):
+        vy, vx, step = sample_at(fields, y, x)
+        ry, rx = y0 - y - vy, x0 - x - vx
+        y, x = y + step * ry, x + step * rx
+        if max(float(ry.abs().max()), float(rx.abs().max())) < tolerance:
+            break
+    return y, x
