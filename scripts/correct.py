@@ -5,4 +5,4 @@ from speckleflow.pipeline.job import job
 with job(snakemake) as settings:
     from speckleflow.pipeline.correct import correct
 
-    correct(settings, snakemake.wildcards.scan, snakemake.input.manifest, snakemake.output.corrected)
+    correct(settings, snakemake.wildcards.scan, snakemake.output.corrected)

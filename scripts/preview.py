@@ -8,7 +8,6 @@ with job(snakemake) as settings:
     preview(
         settings,
         snakemake.wildcards.scan,
-        manifest=snakemake.input.manifest,
         corrected=snakemake.input.corrected,
         picture=snakemake.output.picture,
         device=snakemake.params.device,

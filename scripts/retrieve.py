@@ -8,7 +8,6 @@ with job(snakemake) as settings:
     retrieve_block(
         settings,
         snakemake.wildcards.scan,
-        manifest=snakemake.input.manifest,
         corrected=snakemake.input.corrected,
         projections=snakemake.params.projections,
         output=snakemake.output.fields,

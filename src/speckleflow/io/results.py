@@ -4,7 +4,8 @@
         create(file, "ux", shape=(B, y, x), unit="px", description="...")[...] = ux
         write_provenance(file, stage="retrieve", settings={...}, raw_files=[...], packages=("torch",))
 
-Nothing in a file tells when or on which machine it was written, so that a resumed run can be compared byte by byte.
+Nothing in a file tells when or on which machine it was written, so that a resumed run can be compared byte by
+byte.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from speckleflow import __version__
 from speckleflow.errors import InputError
 from speckleflow.io.atomic import atomic_path
 from speckleflow.io.hdf5 import dataset, open_hdf5
@@ -41,7 +43,7 @@ def result_file(target: str | Path) -> Iterator[h5py.File]:
     OutputError
         See :func:`~speckleflow.io.atomic.atomic_path`.
     """
-    with atomic_path(target) as private, h5py.File(private, "w", track_order=False) as file:
+    with atomic_path(target) as private, h5py.File(private, "w", track_order=False, locking=False) as file:
         yield file
 
 
@@ -57,7 +59,7 @@ def create(
 ) -> h5py.Dataset:
     """A dataset with its unit ('' where it has none, e.g. T) and meaning as attributes.
 
-    Stacks of images (three axes and more) are chunked by whole images, or rows of them where an image is large,
+    Stacks of images (three axes and more) are chunked by whole images, or by rows of a large one,
     so that a projection and a row of all projections are both read without touching most of the file.
     """
     array = None if data is None else np.asarray(data, dtype)
@@ -137,9 +139,9 @@ def canonical_json(value: Any) -> str:
 
 
 def versions(packages: Sequence[str] = ()) -> dict[str, str]:
-    """Installed versions of speckleflow, numpy, h5py and ``packages``; 'absent' where one is not installed."""
-    found = {}
-    for package in ("speckleflow", "numpy", "h5py", *packages):
+    """Installed versions of speckleflow, numpy, h5py and ``packages``; 'absent': not installed."""
+    found = {"speckleflow": __version__}  # also where it runs from a source tree
+    for package in ("numpy", "h5py", *packages):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -149,7 +151,7 @@ def versions(packages: Sequence[str] = ()) -> dict[str, str]:
 
 @functools.cache
 def git_commit() -> str | None:
-    """Commit of the source tree that runs, '-dirty' where it was changed since; None for an installed package."""
+    """Commit of the source that runs, '-dirty' where it was changed since; None outside a repository."""
     folder = Path(__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--match", ""]
     try:

@@ -10,7 +10,8 @@ import numpy as np
 from speckleflow.config import ScanConfig
 from speckleflow.correct import air_margins
 from speckleflow.integrate import curl_rms, integrate_displacement
-from speckleflow.io.results import create_dataset, open_result, result_file
+from speckleflow.io.hdf5 import open_hdf5
+from speckleflow.io.results import create, result_file, write_provenance
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +22,18 @@ def integrate_block(config: ScanConfig, *, fields: str | Path, output: str | Pat
     One projection at a time, so that memory does not depend on the block.
     """
     settings = config.integrate
-    settings_used = config.that_decide("correct", "integrate")
-    with open_result(fields) as source, result_file(output, settings_used) as file:
+    with open_hdf5(fields) as source, result_file(output) as file:
         file.attrs.update({key: source.attrs[key] for key in GEOMETRY})
         shape = source["ux"].shape
-        create_dataset(file, "angle_deg", source["angle_deg"][:], unit="deg")
-        phase = create_dataset(file, "phase", shape=shape, dtype=np.float32, unit="rad")
-        curl = create_dataset(file, "curl_px", shape=shape[:1], dtype=np.float32, unit="pixel")
-        air = air_margins(config.correct, shape[1:])
+        phase = create(file, "phase", shape=shape, unit="rad", description="phase, negative in matter")
+        curl = create(
+            file,
+            "curl_px",
+            shape=shape[:1],
+            unit="px",
+            description="root mean square of the part of the displacement that is no gradient",
+        )
+        air = air_margins(config.correct, shape[1:]) or (0, 0, 0, 0)
         file.attrs["boundary"] = settings.boundary
         file.attrs["air_px"] = air
         for i in range(shape[0]):
@@ -47,6 +52,9 @@ def integrate_block(config: ScanConfig, *, fields: str | Path, output: str | Pat
                 reject=source["flags"][i : i + 1] & REJECT > 0 if weighted and "flags" in source else None,
             )
             curl[i] = curl_rms(ux, uy, boundary=settings.boundary)[0]
+        write_provenance(
+            file, stage="integrate", settings=config.that_decide("correct", "integrate"), packages=("scipy",)
+        )
         log.info("phase of %d projections; curl %.3f px", shape[0], float(np.median(curl[:])))
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from speckleflow.config import ScanConfig
-from speckleflow.io.results import create_dataset, open_result, result_file
+from speckleflow.io.hdf5 import open_hdf5
+from speckleflow.io.results import create, result_file, write_provenance
 from speckleflow.tomo.backends.registry import make_backend
 from speckleflow.tomo.rings import remove_rings
 from speckleflow.tomo.sinogram import line_integrals
@@ -36,7 +37,7 @@ def reconstruct_slab(
     """
     start, stop = rows
     settings = config.tomography
-    with open_result(projections) as source, result_file(output, config.that_decide("tomography")) as file:
+    with open_hdf5(projections) as source, result_file(output) as file:
         pixel_m = float(source.attrs["pixel_size_um"]) * 1e-6
         axis = float(source.attrs["rotation_axis_px"])
         energy = source.attrs.get("energy_kev")
@@ -64,12 +65,12 @@ def reconstruct_slab(
             if settings.ring_window_px:
                 sinograms = remove_rings(sinograms, settings.ring_window_px)
             slices = backend(sinograms) * np.float32(scale(name, pixel_m, energy))
-            create_dataset(
-                file,
-                name,
-                slices,
-                unit=quantity.unit,
-                long_name=quantity.long_name,
-                floored=integrals.floored,
-            )
+            volume = create(file, name, slices, unit=quantity.unit, description=quantity.long_name)
+            volume.attrs["floored"] = integrals.floored
             log.info("%s rows %d to %d", name, start, stop)
+        write_provenance(
+            file,
+            stage="reconstruct",
+            settings=config.that_decide("tomography"),
+            packages=("scipy", "finufft", "astra-toolbox", "tomopy"),
+        )

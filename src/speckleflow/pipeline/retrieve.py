@@ -14,26 +14,26 @@ from numpy.typing import NDArray
 
 from speckleflow.config import ScanConfig
 from speckleflow.correct import Correction, air_margins
-from speckleflow.inspect import Manifest
 from speckleflow.integrate import remove_drift
-from speckleflow.io.results import create_dataset, result_file
+from speckleflow.io.results import create, result_file, write_provenance
 from speckleflow.io.scan import Scan, open_scan
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.base import Fields, Retriever
 
 log = logging.getLogger(__name__)
 
-#: unit of every field
-UNITS = {
-    "ux": "pixel",
-    "uy": "pixel",
-    "transmission": "1",
-    "darkfield": "1",
-    "quality": "pixel",
-    "flags": "bitmask",
-    "phase": "rad",
+#: unit and meaning of every field
+FIELDS = {
+    "ux": ("px", "displacement along x, to the right"),
+    "uy": ("px", "displacement along y, downward"),
+    "transmission": ("", "transmission T, 1 = empty beam"),
+    "darkfield": ("", "visibility ratio D, 1 = no scattering"),
+    "quality": ("px", "expected standard deviation of one displacement component"),
+    "flags": ("", "bits: 1 stopped at a bound, 2 rays cross, 4 window leaves the image"),
+    "drift_px": ("px", "displacement (x, y) of the air margins, taken off ux and uy"),
+    "phase": ("rad", "phase, negative in matter"),
 }
-#: Corrected frames of one batch, in bytes: large enough to keep the threads busy, small beside a job's memory.
+#: Corrected frames of one batch in bytes: enough to keep the threads busy, little beside a job's memory.
 BATCH_BYTES = 128e6
 
 
@@ -54,7 +54,6 @@ def retrieve_block(
     config: ScanConfig,
     scan: str,
     *,
-    manifest: str | Path,
     corrected: str | Path,
     projections: Sequence[int],
     output: str | Path,
@@ -75,20 +74,46 @@ def retrieve_block(
     source = open_scan(config, scan, root)
     correction = Correction.load(corrected)
     retriever = make_retriever(config, device, threads)
-    state = retriever.prepare(torch.from_numpy(correction.reference_stack(source.n_positions)))
+    reference = correction.reference
+    if reference is None:  # no diffuser: frames over their flat are the transmission
+        reference = np.ones((source.n_positions, source.rows, source.columns), np.float32)
+    state = retriever.prepare(torch.from_numpy(reference))
     per_projection = 4 * source.n_positions * source.rows * source.columns
     batch = max(1, int(BATCH_BYTES // per_projection))
-    geometry = Manifest.load(manifest).geometry_attributes()
-    with result_file(output, config.that_decide("files", "geometry", "correct", "retrieval")) as file:
-        file.attrs.update(geometry)
-        file.attrs["first_projection"] = start
-        create_dataset(file, "angle_deg", source.angles_deg[start:stop], unit="deg")
+    with result_file(output) as file:
+        file.attrs.update(geometry_attributes(source))
+        create(
+            file,
+            "angle_deg",
+            source.angles_deg[start:stop],
+            unit="deg",
+            description="rotation, counter-clockwise seen from above",
+            dtype=np.float64,
+        )
         for at, fields in _batches(
             source, correction, retriever, state, range(start, stop, batch), stop, config
         ):
             for name, values in fields.items():
                 _write(file, name, values, at - start, stop - start)
             log.info("%s: projection %d of %d to %d", scan, at + len(fields["transmission"]), start, stop)
+        write_provenance(
+            file,
+            stage="retrieve",
+            settings=config.that_decide("files", "geometry", "correct", "retrieval"),
+            raw_files=[s.name for s in (*source.sample, *source.reference)],
+            packages=("scipy", "torch"),
+        )
+
+
+def geometry_attributes(source: Scan) -> dict[str, float]:
+    """The geometry that later stages need, as attributes; what an absorption scan lacks is left out."""
+    g = source.geometry
+    values = {
+        "energy_kev": g.energy_kev,
+        "pixel_size_um": g.pixel_size_um,
+        "effective_distance_m": g.effective_distance_m,
+    }
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _batches(
@@ -103,7 +128,7 @@ def _batches(
     """(first projection, fields) of each batch; the next one is read and corrected while one is computed."""
 
     def read(at: int) -> NDArray[np.float32]:
-        return correction.apply(source.read_sample(slice(at, min(at + starts.step, stop))))
+        return correction.correct_frames(source.read_sample(slice(at, min(at + starts.step, stop))))
 
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(read, starts[0])
@@ -119,13 +144,14 @@ def finish(fields: Fields, config: ScanConfig) -> dict[str, NDArray]:
     arrays = {name: tensor.cpu().numpy() for name, tensor in fields.items()}
     if "ux" in arrays and config.correct.drift:
         margins = air_margins(config.correct, arrays["ux"].shape[-2:])
-        arrays["ux"], arrays["uy"], arrays["drift_px"] = remove_drift(arrays["ux"], arrays["uy"], margins)
+        if margins is not None:
+            arrays["ux"], arrays["uy"], arrays["drift_px"] = remove_drift(arrays["ux"], arrays["uy"], margins)
     return arrays
 
 
 def _write(file: h5py.File, name: str, values: NDArray, at: int, length: int) -> None:
     if name not in file:
-        create_dataset(
-            file, name, shape=(length, *values.shape[1:]), dtype=values.dtype, unit=UNITS.get(name, "pixel")
-        )
+        unit, meaning = FIELDS[name]
+        shape = (length, *values.shape[1:])
+        create(file, name, shape=shape, dtype=values.dtype, unit=unit, description=meaning)
     file[name][at : at + len(values)] = values

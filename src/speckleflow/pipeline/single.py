@@ -13,9 +13,9 @@ from speckleflow.correct import Correction
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.integrate import integrate_displacement
 from speckleflow.io.atomic import atomic_path
-from speckleflow.io.results import create_dataset, result_file
+from speckleflow.io.results import create, result_file, write_provenance
 from speckleflow.io.stack import read_stack
-from speckleflow.pipeline.retrieve import UNITS, settings_of
+from speckleflow.pipeline.retrieve import FIELDS, settings_of
 from speckleflow.retrieval.single import retrieve_stack
 from speckleflow.tomo.single import reconstruct_sinogram
 
@@ -90,10 +90,18 @@ def retrieve_files(
             distance_m=distance,
             boundary=config.integrate.boundary,
         )[0]
-    with result_file(output, config.that_decide("retrieval", "geometry")) as file:
-        file.attrs.update({"reference": reference, "sample": sample, "grid": grid})
+    with result_file(output) as file:
+        file.attrs["grid"] = grid
         for name, values in arrays.items():
-            create_dataset(file, name, values, unit=UNITS[name])
+            unit, meaning = FIELDS[name]
+            create(file, name, values, unit=unit, description=meaning, dtype=values.dtype)
+        write_provenance(
+            file,
+            stage="retrieve",
+            settings=config.that_decide("geometry", "retrieval"),
+            raw_files=[reference, sample],
+            packages=("scipy", "torch"),
+        )
 
 
 def reconstruct_files(

@@ -11,7 +11,8 @@ import numpy as np
 
 from speckleflow.config import ScanConfig
 from speckleflow.errors import InputError
-from speckleflow.io.results import create_dataset, open_result, result_file
+from speckleflow.io.hdf5 import open_hdf5
+from speckleflow.io.results import create, result_file, write_provenance
 from speckleflow.tomo.axis import find_axis
 from speckleflow.tomo.sinogram import CONTRASTS, line_integrals, log_floor
 
@@ -44,26 +45,29 @@ def assemble_projections(
     """
     output = Path(output)
     # The sources are named relative to the file's folder: results can be moved as a whole.
-    with result_file(output, config.that_decide("tomography")) as file:
+    with result_file(output) as file:
         _virtual(file, [Path(p) for p in fields], output.parent)
         if phases:
             _virtual(file, [Path(p) for p in phases], output.parent)
         file.flush()
         if tomographic:
             _prepare_tomography(file, config, output)
+        write_provenance(
+            file, stage="sinogram", settings=config.that_decide("tomography"), packages=("scipy",)
+        )
 
 
 def _virtual(file: h5py.File, blocks: list[Path], folder: Path) -> None:
     """One virtual dataset for every dataset of the blocks, joined along the projections."""
-    lengths = []
-    for path in blocks:
-        with open_result(path) as block:
-            lengths.append(len(block["angle_deg"]))
-    with open_result(blocks[0]) as first:
+    with open_hdf5(blocks[0]) as first:
         file.attrs.update(first.attrs)
-        for name, dataset in first.items():
-            if not isinstance(dataset, h5py.Dataset):
-                continue
+        names = [name for name, item in first.items() if isinstance(item, h5py.Dataset)]
+        lengths = []
+        for path in blocks:
+            with open_hdf5(path) as block:
+                lengths.append(len(block[names[0]]))
+        for name in names:
+            dataset = first[name]
             layout = h5py.VirtualLayout((sum(lengths), *dataset.shape[1:]), dataset.dtype)
             at = 0
             for path, length in zip(blocks, lengths, strict=True):
@@ -72,9 +76,7 @@ def _virtual(file: h5py.File, blocks: list[Path], folder: Path) -> None:
                     str(path.relative_to(folder)), name, shape, dataset.dtype
                 )
                 at += length
-            if name not in file:
-                file.create_virtual_dataset(name, layout)
-                file[name].attrs.update(dataset.attrs)
+            file.create_virtual_dataset(name, layout).attrs.update(dataset.attrs)
 
 
 def _prepare_tomography(file: h5py.File, config: ScanConfig, output: Path) -> None:
@@ -108,7 +110,7 @@ def _prepare_tomography(file: h5py.File, config: ScanConfig, output: Path) -> No
     file.attrs["rotation_axis_px"] = found.axis_px
     file.attrs["rotation_axis_from"] = "transmission"
     group = file.create_group("rotation_axis")
-    create_dataset(group, "tried_px", found.tried_px, unit="pixel")
-    create_dataset(group, "cost", found.costs, unit="1")
+    create(group, "tried_px", found.tried_px, unit="px", description="rotation axes tried", dtype=np.float64)
+    create(group, "cost", found.costs, unit="", description="their cost, the least is best", dtype=np.float64)
     group.attrs["uncertainty_px"] = found.uncertainty_px
     group.attrs["trusted"] = found.trusted

@@ -8,7 +8,8 @@ from pathlib import Path
 import h5py
 
 from speckleflow.errors import InputError
-from speckleflow.io.results import create_dataset, open_result, result_file
+from speckleflow.io.hdf5 import open_hdf5
+from speckleflow.io.results import PROVENANCE, create, result_file
 
 
 def assemble_volumes(slabs: Sequence[str | Path], output: str | Path) -> None:
@@ -19,27 +20,26 @@ def assemble_volumes(slabs: Sequence[str | Path], output: str | Path) -> None:
     InputError
         The slabs do not follow each other or hold different contrasts.
     """
-    with open_result(slabs[0]) as first:
+    with open_hdf5(slabs[0]) as first:
         names = [name for name, item in first.items() if isinstance(item, h5py.Dataset)]
         attributes = {key: value for key, value in first.attrs.items() if key != "first_row"}
         shapes = {name: first[name].shape[1:] for name in names}
         details = {name: dict(first[name].attrs) for name in names}
-    with open_result(slabs[-1]) as last:
+    with open_hdf5(slabs[-1]) as last:
         rows = int(last.attrs["first_row"]) + len(last[names[0]])
     with result_file(output) as file:
+        with open_hdf5(slabs[0]) as first:
+            first.copy(PROVENANCE, file)
         file.attrs.update(attributes)
         file.attrs["axes"] = "z (along the rotation axis, downward), y (against the beam at angle 0), x"
         for name in names:
-            # one slice a chunk: viewers page through slices
-            dataset = create_dataset(
-                file, name, shape=(rows, *shapes[name]), dtype="f4", chunks=(1, *shapes[name]), unit=""
-            )
+            dataset = create(file, name, shape=(rows, *shapes[name]), unit="", description="")
             dataset.attrs.update(details[name])
             dataset.attrs["voxel_size_m"] = [attributes["voxel_size_m"]] * 3
         at = 0
         floored = dict.fromkeys(names, 0)
         for path in slabs:
-            with open_result(path) as slab:
+            with open_hdf5(path) as slab:
                 if int(slab.attrs["first_row"]) != at:
                     raise InputError(
                         path, expected=f"rows from {at}", found=f"rows from {slab.attrs['first_row']}"
