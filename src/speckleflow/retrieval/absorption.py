@@ -1,0 +1,43 @@
+"""Absorption: transmission of a scan without a diffuser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from speckleflow.errors import InputError
+from speckleflow.retrieval.base import Fields, Retriever
+
+
+class Absorption(Retriever):
+    """T = mean over the positions of the sample / mean over the positions of the reference.
+
+    The reference is a stack of ones for frames that were divided by their flat, else the flat itself.
+    """
+
+    name = "absorption"
+    min_side = 1
+    gives = frozenset({"transmission"})
+
+    @property
+    def halo(self) -> int:
+        """No pixel depends on its neighbours."""
+        return 0
+
+    def _prepare(self, reference: Tensor) -> Any:
+        mean = reference.mean(0)
+        if not bool((mean > 0).all()):
+            raise InputError(
+                "reference stack",
+                expected="a beam (values above 0) in every pixel",
+                found=f"{int((mean <= 0).sum())} pixel(s) at or below 0",
+            )
+        return tuple(reference.shape), mean
+
+    def _retrieve(self, sample: Tensor, state: Any) -> Fields:
+        return Fields(transmission=sample.mean(1) / state[1])
+
+    def _reference_shape(self, state: Any) -> tuple[int, int, int]:
+        shape: tuple[int, int, int] = state[0]
+        return shape

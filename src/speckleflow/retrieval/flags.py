@@ -1,0 +1,37 @@
+"""Marks for pixels that a person should not trust blindly."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from speckleflow.retrieval.base import FLAG_EDGE, FLAG_FOLD
+
+#: Where the Jacobian of x -> x + u is below this, neighbouring rays come closer than a quarter of a pixel pitch and
+#: noise of the usual size makes them cross: simulated sharp spheres with a smallest true Jacobian of 0.3 were still
+#: retrieved without bias, those with crossing rays were not.
+FOLD_LIMIT = 0.25
+
+
+def jacobian(ux: Tensor, uy: Tensor) -> Tensor:
+    """Determinant of the Jacobian of x -> x + u, (..., y, x), by central differences (one-sided at the border)."""
+    ux_y, ux_x = torch.gradient(ux, dim=(-2, -1))
+    uy_y, uy_x = torch.gradient(uy, dim=(-2, -1))
+    return (1 + ux_x) * (1 + uy_y) - ux_y * uy_x
+
+
+def fold_flags(ux: Tensor, uy: Tensor) -> Tensor:
+    """uint8, FLAG_FOLD where the Jacobian is under :data:`FOLD_LIMIT`."""
+    return (jacobian(ux, uy) < FOLD_LIMIT).to(torch.uint8) * FLAG_FOLD
+
+
+def edge_flags(ux: Tensor, uy: Tensor, half_window: int) -> Tensor:
+    """uint8, FLAG_EDGE where the window of a pixel, or that of its landing place, leaves the image."""
+    height, width = ux.shape[-2:]
+    x = torch.arange(width, device=ux.device)
+    y = torch.arange(height, device=ux.device)[:, None]
+    inside = (x >= half_window) & (x < width - half_window) & (y >= half_window) & (y < height - half_window)
+    px, py = x + ux, y + uy
+    lands = (px >= half_window) & (px <= width - 1 - half_window)
+    lands = lands & (py >= half_window) & (py <= height - 1 - half_window)
+    return (~(inside & lands)).to(torch.uint8) * FLAG_EDGE

@@ -1,0 +1,180 @@
+"""Normal equations of the UMPA model per pixel, and their solution in a window.
+
+At a place x of the reference grid, with the sample warped by a current displacement u0, the model
+(espinnet.txt eq. 1; Zdora et al., Phys. Rev. Lett. 118, 203903, 2017) is, to first order in the correction du,
+
+    s_n(x + u0) - m = (T - 1) m + B rho_n - B (J^-T grad r_n) . du,     B = T D,   rho_n = r_n - m,
+
+with m the local mean of the reference and J = 1 + grad u0 the Jacobian of x -> x + u0: linear in the four
+unknowns (T - 1, B, du_x, du_y). All that the data say about them are the sums over the positions n of products of
+the regressors (m, rho, r_x, r_y) with each other and with the sample: a few maps, whatever N is. A window is
+then a filter of these maps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from speckleflow.retrieval.bspline import DERIVATIVE, PREFILTER, warp
+from speckleflow.retrieval.filters import Kernel, compose, filter_columns, filter_rows, gaussian
+
+#: order of the packed symmetric 4 x 4 matrix: (row, column) with row <= column
+PACKED = tuple((i, j) for i in range(4) for j in range(i, 4))
+PLACE = {pair: k for k, pair in enumerate(PACKED)} | {(j, i): k for k, (i, j) in enumerate(PACKED)}
+
+#: bytes of one stack's strip of rows on a CPU: the strip, its three partners and the intermediates of the warp
+#: then stay in the caches of common processors
+_STRIP_BYTES = 1 << 19
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Regressors of a reference stack at one resolution.
+
+    ``mean`` (y, x): local mean m; ``rho``, ``rx``, ``ry`` (N, y, x): low-passed reference minus m, and its
+    derivatives; ``gram`` (10, y, x): sums over n of their products, packed as :data:`PACKED`.
+    """
+
+    mean: Tensor
+    rho: Tensor
+    rx: Tensor
+    ry: Tensor
+    gram: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(N, y, x)."""
+        n, height, width = self.rho.shape
+        return n, height, width
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over n at each pixel for one warp: ``h`` (4, y, x) = sum_n regressor * (s - m), ``energy`` (y, x) =
+    sum_n (s - m)^2, ``valid`` (y, x) = 1 where the ray lands inside the image, else 0."""
+
+    h: Tensor
+    energy: Tensor
+    valid: Tensor
+
+
+def strips(n: int, height: int, width: int, device: torch.device) -> list[slice]:
+    """Ranges of rows that are worked on together (all of them on a GPU)."""
+    rows = height if device.type != "cpu" else max(1, _STRIP_BYTES // (4 * n * width))
+    return [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
+
+
+def make_basis(reference: Tensor, mean: Tensor, low_pass: Kernel) -> Basis:
+    """Regressors of a reference stack (N, y, x), low-passed, with derivatives of its cubic B-spline."""
+    derivative = compose(DERIVATIVE, low_pass)
+    smooth_x = filter_columns(reference, low_pass, "mirror")
+    rho = filter_rows(smooth_x, low_pass, "mirror")
+    ry = filter_rows(smooth_x, derivative, "mirror")
+    del smooth_x
+    rx = filter_rows(filter_columns(reference, derivative, "mirror"), low_pass, "mirror")
+    n, height, width = reference.shape
+    gram = torch.empty(10, height, width, device=reference.device)
+    for rows in strips(n, height, width, reference.device):
+        rho[:, rows] -= mean[rows]
+        parts = (None, rho[:, rows], rx[:, rows], ry[:, rows])
+        for k, (i, j) in enumerate(PACKED):
+            left, right, m = parts[i], parts[j], mean[rows]
+            if left is None:
+                gram[k, rows] = n * m * m if right is None else m * right.sum(0)
+            elif right is not None:
+                gram[k, rows] = (left * right).sum(0)
+    return Basis(mean, rho, rx, ry, gram)
+
+
+def spline_coefficients(stack: Tensor, low_pass: Kernel) -> Tensor:
+    """Cubic B-spline coefficients of the low-passed stack."""
+    kernel = compose(PREFILTER, low_pass)
+    return filter_rows(filter_columns(stack, kernel, "mirror"), kernel, "mirror")
+
+
+def measure(coefficients: Tensor, basis: Basis, ux: Tensor, uy: Tensor) -> Moments:
+    """Warp the sample by (ux, uy) and sum its products with the regressors."""
+    n, height, width = basis.shape
+    device = ux.device
+    h = torch.empty(4, height, width, device=device)
+    energy = torch.empty(height, width, device=device)
+    valid = torch.empty(height, width, device=device)
+    columns = torch.arange(width, device=device, dtype=torch.float32)
+    for rows in strips(n, height, width, device):
+        x = columns + ux[rows]
+        y = torch.arange(rows.start, rows.stop, device=device, dtype=torch.float32)[:, None] + uy[rows]
+        valid[rows] = (x >= 1) & (x <= width - 2) & (y >= 1) & (y <= height - 2)
+        mean = basis.mean[rows]
+        s = warp(coefficients, x, y).sub_(mean)
+        h[0, rows] = mean * s.sum(0)
+        h[1, rows] = (basis.rho[:, rows] * s).sum(0)
+        h[2, rows] = (basis.rx[:, rows] * s).sum(0)
+        h[3, rows] = (basis.ry[:, rows] * s).sum(0)
+        energy[rows] = s.square_().sum(0)
+    return Moments(h, energy, valid)
+
+
+def apply(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Packed symmetric (10, y, x) times (4, y, x)."""
+    out = torch.empty_like(vector)
+    for i in range(4):
+        torch.mul(matrix[PLACE[i, 0]], vector[0], out=out[i])
+        for j in range(1, 4):
+            out[i].addcmul_(matrix[PLACE[i, j]], vector[j])
+    return out
+
+
+def solve(matrix: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve the packed 4 x 4 systems (10, y, x) for (4, y, x) by LDL^T; also the diagonal of the inverse (4, y, x).
+
+    The matrix must be positive definite (a ridge added by the caller sees to that).
+    """
+    d: list[Tensor] = []
+    low: dict[tuple[int, int], Tensor] = {}
+    for j in range(4):
+        pivot = matrix[PLACE[j, j]].clone()
+        for k in range(j):
+            pivot.addcmul_(low[j, k] * low[j, k], d[k], value=-1)
+        d.append(pivot)
+        for i in range(j + 1, 4):
+            entry = matrix[PLACE[i, j]].clone()
+            for k in range(j):
+                entry.addcmul_(low[i, k] * low[j, k], d[k], value=-1)
+            low[i, j] = entry.div_(pivot)
+    inverse = [1.0 / pivot for pivot in d]
+    # rows of L^-1: x = L^-T D^-1 L^-1 v, and (A^-1)_ii = sum_k (L^-1)_ki^2 / d_k
+    unit: dict[tuple[int, int], Tensor] = {}
+    for j in range(4):
+        for i in range(j + 1, 4):
+            entry = -low[i, j]
+            for k in range(j + 1, i):
+                entry = entry - low[i, k] * unit[k, j]
+            unit[i, j] = entry
+    y = []
+    for i in range(4):
+        value = vectors[i].clone()
+        for k in range(i):
+            value.addcmul_(unit[i, k], vectors[k])
+        y.append(value.mul_(inverse[i]))
+    x, diagonal = torch.empty_like(vectors), torch.empty_like(vectors)
+    for i in range(4):
+        x[i], diagonal[i] = y[i], inverse[i]
+        for k in range(i + 1, 4):
+            x[i].addcmul_(unit[k, i], y[k])
+            diagonal[i].addcmul_(unit[k, i] * unit[k, i], inverse[k])
+    return x, diagonal
+
+
+def local_mean(reference: Tensor, sigma: float) -> Tensor:
+    """Local mean m (y, x) of a reference stack (N, y, x): over the positions, and over a Gaussian of ``sigma`` pixels.
+
+    The speckle pattern averages out over both; what stays is the shape of the beam.
+    """
+    kernel = gaussian(sigma, truncate=3.0)
+    mean = reference.mean(0)
+    smooth = filter_rows(filter_columns(mean, kernel, "zero"), kernel, "zero")
+    ones = torch.ones_like(mean)
+    return smooth / filter_rows(filter_columns(ones, kernel, "zero"), kernel, "zero")

@@ -1,0 +1,58 @@
+"""Retrieval of one pair of stacks, from arrays to fields."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speckleflow.errors import ConfigError
+from speckleflow.retrieval import registry
+from speckleflow.retrieval.base import Fields
+from speckleflow.retrieval.grids import to_landing
+
+Grid = Literal["reference", "landing"]
+
+
+def retrieve_stack(
+    reference: np.ndarray | Tensor | None,
+    sample: np.ndarray | Tensor,
+    method: str = "umpa",
+    settings: Any = None,
+    device: torch.device | str = "cpu",
+    grid: Grid = "reference",
+) -> Fields:
+    """Fields (1, y, x) of a sample stack (N, y, x) against its reference stack (N, y, x).
+
+    ``settings`` is the method's section of the configuration (None: its defaults); ``grid`` says where the fields
+    belong, see :mod:`speckleflow.retrieval.grids`. ``reference`` may be None for a method that needs no diffuser
+    (``absorption``), when the sample has been divided by its flat.
+
+    Raises
+    ------
+    ConfigError
+        An unknown method or grid, or a reference missing where the method needs one.
+    InputError
+        Shapes that do not fit, too few positions, values that are not finite.
+    """
+    kind = registry.get(method)
+    if grid not in ("reference", "landing"):
+        raise ConfigError(f"grid: expected 'reference' or 'landing', found '{grid}'")
+    frames = torch.as_tensor(sample)
+    if reference is None:
+        if method != "absorption":
+            raise ConfigError(f"retrieval.method '{method}' needs a reference stack, found none")
+        reference = torch.ones_like(frames, dtype=torch.float32)
+    retriever = kind(default_settings(method) if settings is None else settings, device)
+    state = retriever.prepare(torch.as_tensor(reference))
+    fields = retriever(frames[None] if frames.ndim == 3 else frames, state)
+    return to_landing(fields) if grid == "landing" and fields.ux is not None else fields
+
+
+def default_settings(method: str) -> Any:
+    """The configuration's default section of a method (None where it has none)."""
+    from speckleflow.config.models import Retrieval
+
+    return getattr(Retrieval(), method.replace("-", "_"), None)
