@@ -27,10 +27,13 @@ class Section(BaseModel):
 
 
 class Files(Section):
-    """Where the raw frames lie. Patterns may hold {scan} and {position}, e.g. raw/{scan}/sample_{position:02d}.h5."""
+    """Where the raw frames lie. Patterns may hold {scan} and {position}, e.g. raw/{scan}/sample_{position:02d}.h5.
+    Where reference and sample scans alternate, {position-1:04d} names the reference before each listed sample."""
 
-    format: Literal["auto", "data_exchange", "nxtomo", "images"] = Field(
-        "auto", description="File format; auto decides from the files themselves (images: TIFF)."
+    format: Literal["auto", "data_exchange", "nxtomo", "images", "dxchange"] = Field(
+        "auto",
+        description="File format; auto decides from the files themselves. images: a TIFF or .npy stack, or a folder "
+        "or glob of images; dxchange: Data Exchange read by that package.",
     )
     sample: str = Field(
         "raw/{scan}/sample_{position:02d}.h5",
@@ -59,6 +62,11 @@ class Files(Section):
         None,
         description="HDF5 path of the frames, where it is not the format's own.",
         examples=["/entry1/data/data"],
+    )
+    reference_dataset: str | None = Field(
+        None,
+        description="HDF5 path of the reference frames, where it is not that of the sample frames; 'flats': the "
+        "diffuser was recorded as the flats of the reference files (which may be the sample files).",
     )
     flat_dataset: str | None = Field(
         None, description="HDF5 path of the flats, where it is not the format's own."
@@ -120,7 +128,7 @@ class Correct(Section):
     air_px: Margins | Literal["auto"] = Field(
         "auto",
         description="Width in pixels of the sample-free margins: [left, right, top, bottom]. auto: 4 % of the width, "
-        "at least 4 pixels, on the left and right.",
+        "at least 4 pixels, on the left and right, without a side that the sample enters.",
         examples=["auto", [12, 12, 0, 0]],
     )
     drift: bool = Field(

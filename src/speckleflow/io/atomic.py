@@ -1,7 +1,8 @@
 """Files that are either complete or absent.
 
 Two jobs may write the same output at once (a restarted workflow beside an orphaned cluster job), a disk may
-fill up, a job may be killed: a result is therefore written under a private name in the same folder and renamed.
+fill up, a job may be killed: a result is therefore written under a private name in the same folder, then
+renamed.
 """
 
 from __future__ import annotations

@@ -1,0 +1,129 @@
+"""What every reader gives: a stack of raw frames with its angles, flats, darks and metadata.
+
+A source keeps no file open: each call opens, reads and closes, so that handles cannot leak into worker
+processes and a file on a network share is never held.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speckleflow.errors import InputError
+
+ALL = slice(None)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says about its geometry, in the units of the configuration; None where it says nothing."""
+
+    energy_kev: float | None = None
+    pixel_size_um: float | None = None  #: effective pixel size
+    distance_m: float | None = None  #: sample to detector
+
+
+@dataclass(frozen=True)
+class Angles:
+    """Rotation angles as recorded; ``unit`` is 'deg', 'rad', or None where the file names none."""
+
+    values: NDArray[np.float64]
+    unit: str | None
+
+
+class FrameSource(Protocol):
+    """Raw frames of one acquisition (usually one diffuser position).
+
+    Attributes
+    ----------
+    name : how messages name the source.
+    files : the files it reads.
+    shape : (frames, y, x), or (frames, N, y, x) where one dataset holds all diffuser positions.
+    dtype : of the raw frames.
+    n_flats, n_darks : flat and dark frames that the source holds itself.
+    metadata : geometry as the file states it.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+    @property
+    def n_flats(self) -> int: ...
+    @property
+    def n_darks(self) -> int: ...
+    @property
+    def metadata(self) -> Metadata: ...
+
+    def read(self, frames: slice = ALL, rows: slice = ALL) -> NDArray:
+        """Raw frames (f, y, x) or (f, N, y, x), in the file's dtype.
+
+        Raises
+        ------
+        InputError
+            The file cannot be read (gone, truncated, a missing compression filter).
+        """
+        ...
+
+    def angles(self) -> Angles | None:
+        """Angle of every frame that ``read`` gives; None where the file has none."""
+        ...
+
+    def flats(self) -> NDArray | None:
+        """Flat frames (k, y, x) or (k, N, y, x); None where the file has none."""
+        ...
+
+    def darks(self) -> NDArray | None:
+        """Dark frames (k, y, x) or (k, N, y, x); None where the file has none."""
+        ...
+
+
+class InputProblems(InputError):
+    """Everything that is wrong with a scan, one sentence a line."""
+
+    def __init__(self, problems: Iterable[InputError]) -> None:
+        self.problems = tuple(problems)
+        first = self.problems[0]
+        super().__init__(first.where, expected=first.expected, found=first.found, hint=first.hint)
+        self.args = ("\n".join(str(problem) for problem in self.problems),)
+
+
+_UNITS: dict[str, dict[str, float]] = {
+    "keV": {"ev": 1e-3, "kev": 1.0, "mev": 1e3, "j": 1 / 1.602176634e-16, "joule": 1 / 1.602176634e-16},
+    "m": {
+        "m": 1.0, "meter": 1.0, "metre": 1.0, "cm": 1e-2, "mm": 1e-3, "millimeter": 1e-3, "um": 1e-6,
+        "micron": 1e-6, "micrometer": 1e-6, "micrometre": 1e-6, "nm": 1e-9, "nanometer": 1e-9,
+    },
+    "deg": {"deg": 1.0, "degree": 1.0, "°": 1.0, "rad": 180 / math.pi, "radian": 180 / math.pi},
+}  # fmt: skip
+
+
+def unit_factor(unit: str, target: str) -> float | None:
+    """Factor from ``unit`` to ``target`` ('keV', 'm' or 'deg'); None where it is not one of its kind."""
+    word = unit.strip().lower().replace("µ", "u").replace("μ", "u")
+    known = _UNITS[target]
+    return known.get(word, known.get(word.removesuffix("s")))
+
+
+def sole_slice(chosen: slice, length: int) -> range:
+    """The indices that ``chosen`` means on an axis of ``length``.
+
+    Raises
+    ------
+    InputError
+        The slice reaches beyond the axis or runs backwards: numpy would quietly give less than was asked for.
+    """
+    start, stop, step = chosen.start or 0, length if chosen.stop is None else chosen.stop, chosen.step or 1
+    if not (0 <= start <= stop <= length and step > 0):
+        raise InputError("frame range", expected=f"a range within 0:{length}", found=f"{start}:{stop}:{step}")
+    return range(start, stop, step)

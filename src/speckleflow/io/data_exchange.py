@@ -1,0 +1,203 @@
+"""Data Exchange (APS) files, and any HDF5 file whose datasets the configuration names.
+
+/exchange/data (theta:y:x, or as its attribute ``axes`` says; 4-D: theta:position:y:x), /exchange/data_white,
+/exchange/data_dark, /exchange/theta in degrees. Where theta is absent, tomoscan's record of the rotation
+(/process/acquisition/rotation: rotation_start, rotation_step) is used; absent too: no angles, never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from speckleflow.errors import InputError
+from speckleflow.io.atomic import atomic_path
+from speckleflow.io.base import ALL, Angles, Metadata
+from speckleflow.io.hdf5 import dataset, find_dataset, open_hdf5, quantity, read_ordered, text
+
+FRAMES, FLATS, DARKS, ANGLES = (
+    "/exchange/data",
+    "/exchange/data_white",
+    "/exchange/data_dark",
+    "/exchange/theta",
+)
+_ROTATION = "/process/acquisition/rotation"
+_INSTRUMENT = "/measurement/instrument"
+_ENERGY = (f"{_INSTRUMENT}/monochromator/energy", f"{_INSTRUMENT}/source/energy")
+_EFFECTIVE_PIXEL = (f"{_INSTRUMENT}/detection_system/objective/resolution",)
+_DETECTOR_PIXEL = tuple(
+    f"{_INSTRUMENT}/detector/{key}"
+    for key in ("actual_pixel_size_x", "pixel_size_x", "x_pixel_size", "pixel_size")
+)
+_MAGNIFICATION = f"{_INSTRUMENT}/detection_system/objective/magnification"
+_DISTANCE = (
+    f"{_INSTRUMENT}/detector/distance",
+    f"{_INSTRUMENT}/detector_motor_stack/setup/z",
+    f"{_INSTRUMENT}/camera_motor_stack/setup/camera_distance",
+)
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """HDF5 paths that replace the format's own; None: the format's own."""
+
+    frames: str | None = None
+    flats: str | None = None
+    darks: str | None = None
+    angles: str | None = None
+
+
+@dataclass(frozen=True)
+class DataExchange:
+    """A Data Exchange file (see :class:`~speckleflow.io.base.FrameSource`); ``open`` reads its header."""
+
+    name: str
+    files: tuple[Path, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    n_flats: int
+    n_darks: int
+    metadata: Metadata
+    keys: Datasets = field(repr=False)
+
+    @classmethod
+    def open(cls, path: Path, name: str, keys: Datasets | None = None) -> DataExchange:
+        """Read the header of ``path``; no frame is read.
+
+        Raises
+        ------
+        InputError
+            Not a readable HDF5 file, or it has no frames of three or four axes.
+        """
+        keys = keys or Datasets()
+        keys = Datasets(
+            keys.frames or FRAMES, keys.flats or FLATS, keys.darks or DARKS, keys.angles or ANGLES
+        )
+        with open_hdf5(path, name) as file:
+            frames = dataset(file, str(keys.frames), name)
+            if frames.ndim not in (3, 4) or frames.dtype.kind not in "uif" or 0 in frames.shape:
+                raise InputError(
+                    f"{name}:{keys.frames}",
+                    expected="numbers of shape (theta, y, x) or (theta, position, y, x)",
+                    found=f"{frames.dtype} of shape {frames.shape}",
+                )
+            order = _axis_order(frames, name)
+            return cls(
+                name, (path,), tuple(frames.shape[axis] for axis in order), frames.dtype,
+                _count(file, str(keys.flats)), _count(file, str(keys.darks)), _metadata(file), keys,
+            )  # fmt: skip
+
+    def read(self, frames: slice = ALL, rows: slice = ALL) -> NDArray:
+        with open_hdf5(self.files[0], self.name) as file:
+            source = dataset(file, str(self.keys.frames), self.name)
+            middle = (ALL,) * (source.ndim - 3)
+            return read_ordered(source, _axis_order(source, self.name), (frames, *middle, rows, ALL))
+
+    def angles(self) -> Angles | None:
+        with open_hdf5(self.files[0], self.name) as file:
+            theta = find_dataset(file, str(self.keys.angles))
+            if theta is not None and theta.size:
+                return Angles(
+                    np.asarray(np.ravel(theta[()]), dtype=np.float64), text(theta.attrs.get("units"))
+                )
+            start, step = (find_dataset(file, f"{_ROTATION}/rotation_{key}") for key in ("start", "step"))
+            if start is None or step is None:
+                return None
+            first, increment = (float(np.ravel(item[()])[0]) for item in (start, step))
+            return Angles(first + increment * np.arange(self.shape[0], dtype=np.float64), "deg")
+
+    def flats(self) -> NDArray | None:
+        return self._optional(str(self.keys.flats))
+
+    def darks(self) -> NDArray | None:
+        return self._optional(str(self.keys.darks))
+
+    def _optional(self, key: str) -> NDArray | None:
+        with open_hdf5(self.files[0], self.name) as file:
+            source = find_dataset(file, key)
+            if source is None or source.size == 0:
+                return None
+            if source.ndim == 2:  # one averaged image
+                return np.asarray(source[()])[None]
+            return read_ordered(source, _axis_order(source, self.name), (ALL,) * source.ndim)
+
+
+def write_data_exchange(
+    path: str | Path,
+    frames: NDArray,
+    *,
+    flats: NDArray | None = None,
+    darks: NDArray | None = None,
+    angles_deg: NDArray | None = None,
+    energy_kev: float | None = None,
+    pixel_size_um: float | None = None,
+    distance_m: float | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> None:
+    """Write frames (theta, y, x) or (theta, N, y, x) as a Data Exchange file; geometry with its units.
+
+    Nothing in it depends on when or where it was written. ``attributes`` become attributes of the root group.
+    """
+    images = {FRAMES: (frames, "theta"), FLATS: (flats, "theta_white"), DARKS: (darks, "theta_dark")}
+    numbers = {
+        _ENERGY[0]: (energy_kev, "keV"),
+        _EFFECTIVE_PIXEL[0]: (pixel_size_um, "um"),
+        _DISTANCE[0]: (distance_m, "m"),
+    }
+    with atomic_path(path) as private, h5py.File(private, "w") as file:
+        file.attrs.update(attributes or {})
+        file["implements"] = "exchange:measurement"
+        for key, (stack, first) in images.items():
+            if stack is not None:
+                middle = "position:" if stack.ndim == 4 else ""
+                written = file.create_dataset(key, data=stack, track_times=False)
+                written.attrs.update({"axes": f"{first}:{middle}y:x", "units": "counts"})
+        if angles_deg is not None:
+            file.create_dataset(ANGLES, data=np.asarray(angles_deg, np.float64)).attrs["units"] = "deg"
+        for key, (value, unit) in numbers.items():
+            if value is not None:
+                file.create_dataset(key, data=float(value)).attrs["units"] = unit
+
+
+def _axis_order(source: h5py.Dataset, name: str) -> tuple[int, ...]:
+    """Stored axis of (frames[, N], y, x): the attribute ``axes``, or the stored order where there is none."""
+    stated = text(source.attrs.get("axes"))
+    if stated is None:
+        return tuple(range(source.ndim))
+    # theta_white and theta_dark number the flats and darks: the same axis for this purpose
+    axes = [axis.split("_")[0].strip().lower() for axis in stated.split(":")]
+    usual = ["theta", "y", "x"] if source.ndim == 3 else ["theta", "position", "y", "x"]
+    if len(axes) != source.ndim or not {"theta", "y", "x"} <= set(axes):
+        raise InputError(
+            f"{name}:{source.name}",
+            expected=f"axes such as {':'.join(usual)} for shape {source.shape}",
+            found=f"'{stated}'",
+        )
+    other = [axis for axis in range(source.ndim) if axes[axis] not in ("theta", "y", "x")]
+    return (axes.index("theta"), *other, axes.index("y"), axes.index("x"))
+
+
+def _count(file: h5py.File, key: str) -> int:
+    source = find_dataset(file, key)
+    if source is None or source.size == 0:
+        return 0
+    return 1 if source.ndim == 2 else int(source.shape[_axis_order(source, key)[0]])
+
+
+def _metadata(file: h5py.File) -> Metadata:
+    pixel_m = quantity(file, _EFFECTIVE_PIXEL, "m")
+    if pixel_m is None and (pixel_m := quantity(file, _DETECTOR_PIXEL, "m")) is not None:
+        lens = find_dataset(file, _MAGNIFICATION)
+        magnification = float(np.ravel(lens[()])[0]) if lens is not None and lens.dtype.kind in "fiu" else 1.0
+        pixel_m /= magnification if np.isfinite(magnification) and magnification > 0 else 1.0
+    return Metadata(
+        quantity(file, _ENERGY, "keV"),
+        None if pixel_m is None else pixel_m * 1e6,
+        quantity(file, _DISTANCE, "m"),
+    )

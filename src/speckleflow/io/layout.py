@@ -1,0 +1,117 @@
+"""Which files belong to a scan: patterns resolved, diffuser positions found, reference and sample paired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from speckleflow.config import ScanConfig
+from speckleflow.errors import InputError
+from speckleflow.io.base import InputProblems
+from speckleflow.io.images import SUFFIXES, find_images
+from speckleflow.io.patterns import Pattern, parse_positions
+
+SUBTRACTED = "subtracted"  #: value of files.dark for frames whose dark was taken off already
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names of a scan's files as messages show them, relative to the project's folder.
+
+    Attributes
+    ----------
+    positions : diffuser positions that have files of their own; empty where a single file holds them all.
+    sample, reference, flat, dark : one name, or one a position; empty: none given.
+    """
+
+    positions: tuple[int, ...]
+    sample: tuple[str, ...]
+    reference: tuple[str, ...]
+    flat: tuple[str, ...]
+    dark: tuple[str, ...]
+
+
+def find_layout(config: ScanConfig, scan: str, root: Path = Path()) -> tuple[Layout, list[InputError]]:
+    """The files of a scan, and a problem for every one that is missing or has no partner."""
+    files = config.files
+    sample, reference = Pattern(files.sample, "files.sample"), files.reference
+    patterns = {"sample": sample}
+    if reference is not None:
+        patterns["reference"] = Pattern(reference, "files.reference")
+    numbered = {role: pattern.find(scan, root) for role, pattern in patterns.items() if pattern.has_position}
+    listed = None if files.positions == "auto" else parse_positions(files.positions)
+    wanted = listed if listed is not None else sorted({n for found in numbered.values() for n in found})
+    problems = []
+    for role, found in numbered.items():
+        if missing := [n for n in wanted if n not in found] if wanted else [0]:
+            problems.append(_missing(role, patterns[role], scan, root, wanted, missing, listed is not None))
+
+    positions = tuple(wanted) if numbered else ()
+    names = {role: _names(pattern, scan, positions) for role, pattern in patterns.items()}
+    for key in ("flat", "dark"):
+        text = getattr(files, key)
+        if text is not None and text != SUBTRACTED:
+            names[key] = _names(Pattern(text, f"files.{key}"), scan, positions)
+    layout = Layout(positions, *(names.get(role, ()) for role in ("sample", "reference", "flat", "dark")))
+    return layout, problems
+
+
+def raw_files(config: ScanConfig, scan: str, root: Path = Path()) -> list[Path]:
+    """Every raw file of a scan, in a fixed order; opens none.
+
+    Raises
+    ------
+    InputProblems
+        Files are missing or unpaired.
+    """
+    layout, problems = find_layout(config, scan, root)
+    found: list[Path] = []
+    for name in (*layout.sample, *layout.reference, *layout.flat, *layout.dark):
+        path = root / name
+        try:
+            if any(sign in name for sign in "*?[") or (path.is_dir() and path.suffix.lower() not in SUFFIXES):
+                found += find_images(path, name)
+            elif not path.exists() and not any(problem.where == name for problem in problems):
+                raise InputError(name, expected="a raw file", found="no such file")
+            else:
+                found.append(path)
+        except InputError as problem:
+            problems.append(problem)
+    if problems:
+        raise InputProblems(problems)
+    return list(dict.fromkeys(found))
+
+
+def _names(pattern: Pattern, scan: str, positions: Sequence[int]) -> tuple[str, ...]:
+    if not pattern.has_position:
+        return (pattern.fill(scan, 0),)
+    return tuple(pattern.fill(scan, position) for position in positions)
+
+
+def _missing(
+    role: str,
+    pattern: Pattern,
+    scan: str,
+    root: Path,
+    wanted: Sequence[int],
+    missing: Sequence[int],
+    listed: bool,
+) -> InputError:
+    """One sentence for all files of a role that are missing."""
+    if not wanted:
+        folder = (root / pattern.fill(scan, 0)).parent
+        while not folder.exists():
+            folder = folder.parent
+        return InputError(
+            pattern.text.replace("{scan}", scan),
+            expected=f"at least one {role} file",
+            found=f"none of that name in {folder}",
+        )
+    why = "as files.positions lists" if listed else "one for each diffuser position"
+    shown = ", ".join(map(str, missing[:5])) + (" ..." if len(missing) > 5 else "")
+    return InputError(
+        pattern.fill(scan, missing[0]),
+        expected=f"{len(wanted)} {role} files, {why}",
+        found=f"{len(wanted) - len(missing)}, none for position {shown}",
+    )

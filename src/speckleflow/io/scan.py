@@ -1,0 +1,421 @@
+"""A scan: frames of all projections and diffuser positions, however they are stored.
+
+    scan_shape(config, name, root) -> (projections, positions, rows, columns)      headers of one file
+    raw_files(config, name, root)  -> every raw file                               opens none
+    open_scan(config, name, root)  -> Scan                                         headers of every file
+    Scan.read_sample(projections)  -> (B, N, y, x) raw; read_reference() -> (N, y, x);
+    Scan.read_flat(role), read_dark(role) -> FrameMean (1 or N, y, x) or None;  Scan.angles_deg, Scan.geometry
+
+Layouts: one file per diffuser position; a single file (theta, N, y, x); a single file (frame, y, x), whose
+frames are projections where they have angles (in the file or geometry.angles: range), diffuser positions of
+one view where not. A reference file per position holds repeated frames, which are averaged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speckleflow.config import ScanConfig
+from speckleflow.errors import InputError
+from speckleflow.io.base import ALL, FrameSource, InputProblems, unit_factor
+from speckleflow.io.data_exchange import Datasets
+from speckleflow.io.layout import SUBTRACTED, Layout, find_layout, raw_files
+from speckleflow.io.open import open_source, read_calibration
+from speckleflow.io.patterns import Pattern
+
+__all__ = ["FrameMean", "Scan", "ScanGeometry", "open_scan", "raw_files", "scan_shape"]
+
+#: value of files.reference_dataset for beamlines that record the diffuser as the flats of each sample file
+AS_FLATS = "flats"
+#: fewest frames of which the smallest and largest value of a pixel are dropped before averaging (cosmic rays)
+_TRIM_FROM = 5
+
+
+@dataclass(frozen=True)
+class ScanGeometry:
+    """Geometry of a scan, from the sheet or the file; None only where an absorption scan does not need it."""
+
+    pixel_size_um: float
+    energy_kev: float | None = None
+    distance_m: float | None = None
+    magnification: float = 1.0
+
+    @property
+    def effective_distance_m(self) -> float | None:
+        """Propagation distance for refraction in the sample plane: the real one over the magnification."""
+        return None if self.distance_m is None else self.distance_m / self.magnification
+
+
+@dataclass(frozen=True)
+class FrameMean:
+    """Mean and standard deviation (None: too few) of ``count`` repeated frames, each (1 or N, y, x)."""
+
+    mean: NDArray[np.float32]
+    spread: NDArray[np.float32] | None
+    count: int
+
+    @classmethod
+    def of(cls, frames: NDArray) -> FrameMean:
+        """From frames (k, y, x) or (k, N, y, x); of five and more a pixel's two extremes are left out."""
+        count = len(frames)
+        total = frames.sum(0, dtype=np.float64)
+        if count < _TRIM_FROM:
+            mean, spread = total / count, None
+        else:
+            mean = (total - frames.min(0) - frames.max(0)) / (count - 2)
+            spread = frames.std(0, dtype=np.float64).astype(np.float32)
+            spread = spread if spread.ndim == 3 else spread[None]
+        return cls((mean if mean.ndim == 3 else mean[None]).astype(np.float32), spread, count)
+
+    @classmethod
+    def stack(cls, parts: list[FrameMean]) -> FrameMean:
+        """One after the other along the diffuser positions."""
+        spreads = [part.spread for part in parts if part.spread is not None]
+        return cls(
+            np.concatenate([part.mean for part in parts]),
+            np.concatenate(spreads) if len(spreads) == len(parts) else None,
+            min(part.count for part in parts),
+        )
+
+
+@dataclass(frozen=True)
+class Scan:
+    """An opened scan (see the module's docstring). Angles are counter-clockwise seen from above."""
+
+    name: str
+    config: ScanConfig
+    root: Path
+    layout: Layout
+    n_projections: int
+    n_positions: int
+    rows: int
+    columns: int
+    dtype: np.dtype
+    angles_deg: NDArray[np.float64] = field(repr=False)
+    geometry: ScanGeometry
+    sample: tuple[FrameSource, ...] = field(repr=False)
+    reference: tuple[FrameSource, ...] = field(repr=False)
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether a diffuser was used; else this is an absorption scan."""
+        return bool(self.reference)
+
+    def read_sample(self, projections: slice = ALL, rows: slice = ALL) -> NDArray:
+        """Raw sample frames (B, N, y, x) of a range of projections, in the detector's dtype.
+
+        Raises
+        ------
+        InputError
+            A file cannot be read, or the range leaves the scan.
+        """
+        if len(self.sample) > 1:
+            first = self.sample[0].read(projections, rows)
+            frames = np.empty((len(first), len(self.sample), *first.shape[1:]), self.dtype)
+            frames[:, 0] = first
+            for n, source in enumerate(self.sample[1:], 1):
+                frames[:, n] = source.read(projections, rows)
+            return frames
+        source = self.sample[0]
+        if len(source.shape) == 4:
+            return source.read(projections, rows)
+        if self.n_projections == source.shape[0]:
+            return source.read(projections, rows)[:, None]
+        return source.read(ALL, rows)[None][projections]
+
+    def read_reference(self) -> NDArray[np.float32]:
+        """Mean reference frames (N, y, x), raw counts, in the order of the sample's positions."""
+        frames = [_reference_frames(source, self.config) for source in self.reference]
+        if len(frames) > 1 or frames[0].ndim == 4 or self.n_positions == 1:
+            return np.concatenate([FrameMean.of(stack).mean for stack in frames])
+        return frames[0].astype(np.float32)
+
+    def read_flat(self, role: str = "sample") -> FrameMean | None:
+        """Flats (beam without diffuser) of the 'sample' or 'reference' frames; None where there are none."""
+        return self._calibration("flats", role)
+
+    def read_dark(self, role: str = "sample") -> FrameMean | None:
+        """Darks of the 'sample' or 'reference' frames; None where they have been subtracted already.
+
+        Raises
+        ------
+        InputError
+            There are none: a missing dark is never taken as 0.
+        """
+        if self.config.files.dark == SUBTRACTED:
+            return None
+        found = self._calibration("darks", role)
+        if found is None:
+            raise no_darks(self)
+        return found
+
+    def _calibration(self, kind: str, role: str) -> FrameMean | None:
+        """Separate files where they are configured, else those in the role's files, else in the other's."""
+        names = self.layout.flat if kind == "flats" else self.layout.dark
+        if names:
+            keys = datasets(self.config)
+            parts = [FrameMean.of(read_calibration(self.root / name, name, keys, kind)) for name in names]
+            return FrameMean.stack(parts)
+        roles = [self.sample, self.reference]
+        for sources in roles if role == "sample" else reversed(roles):
+            if kind == "flats" and self.config.files.reference_dataset == AS_FLATS:
+                continue  # what the files call flats shows the diffuser
+            if sources and all(source_count(source, kind) for source in sources):
+                held = [getattr(source, kind)() for source in sources]
+                return FrameMean.stack([FrameMean.of(frames) for frames in held])
+        return None
+
+
+def source_count(source: FrameSource, kind: str) -> int:
+    """Number of 'flats' or 'darks' that a source holds."""
+    return source.n_flats if kind == "flats" else source.n_darks
+
+
+def no_darks(scan: Scan) -> InputError:
+    """The error of a scan without darks."""
+    return InputError(
+        scan.sample[0].name,
+        expected="dark frames in the raw files or in files.dark",
+        found="none",
+        hint="files.dark: subtracted, if they have been taken off already",
+    )
+
+
+def scan_shape(config: ScanConfig, scan: str, root: Path = Path()) -> tuple[int, int, int, int]:
+    """(projections, positions, rows, columns); opens one header, checks no other file.
+
+    Raises
+    ------
+    InputError
+        Files are missing or unpaired, or the header cannot be read.
+    """
+    layout, problems = find_layout(config, scan, root)
+    if problems:
+        raise InputProblems(problems)
+    source = _open(config, layout.sample[0], root)
+    projections, positions = _axes(config, layout, source)
+    return projections, positions, int(source.shape[-2]), int(source.shape[-1])
+
+
+def open_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Scan:
+    """Open the header of every file of a scan and check that they fit together; no frame is read.
+
+    Raises
+    ------
+    InputProblems
+        Everything that does not fit, one sentence each.
+    """
+    opened, problems, _ = try_open_scan(config, scan, root)
+    if opened is None or problems:
+        raise InputProblems(problems)
+    return opened
+
+
+def try_open_scan(
+    config: ScanConfig, scan: str, root: Path = Path()
+) -> tuple[Scan | None, list[InputError], list[tuple[str, FrameSource]]]:
+    """The scan if its headers allow one, all problems, and (role, source) of every file that opened."""
+    layout, problems = find_layout(config, scan, root)
+    absent = {problem.where for problem in problems}
+    opened: dict[str, list[FrameSource]] = {"sample": [], "reference": []}
+    for role, sources in opened.items():
+        for name in getattr(layout, role):
+            try:
+                if name not in absent and ((root / name).exists() or not layout.positions or "*" in name):
+                    sources.append(_open(config, name, root, role))
+            except InputError as problem:
+                problems.append(problem)
+    both = [(role, source) for role, sources in opened.items() for source in sources]
+    if not opened["sample"]:
+        return None, problems, both
+    first = opened["sample"][0]
+    projections, positions = _axes(config, layout, first)
+    problems += _unequal(opened["sample"], first, config)
+    problems += _unpaired(opened["reference"], first, positions, layout, config)
+    angles = np.zeros(projections)
+    try:
+        angles = read_angles(config, first, projections)
+    except InputError as problem:
+        problems.append(problem)
+    geometry, missing = _geometry(config, first)
+    problems += missing
+    rows, columns = first.shape[-2:]
+    return (
+        Scan(
+            scan, config, root, layout, projections, positions, rows, columns, first.dtype, angles, geometry,
+            tuple(opened["sample"]), tuple(opened["reference"]),
+        ),
+        problems,
+        both,
+    )  # fmt: skip
+
+
+def datasets(config: ScanConfig, role: str = "sample") -> Datasets:
+    """HDF5 paths that the configuration names for a role's files."""
+    files = config.files
+    frames = files.sample_dataset
+    if role == "reference" and files.reference_dataset not in (None, AS_FLATS):
+        frames = files.reference_dataset
+    return Datasets(frames, files.flat_dataset, files.dark_dataset, files.angles_dataset)
+
+
+def read_angles(config: ScanConfig, source: FrameSource, projections: int) -> NDArray[np.float64]:
+    """Angles in degrees, counter-clockwise seen from above.
+
+    Raises
+    ------
+    InputError
+        The file has none, too few or too many, an unknown unit, or one that is not a number.
+    """
+    g = config.geometry
+    sign = 1.0 if g.rotation == "counterclockwise" else -1.0
+    if g.angles == "range":
+        steps = max(projections - 1, 1) if g.angle_inclusive else projections
+        return sign * (
+            g.angle_start_deg + (g.angle_stop_deg - g.angle_start_deg) * np.arange(projections) / steps
+        )
+    recorded = source.angles()
+    if recorded is None:
+        if projections == 1:  # a single view has no angle to ask for
+            return np.zeros(1)
+        raise InputError(
+            source.name,
+            expected=f"an angle for each of {projections} projections",
+            found="none in the file",
+            hint="give geometry.angles: range, angle_start_deg and angle_stop_deg",
+        )
+    if len(recorded.values) != projections:
+        raise InputError(
+            source.name,
+            expected=f"{projections} angles, one for each projection",
+            found=f"{len(recorded.values)}",
+        )
+    unit = g.angles_unit if g.angles_unit != "file" else recorded.unit or "deg"
+    factor = unit_factor(unit, "deg")
+    if factor is None:
+        raise InputError(
+            source.name,
+            expected="angles in degrees or radians",
+            found=f"unit '{unit}'",
+            hint="set geometry.angles_unit",
+        )
+    if not np.isfinite(recorded.values).all():
+        bad = int((~np.isfinite(recorded.values)).sum())
+        raise InputError(source.name, expected="finite angles", found=f"{bad} NaN or infinite")
+    return sign * factor * recorded.values
+
+
+def _open(config: ScanConfig, name: str, root: Path, role: str = "sample") -> FrameSource:
+    return open_source(root / name, name, config.files.format, datasets(config, role))
+
+
+def _reference_frames(source: FrameSource, config: ScanConfig) -> NDArray:
+    if config.files.reference_dataset != AS_FLATS:
+        return source.read()
+    frames = source.flats()
+    if frames is None:
+        raise InputError(
+            source.name, expected="reference frames as flats (files.reference_dataset)", found="none"
+        )
+    return frames
+
+
+def _axes(config: ScanConfig, layout: Layout, source: FrameSource) -> tuple[int, int]:
+    """Number of projections and of diffuser positions."""
+    if len(source.shape) == 4:
+        return int(source.shape[0]), int(source.shape[1])
+    if Pattern(config.files.sample, "files.sample").has_position:
+        return int(source.shape[0]), len(layout.positions)
+    frames = int(source.shape[0])
+    if config.files.reference is None or config.geometry.angles == "range" or source.angles() is not None:
+        return frames, 1
+    return 1, frames
+
+
+def _unequal(sources: list[FrameSource], first: FrameSource, config: ScanConfig) -> list[InputError]:
+    """Sample files whose frames differ from the first one's in number, size or type."""
+    return [
+        InputError(
+            source.name,
+            expected=f"{_shape(first)} as in {first.name}",
+            found=_shape(source),
+        )
+        for source in sources[1:]
+        if (source.shape, source.dtype) != (first.shape, first.dtype)
+    ]
+
+
+def _unpaired(
+    references: list[FrameSource], first: FrameSource, positions: int, layout: Layout, config: ScanConfig
+) -> list[InputError]:
+    """References whose frames are of another size or number than the sample's."""
+    problems = []
+    as_flats = config.files.reference_dataset == AS_FLATS
+    for source in references:
+        if source.shape[-2:] != first.shape[-2:]:
+            problems.append(
+                InputError(
+                    source.name,
+                    expected=f"frames of {_size(first)} as in {first.name}",
+                    found=f"frames of {_size(source)}",
+                )
+            )
+        if as_flats and not source.n_flats:
+            problems.append(
+                InputError(
+                    source.name,
+                    expected="reference frames as flats (files.reference_dataset)",
+                    found="no flats",
+                )
+            )
+    if len(references) == 1 and len(layout.reference) == 1 and positions > 1:
+        source = references[0]
+        held = source.shape[1] if len(source.shape) == 4 else source.shape[0]
+        if held != positions:
+            problems.append(
+                InputError(
+                    first.name,
+                    expected=f"{held} sample frames, one for each reference frame in {source.name}",
+                    found=f"{positions}",
+                )
+            )
+    return problems
+
+
+def _geometry(config: ScanConfig, source: FrameSource) -> tuple[ScanGeometry, list[InputError]]:
+    """The sheet's values over the file's; what neither says is asked for, never guessed."""
+    values: dict[str, float | None] = {}
+    problems = []
+    needed = ("pixel_size_um", "energy_kev", "distance_m") if config.files.reference else ("pixel_size_um",)
+    for key in ("pixel_size_um", "energy_kev", "distance_m"):
+        stated = getattr(config.geometry, key)
+        values[key] = stated if stated is not None else getattr(source.metadata, key)
+        if values[key] is None and key in needed:
+            problems.append(
+                InputError(
+                    source.name,
+                    expected=f"{key} with its unit in the file, or geometry.{key} in the configuration",
+                    found="neither",
+                )
+            )
+    pixel = values["pixel_size_um"]
+    geometry = ScanGeometry(
+        pixel if pixel is not None else float("nan"),
+        values["energy_kev"],
+        values["distance_m"],
+        config.geometry.magnification,
+    )
+    return geometry, problems
+
+
+def _size(source: FrameSource) -> str:
+    return f"{source.shape[-2]} x {source.shape[-1]} pixels"
+
+
+def _shape(source: FrameSource) -> str:
+    positions = f" of {source.shape[1]} positions" if len(source.shape) == 4 else ""
+    return f"{source.shape[0]} frames{positions} of {_size(source)} ({source.dtype})"

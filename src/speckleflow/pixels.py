@@ -1,0 +1,74 @@
+"""Single pixels: how far one may lie from the others, and what stands in for a bad one."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+#: Good neighbours of a bad pixel: the 12 within two pixels, for six coefficients of a quadratic surface.
+_NEIGHBOURS = 12
+_COEFFICIENTS = 6
+
+
+def robust_sigma(values: NDArray) -> float:
+    """Standard deviation of the bulk, 1.4826 times the median absolute deviation.
+
+    Where more than half of the values are equal (an integer dark, a constant), the bulk has no width; the
+    resolution of the values then is the least deviation that can mean anything.
+    """
+    centre = np.median(values)
+    away = np.abs(values - centre)
+    width = 1.4826 * float(np.median(away))
+    if width > 0:
+        return width
+    rest = away[away > 0]
+    scale = max(abs(float(centre)), float(np.finfo(np.float32).tiny))
+    return max(float(np.median(rest)) if rest.size else 0.0, 1e-6 * scale)
+
+
+class Filling:
+    """Fills bad pixels from a quadratic surface through their nearest good neighbours.
+
+    The surface is a weighted least-squares fit, evaluated at the bad pixel: exact for a field of up to second
+    order, which a plain mean is not, so that the peaks of a speckle pattern keep their height. Near corners
+    and in clusters it extrapolates; the value is therefore kept within the range of its neighbours.
+
+    Parameters
+    ----------
+    bad : (y, x) bool.
+    """
+
+    def __init__(self, bad: NDArray[np.bool_]) -> None:
+        self.shape = bad.shape
+        self.bad = np.flatnonzero(bad)
+        if not len(self.bad):
+            return
+        good = np.argwhere(~bad)
+        where = np.argwhere(bad)
+        count = min(_NEIGHBOURS, len(good))
+        nearest = cKDTree(good).query(where, k=count)
+        distance, index = (np.reshape(part, (-1, count)) for part in nearest)
+        self.neighbours = np.flatnonzero(~bad)[index]
+        y, x = np.moveaxis((good[index] - where[:, None]).astype(np.float64), -1, 0)
+        terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1)
+        # weight of a neighbour: a Gaussian as wide as the nearest one is far
+        weight = np.exp(-0.5 * (distance / distance[:, :1]) ** 2)
+        # a tiny ridge on all but the constant: a surface that the neighbours do not determine stays flat
+        ridge = np.diag([0.0, *[1e-6] * (_COEFFICIENTS - 1)])
+        normal = np.einsum("bkp,bk,bkq->bpq", terms, weight, terms) + ridge
+        right = terms * weight[..., None]
+        self.weights = np.linalg.solve(normal, right.transpose(0, 2, 1))[:, 0].astype(np.float32)
+
+    def fill(self, frames: NDArray[np.float32]) -> None:
+        """Replace the bad pixels of frames (..., y, x) in place."""
+        if not len(self.bad):
+            return
+        flat = frames.reshape(-1, self.shape[0] * self.shape[1])
+        if not np.shares_memory(flat, frames):
+            raise TypeError("fill needs frames that are contiguous in memory")
+        # take, not fancy indexing: its result lies in memory the same way for any number of frames, and so
+        # the sums below round the same way in a block of any length
+        around = np.take(flat, self.neighbours, axis=1)
+        value = (around * self.weights).sum(-1)
+        flat[:, self.bad] = np.clip(value, around.min(-1), around.max(-1))
