@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 SOURCE = str(Path(workflow.basedir) / "src")
 if SOURCE not in sys.path:
@@ -15,9 +16,14 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     )
 )
 
+# Locks fail or hang on many network file systems, and nothing here needs one: a result is written under a private
+# name and renamed, and no file is open for writing under its final name.
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+
 from speckleflow.config import load_scans, parse_config
 from speckleflow.errors import SpeckleflowError
 from speckleflow.io.scan import raw_files
+from speckleflow.pipeline.lock import take_over
 from speckleflow.pipeline.plan import plan_scan
 
 try:
@@ -25,6 +31,9 @@ try:
     SCANS = load_scans(CONFIG)
 except SpeckleflowError as error:
     raise WorkflowError(str(error)) from None
+
+if workflow.is_main_process and (released := take_over(Path(".snakemake").absolute())):
+    logger.info(released)
 
 RESULTS = CONFIG.results.rstrip("/")
 
@@ -71,11 +80,40 @@ def runtime(stage):
     return of
 
 
+def gpu_request():
+    """How this site asks for a GPU: default resource gpu_request of the profile, 'gpus' or 'gres:NAME[:TYPE]:1'."""
+    resource = (workflow.resource_settings.default_resources or {}).get("gpu_request")
+    request = getattr(resource, "raw", resource) or "gpus"
+    if request != "gpus" and not request.startswith("gres:"):
+        raise WorkflowError(
+            "profile, default-resources: gpu_request: expected 'gpus' or 'gres:' and the words after --gres=, "
+            f"found '{request}'"
+        )
+    return request
+
+
+GPU_REQUEST = gpu_request()
+
+
+def wants_gpu(section, wildcards):
+    return getattr(SCANS[wildcards.scan], section).device == "cuda"
+
+
 def gpus(section):
-    """A resources function: 1 where the scan's settings ask for a GPU, else 0."""
+    """A resources function: 1 where the scan's settings ask for a GPU and the site counts GPUs, else 0."""
 
     def of(wildcards):
-        return int(getattr(SCANS[wildcards.scan], section).device == "cuda")
+        return int(wants_gpu(section, wildcards) and GPU_REQUEST == "gpus")
+
+    return of
+
+
+def gres(section):
+    """A resources function: the site's generic resource where the scan's settings ask for a GPU, else nothing."""
+
+    def of(wildcards):
+        asked = wants_gpu(section, wildcards) and GPU_REQUEST != "gpus"
+        return GPU_REQUEST.removeprefix("gres:") if asked else ""
 
     return of
 

@@ -8,6 +8,7 @@ rule correct:
         "logs/{scan}/correct.log",
     conda:
         "../../envs/correct.yaml"
+    retries: 0  # what is wrong with the data stays wrong
     resources:
         mem_mb=memory("correct"),
         runtime=runtime("correct"),

@@ -18,6 +18,7 @@ rule inspect:
         "logs/{scan}/inspect.log",
     conda:
         "../../envs/inspect.yaml"
+    retries: 0  # what is wrong with the data stays wrong
     resources:
         mem_mb=memory("inspect"),
         runtime=runtime("inspect"),

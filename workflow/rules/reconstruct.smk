@@ -15,6 +15,7 @@ rule reconstruct:
         mem_mb=memory("reconstruct"),
         runtime=runtime("reconstruct"),
         gpu=gpus("tomography"),
+        gres=gres("tomography"),
     params:
         settings=settings("tomography"),
         rows=lambda wildcards: plan(wildcards.scan).slabs[int(wildcards.slab)],

@@ -16,6 +16,7 @@ rule retrieve:
         mem_mb=memory("retrieve"),
         runtime=runtime("retrieve"),
         gpu=gpus("retrieval"),
+        gres=gres("retrieval"),
     params:
         settings=settings("files", "geometry", "correct", "retrieval"),
         projections=lambda wildcards: plan(wildcards.scan).blocks[int(wildcards.block)],
@@ -39,6 +40,7 @@ rule preview:
         mem_mb=memory("retrieve"),
         runtime=runtime("retrieve"),
         gpu=gpus("retrieval"),
+        gres=gres("retrieval"),
     params:
         settings=settings("files", "geometry", "correct", "retrieval", "integrate"),
         device=lambda wildcards: SCANS[wildcards.scan].retrieval.device,

@@ -1,0 +1,112 @@
+"""The real Snakemake on a tiny scan: what comes out, what a second run does, what a kill leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.workflow.conftest import Project, environment
+
+pytestmark = pytest.mark.workflow
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Hash of every data file below a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.h5"))
+    }
+
+
+def test_a_run_gives_volumes_with_units_and_a_report(finished):
+    with h5py.File(finished.results() / "volumes.h5") as file:
+        assert {name for name, item in file.items() if isinstance(item, h5py.Dataset)} == {
+            "delta",
+            "mu",
+            "darkfield",
+        }
+        for name, unit in (("delta", "1"), ("mu", "1/m"), ("darkfield", "1/m")):
+            assert file[name].shape == (32, 64, 64)
+            assert file[name].attrs["units"] == unit
+            assert np.allclose(file[name].attrs["voxel_size_m"], 1.3e-6)
+            assert np.isfinite(file[name][:]).all()
+        assert np.isfinite(file.attrs["rotation_axis_px"])
+    assert "<html" in (finished.results() / "report.html").read_text().lower()
+
+
+def test_blocks_are_joined_in_order(finished):
+    with h5py.File(finished.results() / "projections.h5") as file:
+        angles = file["angle_deg"][:]
+        assert np.allclose(angles, np.arange(12) * 15.0)
+        for b in range(3):
+            with h5py.File(finished.results() / "fields" / f"block_{b:04d}.h5") as block:
+                assert np.array_equal(file["ux"][4 * b : 4 * b + 4], block["ux"][:])
+        assert np.abs(file["phase"][:]).max() > 0, (
+            "a virtual dataset whose source is not found reads as zeros"
+        )
+
+
+def test_results_can_be_moved_as_a_whole(finished, tmp_path):
+    moved = tmp_path / "elsewhere"
+    subprocess.run(["cp", "-r", finished.results(), moved], check=True)
+    with h5py.File(moved / "projections.h5") as file:
+        assert np.abs(file["ux"][:]).max() > 0
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    assert "Nothing to be done" in (finished.run("--dry-run").stderr + finished.run("--dry-run").stdout)
+
+
+@pytest.mark.parametrize("after", ["fields/block_0001.h5", "slabs/slab_0000.h5"])
+def test_kill_9_in_mid_run_then_the_same_command_again(project, finished, after):
+    killed: Project = project()
+    running = subprocess.Popen(
+        killed.command(cores=1),
+        cwd=killed.folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    give_up = time.monotonic() + 240
+    while not (killed.results() / after).exists():
+        assert running.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    again = killed.run(cores=1)
+    assert "its lock was removed" in again.stdout + again.stderr
+    assert hashes(killed.results()) == hashes(finished.results())
+    assert hashes(killed.folder / "raw") == hashes(finished.folder / "raw")
+    assert not list(killed.folder.rglob("*.part")) or all(
+        path.name.startswith(".") for path in killed.folder.rglob("*.part")
+    )
+
+
+def test_a_changed_setting_makes_only_what_depends_on_it_again(project, finished):
+    copy = project()
+    subprocess.run(["cp", "-rp", *finished.folder.glob("*"), copy.folder], check=True)
+    subprocess.run(["cp", "-rp", finished.folder / ".snakemake", copy.folder], check=True)
+    Project(copy.folder, _with_filter(copy.folder))
+    plan = copy.run("--dry-run", "--quiet", "rules").stdout
+    jobs = copy.run("--dry-run").stdout
+    assert "reconstruct" in jobs, plan
+    assert "rule retrieve" not in jobs
+    assert "rule correct" not in jobs
+
+
+def _with_filter(folder: Path) -> dict:
+    import yaml
+
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["tomography"]["filter"] = "hann"
+    return config
