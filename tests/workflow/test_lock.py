@@ -29,7 +29,10 @@ def locked(state) -> bool:
 
 
 def test_the_lock_of_a_dead_process_is_removed(state):
-    code = f"from pathlib import Path; from speckleflow.pipeline.lock import take_over; take_over(Path({str(state)!r}))"
+    code = (
+        "from pathlib import Path; from speckleflow.pipeline.lock import take_over;"
+        f"take_over(Path({str(state)!r}))"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert locked(state), "a lock without an owner is not ours to remove"
     said = take_over(state)

@@ -6,9 +6,9 @@ rule correct:
         corrected=f"{RESULTS}/{{scan}}/corrected.h5",
     log:
         "logs/{scan}/correct.log",
+    retries: 0  # what is wrong with the data stays wrong
     conda:
         "../../envs/correct.yaml"
-    retries: 0  # what is wrong with the data stays wrong
     resources:
         mem_mb=memory("correct"),
         runtime=runtime("correct"),

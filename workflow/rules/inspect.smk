@@ -16,9 +16,9 @@ rule inspect:
         manifest=f"{RESULTS}/{{scan}}/manifest.json",
     log:
         "logs/{scan}/inspect.log",
+    retries: 0  # what is wrong with the data stays wrong
     conda:
         "../../envs/inspect.yaml"
-    retries: 0  # what is wrong with the data stays wrong
     resources:
         mem_mb=memory("inspect"),
         runtime=runtime("inspect"),

@@ -1,8 +1,8 @@
 """A killed Snakemake leaves its lock behind; here it is told apart from that of a run that goes on.
 
-Snakemake's lock names files, not its owner. So each run notes its process beside the lock, and the next run removes
-a lock whose owner, on this same machine, is gone. A lock of another machine, or one that nobody owns, is left to
-``snakemake --unlock``: there it cannot be told from a live one.
+Snakemake's lock names files, not its owner. So each run notes its process beside the lock, and the next run
+removes a lock whose owner, on this same machine, is gone. A lock of another machine, or one that nobody owns, is
+left to ``snakemake --unlock``: there it cannot be told from a live one.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _read(note: Path) -> dict | None:
 
 
 def _started(pid: int) -> str | None:
-    """When a process started, in clock ticks since boot (with the boot's id): a number reused is another process."""
+    """When a process started (boot and clock ticks): a number that was given again is another process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
