@@ -1,4 +1,4 @@
-# What every rule shares: the scans of the sheet, and the plan (blocks, slabs, resources) that follows from the data.
+# What all rules share. The scans come from the sheet; the plan (blocks, slabs, resources) follows from the data.
 import functools
 import os
 import sys
@@ -10,11 +10,8 @@ from snakemake.logging import logger
 SOURCE = str(Path(workflow.basedir) / "src")
 if SOURCE not in sys.path:
     sys.path.insert(0, SOURCE)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    dict.fromkeys(
-        [SOURCE, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    )
-)
+PYTHONPATH = [SOURCE, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+os.environ.update(PYTHONPATH=os.pathsep.join(dict.fromkeys(PYTHONPATH)))
 
 # Locks fail or hang on many network file systems, and nothing here needs one: a result is written under a private
 # name and renamed, and no file is open for writing under its final name.
@@ -116,6 +113,17 @@ def gres(section):
         return GPU_REQUEST.removeprefix("gres:") if asked else ""
 
     return of
+
+
+def raw_data(wildcards):
+    """An input function: the raw files of a scan, or the truth of a simulated one (written after its frames)."""
+    scan = SCANS[wildcards.scan]
+    if scan.simulate.enabled:
+        return [f"raw/{wildcards.scan}/truth.h5"]
+    try:
+        return [str(path) for path in raw_files(scan, wildcards.scan)]
+    except SpeckleflowError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def per_block(pattern):
