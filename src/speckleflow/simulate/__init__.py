@@ -1,1 +1,1 @@
-"""Simulated X-ray modulation experiments with known truth: modulators, phantoms, wave optics, beamtime files."""
+"""Simulated experiments with known truth: modulators, phantoms, wave optics, whole beamtime files."""

@@ -1,18 +1,19 @@
-"""Random scenes for training: a modulator's pattern, a displacement, a transmission and a dark field, with truth.
+"""Random scenes for training: patterns, displacement, transmission and dark field with their truth.
 
 API
 ---
 ``PatternBank(generator, patterns=48, size_px=384, device="cpu")``
-    simulated once and kept: patterns of coded masks, sandpapers and checkerboard gratings (pitch 2 to 20 px), from
-    which reference stacks of any N are cropped at random diffuser positions.
+    simulated once and kept: patterns of coded masks, sandpapers and checkerboard gratings (pitch 2 to 20 px),
+    from which reference stacks of any N are cropped at random diffuser positions.
 ``random_scene(generator, n, size, bank) -> Scene``
-    one scene. ``Scene(reference (n, y, x), sample (n, y, x), ux, uy, transmission, darkfield (y, x))``, float32,
-    fields on the REFERENCE grid in pixels (eq. (1) of physics.md), stacks normalised to a mean beam of about 1.
+    one scene. ``Scene(reference (n, y, x), sample (n, y, x), ux, uy, transmission, darkfield (y, x))``,
+    float32, fields on the REFERENCE grid in pixels (eq. (1) of physics.md), stacks normalised to a mean beam
+    of about 1.
 ``random_batch(generator, batch, n, size, bank) -> Scene``
     the same with a leading batch axis, one N for all.
 
-Every random number comes from ``generator`` (its device must be the bank's), so a stream is repeatable. One scene
-costs tens of milliseconds on a CPU core at size 128. ``SceneRanges`` holds what is drawn from where.
+Every random number comes from ``generator`` (its device must be the bank's), so a stream is repeatable. One
+scene costs tens of milliseconds on a CPU core at size 128. ``SceneRanges`` holds what is drawn from where.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ import torch
 from torch import Tensor
 
 from speckleflow.simulate.modulators import KINDS, Modulator, cast_pattern
-from speckleflow.simulate.optics import Beam, bin_mean, gaussian_blur
+from speckleflow.simulate.optics import Beam, bin_mean, blur_matrix, gaussian_blur, local_mean
 from speckleflow.simulate.shapes import bezier_outline, ellipsoid_thickness, fill_outline, smooth_field
 from speckleflow.simulate.trajectories import trajectory
 from speckleflow.simulate.warp import jacobian, landing_to_reference, sample_at
 
-#: Samples per pixel and side. Two suffice: the blur of the detector (0.3 px at least) and the bin leave no more.
+#: Samples per pixel and side. Two suffice: no finer detail passes the detector's blur and its pixel.
 OVERSAMPLING = 2
 
 
@@ -64,7 +65,7 @@ class SceneRanges:
 
 
 class PatternBank:
-    """Simulated patterns, oversampled by OVERSAMPLING, and their pitch in pixels; see the module's documentation."""
+    """Simulated patterns, oversampled, and their pitches in pixels; see the module's documentation."""
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class PatternBank:
         self.pitches = [pitch for _, pitch in drawn]
 
     def _draw(self, generator: torch.Generator, kind: str, size_px: int) -> tuple[Tensor, float]:
-        """One pattern of a random pitch, thickness and Fresnel number (energy 10-40 keV, pixels of 0.7-7 um)."""
+        """One pattern of random pitch, thickness and Fresnel number (10-40 keV, pixels of 0.7-7 um)."""
         draw = _Draw(generator)
         pitch = draw.log_uniform(*self.ranges.pitch_px)
         pixel = draw.log_uniform(0.7e-6, 7e-6)
@@ -100,7 +101,7 @@ class PatternBank:
         return pattern.intensity, pitch
 
     def stack(self, generator: torch.Generator, n: int, side: int) -> tuple[Tensor, float]:
-        """A stack (n, side, side) of one random pattern at n diffuser positions, in samples, and its pitch in px."""
+        """One random pattern at n diffuser positions (n, side, side), in samples, and its pitch in px."""
         draw = _Draw(generator)
         which = draw.integer(0, len(self.images))
         image, pitch = self.images[which], self.pitches[which]
@@ -122,7 +123,7 @@ class PatternBank:
 def random_scene(
     generator: torch.Generator, n: int, size: int, bank: PatternBank, ranges: SceneRanges | None = None
 ) -> Scene:
-    """One scene of ``n`` diffuser positions and ``size`` x ``size`` pixels; see the module's documentation."""
+    """One scene of ``n`` diffuser positions, ``size`` x ``size`` pixels; see the module's documentation."""
     ranges = ranges or bank.ranges
     draw = _Draw(generator)
     margin = math.ceil(ranges.displacement_px[1]) + 4  # light that lands inside comes from at most here
@@ -130,25 +131,20 @@ def random_scene(
 
     ux, uy, attenuation, extinction = _random_sample(generator, side, ranges)
     stack, pitch = bank.stack(generator, n, side)
-    mean = gaussian_blur(stack, min(pitch, 8.0) * OVERSAMPLING)
+    mean = local_mean(stack, min(pitch, 8.0) * OVERSAMPLING)
     contrast = (stack - mean).std() / stack.mean()
     wanted = draw.log_uniform(*ranges.contrast)
     stack = (mean + (stack - mean) * (wanted / contrast).clamp_max(1.0)).clamp_min(0.02)
 
     y, x = landing_to_reference(ux * OVERSAMPLING, uy * OVERSAMPLING, tolerance=0.02, iterations=30)
     transmission, visibility = torch.exp(-attenuation), torch.exp(-extinction)
-    parts = sample_at(torch.cat([transmission[None], visibility[None], mean, stack]), y, x, mode="bicubic")
-    warped = parts[0] * (parts[2 : 2 + n] + parts[1] * (parts[2 + n :] - parts[2 : 2 + n]))
+    warped = sample_at(transmission * torch.lerp(mean, stack, visibility), y, x, mode="bicubic")
 
     blur = draw.uniform(*ranges.blur_px) * OVERSAMPLING
     beam = 1 + 0.1 * smooth_field(generator, side, 2)
     frames = torch.cat([stack, warped]) * beam / stack.mean()
-    # twice the blur's reach is kept around the image, the rest need not be blurred
-    keep = math.ceil(8 * ranges.blur_px[1]) // 2 * OVERSAMPLING
-    inner = slice(margin * OVERSAMPLING - keep, side - margin * OVERSAMPLING + keep)
-    frames = bin_mean(gaussian_blur(frames[:, inner, inner].contiguous(), blur), OVERSAMPLING)
-    trim = keep // OVERSAMPLING
-    frames = frames[:, trim : trim + size, trim : trim + size].clamp_min(1e-3)
+    detector = blur_matrix(size, OVERSAMPLING, margin, blur, frames)
+    frames = (detector @ frames @ detector.T).clamp_min(1e-3)
 
     photons = draw.log_uniform(*ranges.photons)
     noise = torch.randn(frames.shape, generator=generator, device=generator.device)
@@ -189,7 +185,7 @@ def _random_sample(generator: torch.Generator, side: int, ranges: SceneRanges) -
         else:
             solid = fill_outline(bezier_outline(generator, side), side)
             filling = smooth_field(generator, side, draw.integer(2, 9))[0]
-            # a wedge or a bowl inside the outline, or a slab (a phase jump at its edge, softened to a pixel or two)
+            # a wedge, a bowl or a slab: at its edge a phase jump, softened to a pixel or two
             solid = solid * (1 + draw.uniform(0.0, 0.5) * filling)
             solid = gaussian_blur(solid[None], OVERSAMPLING * draw.uniform(0.5, 2.0))[0]
         phase = phase + draw.normal() * solid
@@ -206,7 +202,7 @@ def _random_sample(generator: torch.Generator, side: int, ranges: SceneRanges) -
     ux, uy = torch.zeros(2, side, side, device=device)
     for potential, share in ((phase, shares[0]), (background, shares[1])):
         gy, gx = torch.gradient(potential)
-        # the 99.9th percentile in place of the largest value: a limb's last sample is not the displacement's scale
+        # the 99.9th percentile, not the largest value: a limb's last sample does not set the scale
         scale = share / gx.hypot(gy).flatten()[::7].quantile(0.999).clamp_min(1e-9)
         scale = scale * _foldless(scale * gx, scale * gy, ranges.jacobian_min)
         ux, uy = ux + scale * gx, uy + scale * gy

@@ -1,4 +1,4 @@
-"""Refractive index of real materials, n = 1 - delta + i beta, from xraylib's tables (never constants typed in)."""
+"""Refractive index of real materials, n = 1 - delta + i beta, from xraylib's tables."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Wavefront modulators (coded mask, sandpaper, checkerboard grating) and the intensity pattern they cast.
 
 A modulator is a relief of a real material on a periodic canvas. The pattern at the detector is its Fresnel
-diffraction, blurred by the finite source; because the illumination is a plane wave, moving the modulator moves the
-pattern rigidly, so that one propagation serves every diffuser position and every sub-pixel shift (Fourier shift).
+diffraction, blurred by the finite source; because the illumination is a plane wave, moving the modulator
+moves the pattern rigidly, so that one propagation serves every diffuser position and every sub-pixel shift
+(Fourier shift).
 
 API
 ---
@@ -13,7 +14,8 @@ API
 ``cast_pattern(modulator, beam, field_px, generator, oversampling=4) -> Pattern``
     its pattern at the detector: mean 1, periodic, at least ``field_px`` detector pixels wide.
 ``Pattern.crop(rows, columns, position_yx_px=(0, 0), margin=0)``
-    the piece that covers a detector of rows x columns (and a margin) with the modulator at a position, oversampled.
+    the piece that covers a detector of rows x columns (and a margin) with the modulator at a position,
+    oversampled.
 ``thickness_for_visibility(...)``
     the thickness that gives a wanted visibility at the detector.
 """
@@ -38,7 +40,8 @@ KINDS: tuple[ModulatorKind, ...] = get_args(ModulatorKind)
 #: What such modulators are usually made of: electroplated gold masks and gratings, silicon-carbide paper.
 USUAL_MATERIAL: dict[ModulatorKind, str] = {"mask": "gold", "sandpaper": "silicon carbide", "grating": "gold"}
 
-#: Grain diameters of a sandpaper in units of its pitch: FEPA grades hold about half an octave around their mean.
+#: Grain diameters of a sandpaper in units of its pitch: FEPA grades hold about half an octave around their
+#: mean.
 GRAIN_SIZES = (0.7, 0.85, 1.0, 1.2, 1.4)
 
 
@@ -49,7 +52,8 @@ class Modulator:
     Attributes
     ----------
     kind : mask (random binary cells), sandpaper (grains of random size and place), grating (checkerboard).
-    pitch_m : side of a mask's cell, mean diameter of a grain, or period of the checkerboard (two cells), in m.
+    pitch_m : side of a mask's cell, mean diameter of a grain, or period of the checkerboard (two cells), in
+        m.
     material : of mask, grains or grating.
     thickness_m : height of mask and grating, or of a grain of mean size, in m.
     """
@@ -66,7 +70,9 @@ class Modulator:
 
     @property
     def correlation_m(self) -> float:
-        """Shortest move in m after which the pattern is a new one (a grating: half a period, its longest move)."""
+        """Shortest move in m after which the pattern is a new one (a grating: half a period, its longest
+        move).
+        """
         return self.pitch_m / 2 if self.kind == "grating" else self.pitch_m
 
 
@@ -85,8 +91,8 @@ class Pattern:
     ) -> Tensor:
         """Oversampled intensity over a detector, with the modulator moved by ``position_yx_px`` pixels.
 
-        Returns ((rows + 2 margin) s, (columns + 2 margin) s) with s = oversampling; the first sample is the corner
-        of pixel (-margin, -margin). Where the canvas is too small it repeats.
+        Returns ((rows + 2 margin) s, (columns + 2 margin) s) with s = oversampling; the first sample is the
+        corner of pixel (-margin, -margin). Where the canvas is too small it repeats.
         """
         s = self.oversampling
         moved = shift_periodic(self.intensity, position_yx_px[0] * s, position_yx_px[1] * s)
@@ -107,8 +113,9 @@ def relief(
 ) -> Tensor:
     """Relief on a periodic canvas of ``samples`` = (y, x) samples that holds ``cells`` = (y, x) pitches.
 
-    mask and grating: fraction of each sample that is covered, exact for edges inside a sample. sandpaper: height in
-    units of a mean grain's. Random numbers come from ``generator``, on its device; the result is float32.
+    mask and grating: fraction of each sample that is covered, exact for edges inside a sample. sandpaper:
+    height in units of a mean grain's. Random numbers come from ``generator``, on its device; the result is
+    float32.
     """
     if kind == "sandpaper":
         return _grains(cells, samples, generator)
@@ -142,7 +149,8 @@ def _grains(cells: tuple[int, int], samples: tuple[int, int], generator: torch.G
         places = [torch.randint(n, (per_size,), generator=generator, device=device) for n in samples]
         heights = size * (0.5 + torch.rand(per_size, generator=generator, device=device))
         comb = torch.zeros(samples, device=device)
-        # accumulate=False would lose grains that fall on the same sample; index_put_ adds them in a fixed order
+        # accumulate=False would lose grains that fall on the same sample; index_put_ adds them in a fixed
+        # order
         comb.index_put_((places[0], places[1]), heights, accumulate=True)
         radius = [size * n / c / 2 for n, c in zip(samples, cells, strict=True)]
         cap = (1 - (y[:, None] / radius[0]) ** 2 - (x[None, :] / radius[1]) ** 2).clamp_min(0).sqrt()
@@ -159,7 +167,8 @@ def cast_pattern(
 ) -> Pattern:
     """The modulator's pattern at the detector, at least ``field_px`` = (rows, columns) pixels wide.
 
-    The canvas holds a whole number of pitches, so the pitch is met to better than half a sample over the canvas.
+    The canvas holds a whole number of pitches, so the pitch is met to better than half a sample over the
+    canvas.
 
     Raises
     ------
@@ -203,8 +212,8 @@ def thickness_for_visibility(
 ) -> Modulator:
     """The modulator made just thick enough for ``visibility`` (standard deviation / mean at the detector).
 
-    Searched upward from thin, on a field of 24 pitches, and refined by bisection to 1 %: visibility grows with the
-    thickness until the modulator absorbs or scatters all it can.
+    Searched upward from thin, on a field of 24 pitches, and refined by bisection to 1 %: visibility grows
+    with the thickness until the modulator absorbs or scatters all it can.
 
     Raises
     ------
@@ -225,9 +234,9 @@ def thickness_for_visibility(
         low, high = high, high * math.sqrt(2)
         if high > 3 * modulator.pitch_m:
             raise ConfigError(
-                f"modulator: expected a visibility of {visibility:g}, found at most {best:.2g} from a {modulator.kind} "
-                f"of {modulator.material.name} with a pitch of {modulator.pitch_m * 1e6:g} um; use a coarser pitch, "
-                "less blur or a longer distance"
+                f"modulator: expected a visibility of {visibility:g}, found at most {best:.2g} from a "
+                f"{modulator.kind} of {modulator.material.name} with a pitch of {modulator.pitch_m * 1e6:g} "
+                "um; use a coarser pitch, less blur or a longer distance"
             )
         best = max(best, at(high))
     while high - low > 0.01 * high:

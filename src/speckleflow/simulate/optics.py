@@ -1,4 +1,4 @@
-"""Small pieces of image formation on periodic, oversampled grids: blur, shift, binning, the beam's geometry."""
+"""Small pieces of image formation on oversampled grids: the beam, blur, shift, binning."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Beam:
     energy_kev : photon energy in keV.
     pixel_size_m : pixel size in m.
     distance_m : distance from sample to detector in m.
-    source_blur_m : standard deviation in m, at the detector, of the blur by the finite source (partial coherence).
+    source_blur_m : standard deviation in m, at the detector, of the blur by the finite source (partial
+        coherence).
     """
 
     energy_kev: float
@@ -50,7 +51,7 @@ class Beam:
 
 
 def frequencies(shape: tuple[int, int], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Frequencies (fy, fx) in cycles per sample of ``rfft2`` of an image of ``shape``, as (y, 1) and (1, x)."""
+    """Frequencies (fy, fx) in cycles per sample of ``rfft2``, as (y, 1) and (1, x)."""
     height, width = shape
     fy = torch.fft.fftfreq(height, dtype=torch.float64, device=device)[:, None]
     fx = torch.fft.rfftfreq(width, dtype=torch.float64, device=device)[None, :]
@@ -58,7 +59,7 @@ def frequencies(shape: tuple[int, int], device: torch.device | str = "cpu") -> t
 
 
 def gaussian_blur_periodic(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur (standard deviation in samples) of periodic images (..., y, x), exact in Fourier space."""
+    """Gaussian blur (standard deviation in samples) of periodic images (..., y, x), exact."""
     if sigma == 0:
         return image
     shape = (image.shape[-2], image.shape[-1])
@@ -76,21 +77,44 @@ def shift_periodic(image: Tensor, shift_y: float, shift_x: float) -> Tensor:
 
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur (standard deviation in samples) of images (..., y, x) by a kernel cut at 4 sigma.
+    """Gaussian blur (standard deviation in samples) of images (..., y, x); at the border the kernel is cut.
 
-    The outermost sample continues beyond the border.
+    As two products with a band matrix: single-channel convolutions are several times slower on a CPU.
     """
     if sigma == 0:
         return image
-    reach = max(1, math.ceil(4 * sigma))
-    x = torch.arange(-reach, reach + 1, dtype=torch.float64)
-    kernel = torch.exp(-(x**2) / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).to(image.dtype).to(image.device)
-    planes = image.reshape(-1, 1, *image.shape[-2:])
-    planes = torch.nn.functional.pad(planes, (reach, reach, reach, reach), mode="replicate")
-    planes = torch.nn.functional.conv2d(planes, kernel.view(1, 1, -1, 1))
-    planes = torch.nn.functional.conv2d(planes, kernel.view(1, 1, 1, -1))
-    return planes.reshape(image.shape)
+    rows, columns = (blur_matrix(n, 1, 0, sigma, image) for n in image.shape[-2:])
+    return rows @ image @ columns.T
+
+
+def blur_matrix(pixels: int, oversampling: int, margin: int, sigma: float, like: Tensor) -> Tensor:
+    """What a line of detector pixels sees: (pixels, (pixels + 2 margin) * oversampling), rows sum to 1.
+
+    A Gaussian point spread of ``sigma`` samples (cut at 5 sigma) and the mean over each pixel's samples; the
+    line begins ``margin`` pixels before the first pixel. In the type and on the device of ``like``.
+    """
+    place = torch.arange((pixels + 2 * margin) * oversampling, dtype=torch.float64, device=like.device)
+    inner = place[margin * oversampling : (margin + pixels) * oversampling]
+    apart = inner[:, None] - place[None, :]
+    kernel = torch.exp(-(apart**2) / (2 * sigma**2)) * (apart.abs() <= 5 * sigma) if sigma else apart == 0
+    kernel = kernel.to(torch.float64).reshape(pixels, oversampling, -1).sum(1)
+    return (kernel / kernel.sum(1, keepdim=True)).to(like.dtype)
+
+
+def local_mean(image: Tensor, sigma: float) -> Tensor:
+    """Gaussian local mean of images (..., y, x), for a standard deviation of several samples.
+
+    Computed on block means a third of ``sigma`` wide and interpolated linearly: exact to a per cent of the
+    pattern that it removes, and many times faster than the full kernel.
+    """
+    block = max(1, int(sigma / 3))
+    height, width = image.shape[-2:]
+    planes = image.reshape(1, -1, height, width)
+    pad = (0, -width % block, 0, -height % block)
+    coarse = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(planes, pad, mode="replicate"), block)
+    coarse = gaussian_blur(coarse, sigma / block)
+    fine = torch.nn.functional.interpolate(coarse, scale_factor=block, mode="bilinear", align_corners=False)
+    return fine[..., :height, :width].reshape(image.shape)
 
 
 def bin_mean(image: Tensor, factor: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def smooth_field(generator: torch.Generator, size: int, knots: int, count: int = 1) -> Tensor:
-    """Smooth random fields (count, size, size), zero mean and about unit variance, ``knots`` features a side."""
+    """Smooth random fields (count, size, size), about unit variance, ``knots`` features a side."""
     coarse = torch.randn(count, 1, knots + 3, knots + 3, generator=generator, device=generator.device)
     fine = math.ceil(size * (knots + 3) / knots)
     field = torch.nn.functional.interpolate(coarse, size=(fine, fine), mode="bicubic", align_corners=True)
@@ -18,10 +18,11 @@ def smooth_field(generator: torch.Generator, size: int, knots: int, count: int =
 
 
 def bezier_outline(generator: torch.Generator, size: int, points_per_piece: int = 12) -> Tensor:
-    """A closed outline (V, 2) as (y, x) in samples: quadratic Bezier arcs through random points around a centre.
+    """A closed outline (V, 2) as (y, x) in samples: quadratic Bezier arcs through random points around a
+    centre.
 
-    The arcs join at the middles of the control polygon's sides, hence with a continuous tangent; each control point
-    is, with a chance of 1/4, doubled into a corner.
+    The arcs join at the middles of the control polygon's sides, hence with a continuous tangent; each control
+    point is, with a chance of 1/4, doubled into a corner.
     """
     device = generator.device
     corners = int(torch.randint(3, 9, (1,), generator=generator, device=device))
@@ -40,10 +41,12 @@ def bezier_outline(generator: torch.Generator, size: int, points_per_piece: int 
 
 
 def fill_outline(outline: Tensor, size: int, lines: int = 2) -> Tensor:
-    """Fraction of every sample inside a closed outline (V, 2): (size, size), exact along x, ``lines`` scan lines in y.
+    """Fraction of every sample inside a closed outline (V, 2): (size, size), exact along x, ``lines`` scan
+    lines in y.
 
-    Winding numbers: on each scan line a crossing of the outline adds its direction from there to the right, cut
-    fractionally at the crossing; crossings are summed along x and the result limited to 1 (non-zero rule).
+    Winding numbers: on each scan line a crossing of the outline adds its direction from there to the right,
+    cut fractionally at the crossing; crossings are summed along x and the result limited to 1 (non-zero
+    rule).
     """
     y, x = outline[:, 0], outline[:, 1]
     y_next, x_next = y.roll(-1), x.roll(-1)

@@ -18,10 +18,11 @@ def trajectory(
 
     diagonal : equal steps along a line 1 : 2 off the columns, so that neither axis repeats a square pattern.
     grid : a raster of XY steps, as square as ``count`` allows.
-    random : uniform in a square whose side holds ``sqrt(count)`` steps, no two positions nearer than half a step.
+    random : uniform in a square whose side holds ``sqrt(count)`` steps, no two positions nearer than half a
+        step.
 
-    ``jitter`` is the standard deviation of the motor's error, added to each position. All random numbers come from
-    ``generator`` (on the CPU).
+    ``jitter`` is the standard deviation of the motor's error, added to each position. All random numbers come
+    from ``generator`` (on the CPU).
     """
     if kind == "diagonal":
         line = torch.arange(count, dtype=torch.float64) * step

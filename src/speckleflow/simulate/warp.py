@@ -11,7 +11,8 @@ from torch import Tensor
 def sample_at(
     images: Tensor, y: Tensor, x: Tensor, mode: Literal["bilinear", "bicubic"] = "bilinear"
 ) -> Tensor:
-    """Images (C, y, x) at the places (y, x) in samples, centres at integers; the border's value beyond the border.
+    """Images (C, y, x) at the places (y, x) in samples, centres at integers; the border's value beyond the
+    border.
 
     ``y`` and ``x`` share one shape (h, w); the result is (C, h, w).
     """
@@ -23,7 +24,9 @@ def sample_at(
 
 
 def jacobian(ux: Tensor, uy: Tensor) -> Tensor:
-    """Determinant of x -> x + u(x) by central differences, (..., y, x): 1 = undisturbed, below 0 rays have crossed."""
+    """Determinant of x -> x + u(x) by central differences, (..., y, x): 1 = undisturbed, below 0 rays have
+    crossed.
+    """
     dxx, dxy = torch.gradient(ux, dim=(-1, -2))
     dyx, dyy = torch.gradient(uy, dim=(-1, -2))
     return (1 + dxx) * (1 + dyy) - dxy * dyx
@@ -34,9 +37,10 @@ def landing_to_reference(
 ) -> tuple[Tensor, Tensor]:
     """Solve x + u(x) = y for the reference place x of every landing point y.
 
-    Damped fixed point: a step is the residual, divided by the local stretch where the map stretches by more than 1.
-    It starts at x = y, so that where rays have crossed the undisturbed one is kept (outside a limb that is the
-    direct beam, which carries most of the light); where the map is one-to-one it is the unique solution.
+    Damped fixed point: a step is the residual, divided by the local stretch where the map stretches by more
+    than 1. It starts at x = y, so that where rays have crossed the undisturbed one is kept (outside a limb
+    that is the direct beam, which carries most of the light); where the map is one-to-one it is the unique
+    solution.
 
     Parameters
     ----------

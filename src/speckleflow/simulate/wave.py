@@ -15,7 +15,7 @@ from speckleflow.errors import ConfigError
 
 
 def transmission_function(phase: Tensor, attenuation: Tensor) -> Tensor:
-    """Complex amplitude exp(i phi - A / 2) of phase ``phase`` in rad and attenuation A = integral of mu dz."""
+    """Complex amplitude exp(i phi - A / 2) of a phase in rad and an attenuation A = integral of mu dz."""
     return torch.polar(torch.exp(-attenuation / 2), phase)
 
 
@@ -30,14 +30,14 @@ def propagate(wave: Tensor, fresnel_number: float) -> Tensor:
     Raises
     ------
     ConfigError
-        The transfer function exp(-i pi lambda d f^2) is under-sampled: its phase turns by more than pi between
-        neighbouring frequencies at the band's edge, that is, samples < lambda d / s^2 along an axis.
+        The transfer function exp(-i pi lambda d f^2) is under-sampled: its phase turns by more than pi
+        between neighbouring frequencies at the band's edge, that is, samples < lambda d / s^2 along an axis.
     """
     height, width = wave.shape[-2:]
     if min(height, width) * fresnel_number < 1:
         raise ConfigError(
-            f"Fresnel propagation: expected at least lambda d / s^2 = {1 / fresnel_number:.0f} samples a side, "
-            f"found {min(height, width)}; use a larger field, a larger pixel or a shorter distance"
+            f"Fresnel propagation: expected at least lambda d / s^2 = {1 / fresnel_number:.0f} samples a "
+            f"side, found {min(height, width)}; use a larger field, a larger pixel or a shorter distance"
         )
     fy = torch.fft.fftfreq(height, dtype=torch.float64, device=wave.device)[:, None]
     fx = torch.fft.fftfreq(width, dtype=torch.float64, device=wave.device)[None, :]
