@@ -1,0 +1,240 @@
+"""What a report may show. Every part is optional: what a scan does not have is not in its report."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speckleflow.report.truth import TruthTable
+
+Array = NDArray[Any]
+
+#: Shares of pixels and other figures above which a user should be told, each chosen as said beside it.
+FOLD_LIMIT = (
+    1e-3  #: crossing rays are a line along a limb: 0.1 % is a closed contour, fewer are single pixels
+)
+BOUND_LIMIT = 1e-2  #: a search range that is too small clips whole regions; noise alone stays well below 1 %
+BAD_PIXEL_LIMIT = 1e-2  #: scientific cameras have under 0.1 %; 1 % means a wrong dark or flat
+FLUX_LIMIT = 0.1  #: top-up keeps a storage ring within 1 %; 10 % is a shutter, a beam dump or a wrong margin
+CURL_FACTOR = 3.0  #: curl over expected error; both are standard deviations of the same noise
+
+FOLD_WORDS = (
+    "Rays cross in {:.2%} of the pixels: the displacement has no single value there, and delta is too low "
+    "behind steep edges. A shorter propagation distance removes it."
+)
+BOUND_WORDS = (
+    "{:.1%} of the pixels stopped at the edge of the search range. If the sample refracts that strongly, "
+    "allow a larger displacement; if not, check that sample and reference frames belong together."
+)
+BAD_PIXEL_WORDS = (
+    "{:.1%} of the detector pixels are bad and were filled from their neighbours. "
+    "Check the dark and flat frames."
+)
+FLUX_WORDS = (
+    "The incident flux changed by {:.0%} during the scan; the frames were normalised to the air margins."
+)
+CURL_WORDS = (
+    "The displacement is inconsistent with any phase by {:.3f} px, more than its expected error of {:.3f} px "
+    "explains: look for a moving sample, mismatched frames or crossing rays."
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image (y, x) and what it is, e.g. ``Picture(ux, "42.0 deg")``."""
+
+    image: Array
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Orthogonal slices through a volume (z, y, x): axial (y, x), coronal (z, x), sagittal (z, y), and
+    where."""
+
+    axial: Array
+    coronal: Array
+    sagittal: Array
+    centre: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Sinogram:
+    """One sinogram (angle, x) of detector row ``row``; angles from first to last row of the image."""
+
+    image: Array
+    row: int
+    angles_deg: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class AxisSearch:
+    """The rotation axis in pixels (centres at integers) and, where it was searched for, the cost over
+    trials."""
+
+    value_px: float
+    image_centre_px: float
+    method: str
+    trials_px: Array | None = None
+    cost: Array | None = None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one rule took: number of jobs, their seconds together and at most, and the largest memory in
+    MB."""
+
+    rule: str
+    jobs: int
+    seconds: float
+    longest_s: float
+    memory_mb: float | None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Figures of merit of a scan; shares are of all pixels of all projections. None: not known."""
+
+    fold_share: float | None = None
+    bound_share: float | None = None
+    bad_pixel_share: float | None = None
+    flux_range: float | None = None
+    expected_error_px: float | None = None
+    curl_px: float | None = None
+    drift_px: tuple[float, float] | None = None
+
+    def figures(self) -> list[tuple[str, str]]:
+        """What is known, as (name, value with unit)."""
+        rows: list[tuple[str, str]] = []
+        if self.expected_error_px is not None:
+            rows.append(("Expected error of the displacement (median)", f"{self.expected_error_px:.3f} px"))
+        if self.curl_px is not None:
+            rows.append(
+                ("Part of the displacement that is no gradient (curl, RMS)", f"{self.curl_px:.3f} px")
+            )
+        if self.drift_px is not None:
+            rows.append(
+                (
+                    "Drift between reference and sample (x, y)",
+                    f"{self.drift_px[0]:.3f}, {self.drift_px[1]:.3f} px",
+                )
+            )
+        for name, share in (
+            ("Pixels where rays cross", self.fold_share),
+            ("Pixels at a bound of the search", self.bound_share),
+            ("Bad detector pixels", self.bad_pixel_share),
+            ("Change of the incident flux", self.flux_range),
+        ):
+            if share is not None:
+                rows.append((name, f"{share:.3%}" if share < 0.01 else f"{share:.1%}"))
+        return rows
+
+    def warnings(self) -> list[str]:
+        """What a user should know, in plain words; empty when nothing is wrong."""
+        found: list[str] = []
+        if self.fold_share is not None and self.fold_share > FOLD_LIMIT:
+            found.append(FOLD_WORDS.format(self.fold_share))
+        if self.bound_share is not None and self.bound_share > BOUND_LIMIT:
+            found.append(BOUND_WORDS.format(self.bound_share))
+        if self.bad_pixel_share is not None and self.bad_pixel_share > BAD_PIXEL_LIMIT:
+            found.append(BAD_PIXEL_WORDS.format(self.bad_pixel_share))
+        if self.flux_range is not None and self.flux_range > FLUX_LIMIT:
+            found.append(FLUX_WORDS.format(self.flux_range))
+        curl, expected = self.curl_px, self.expected_error_px
+        if curl is not None and expected is not None and curl > CURL_FACTOR * expected:
+            found.append(CURL_WORDS.format(curl, expected))
+        return found
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that a report shows.
+
+    Attributes
+    ----------
+    scan : name of the scan, as the user wrote it.
+    facts : short (name, value) pairs below the title, e.g. ("Energy", "20 keV").
+    pixel_size_m : pixel and voxel size in the sample; without it there are no scale bars.
+    projections : pictures of ux, uy, transmission, darkfield, phase, quality.
+    slices : of delta, mu, darkfield.
+    sinograms : of delta (-phi), mu (-ln T), darkfield (-ln D).
+    parameters : the resolved configuration (nested mappings).
+    versions, provenance : names and values.
+    warnings : sentences beside those that follow from ``quality``.
+    """
+
+    scan: str
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    pixel_size_m: float | None = None
+    projections: Mapping[str, list[Picture]] = field(default_factory=dict)
+    slices: Mapping[str, Slices] = field(default_factory=dict)
+    sinograms: Mapping[str, Sinogram] = field(default_factory=dict)
+    axis: AxisSearch | None = None
+    truth: TruthTable | None = None
+    quality: Quality | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    timings: list[Timing] = field(default_factory=list)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+class VolumeLike(Protocol):
+    """A (z, y, x) array or HDF5 dataset: only what is shown is read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, index: Any) -> Any: ...
+
+
+def orthogonal_slices(volume: VolumeLike, centre: tuple[int, int, int] | None = None) -> Slices:
+    """The three slices through ``centre`` (z, y, x), by default the middle; reads these three planes only."""
+    z, y, x = centre if centre is not None else tuple(n // 2 for n in volume.shape)
+    return Slices(
+        np.asarray(volume[z]), np.asarray(volume[:, y]), np.asarray(volume[:, :, x]), (int(z), int(y), int(x))
+    )
+
+
+def spread(total: int, count: int) -> list[int]:
+    """``count`` projections spread evenly over ``total``, without the last (often the first again)."""
+    count = min(count, total)
+    return [i * total // count for i in range(count)]
+
+
+def load_timings(benchmarks: Iterable[str | Path]) -> list[Timing]:
+    """Sum up Snakemake benchmark files by rule, in the order of the files.
+
+    The rule is the file's name up to the first dot or, where the files of a rule share a folder of the rule's
+    name (``retrieve/0003.tsv``), that folder's: a purely numeric stem is a block or slab. Entries that
+    Snakemake could not measure ("-", "NA") are left out.
+    """
+    rows: dict[str, list[tuple[float, float | None]]] = defaultdict(list)
+    for path in map(Path, benchmarks):
+        stem = path.name.split(".")[0]
+        rule = path.parent.name if stem.replace("-", "").replace("_", "").isdigit() else stem
+        with path.open(newline="") as stream:
+            for row in csv.DictReader(stream, delimiter="\t"):
+                seconds = _number(row.get("s"))
+                if seconds is not None:
+                    rows[rule].append((seconds, _number(row.get("max_rss"))))
+    out = []
+    for rule, jobs in rows.items():
+        memory = [m for _, m in jobs if m is not None]
+        seconds_of = [s for s, _ in jobs]
+        out.append(Timing(rule, len(jobs), sum(seconds_of), max(seconds_of), max(memory, default=None)))
+    return out
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text or "")
+    except ValueError:
+        return None

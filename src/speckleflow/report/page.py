@@ -1,0 +1,234 @@
+"""The HTML file of a scan: one self-contained page, nothing loaded from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from speckleflow.io.atomic import atomic_path
+from speckleflow.report.charts import line_chart
+from speckleflow.report.data import AxisSearch, ReportData, Timing
+from speckleflow.report.pictures import (
+    PROJECTION_LOOKS,
+    SINOGRAM_LOOKS,
+    VOLUME_LOOKS,
+    Look,
+    look_of,
+    palette,
+    png_bytes,
+    robust_range,
+    scale_bar,
+)
+
+Array = NDArray[Any]
+
+_TRUTH_NAMES = {"delta": "\u03b4", "mu": "\u03bc", "darkfield": "dark field"}
+_SUPERSCRIPT = str.maketrans(
+    "-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
+)
+
+
+def build_report(output: str | Path, data: ReportData) -> None:
+    """Write the report of one scan to ``output`` (HTML), complete or not at all.
+
+    Raises
+    ------
+    OutputError
+        The file could not be written.
+    """
+    text = render(data)
+    with atomic_path(output) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def render(data: ReportData) -> str:
+    """The page's HTML."""
+    folder = resources.files("speckleflow.report") / "templates"
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    environment.filters.update(number=number, percent=percent, duration=duration)
+    template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
+    warnings = [*data.warnings, *(data.quality.warnings() if data.quality else [])]
+    return template.render(
+        data=data,
+        style=Markup((folder / "report.css").read_text(encoding="utf-8")),  # ours, not the user's
+        warnings=warnings,
+        figures=data.quality.figures() if data.quality else [],
+        volumes=list(_volumes(data)),
+        projections=list(_projections(data)),
+        sinograms=list(_sinograms(data)),
+        axis_chart=_axis_chart(data.axis),
+        truth_names=_TRUTH_NAMES,
+        timings=_timings(data.timings),
+        total=sum(t.seconds for t in data.timings),
+        parameters=list(_groups(data.parameters)),
+    )
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number for reading: 0.0123, 45.3, 4.23 × 10⁻⁷."""
+    if value == 0 or not np.isfinite(value):
+        return f"{value:g}".replace("-", "\u2212")
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    if -3 <= int(exponent) < 5:
+        decimals = max(0, digits - 1 - int(exponent))
+        return f"{value:.{decimals}f}".replace("-", "\u2212")
+    return f"{mantissa} \u00d7 10{str(int(exponent)).translate(_SUPERSCRIPT)}".replace("-", "\u2212")
+
+
+def percent(value: float, signed: bool = False) -> str:
+    """A fraction in per cent, to two significant digits below 10 %."""
+    share = 100 * value
+    decimals = 2 if abs(share) < 0.995 else 1 if abs(share) < 9.95 else 0
+    return f"{share:{'+' if signed else ''}.{decimals}f} %".replace("-", "\u2212")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 0.8 s, 42 s, 3 min 05 s or 2 h 10 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def _volumes(data: ReportData) -> Iterator[dict[str, Any]]:
+    for name, slices in data.slices.items():
+        look = look_of(name, VOLUME_LOOKS)
+        z, y, x = slices.centre
+        views = [
+            (slices.axial, f"Axial, z = {z}", "x \u2192", "y \u2193"),
+            (slices.coronal, f"Coronal, y = {y}", "x \u2192", "z \u2193"),
+            (slices.sagittal, f"Sagittal, x = {x}", "y \u2192", "z \u2193"),
+        ]
+        low, high = robust_range([view[0] for view in views], symmetric=look.symmetric)
+        panels = [
+            _panel(
+                image,
+                f"{label} ({across} {down})",
+                f"{look.title}: {label} slice",
+                look,
+                low,
+                high,
+                data.pixel_size_m,
+            )
+            for image, label, across, down in views
+        ]
+        yield _card(look, panels, low, high)
+
+
+def _projections(data: ReportData) -> Iterator[dict[str, Any]]:
+    for name, pictures in data.projections.items():
+        if not pictures:
+            continue
+        look = look_of(name, PROJECTION_LOOKS)
+        low, high = robust_range([p.image for p in pictures], symmetric=look.symmetric)
+        panels = []
+        for picture in pictures:
+            alt = f"{look.title}, projection {picture.label}".rstrip()
+            panels.append(_panel(picture.image, picture.label, alt, look, low, high, data.pixel_size_m))
+        yield _card(look, panels, low, high)
+
+
+def _sinograms(data: ReportData) -> Iterator[dict[str, Any]]:
+    for name, sinogram in data.sinograms.items():
+        look = look_of(name, SINOGRAM_LOOKS)
+        low, high = robust_range([sinogram.image], symmetric=look.symmetric)
+        first, last = sinogram.angles_deg
+        label = f"row {sinogram.row}, {first:g}\u00b0 (top) to {last:g}\u00b0"
+        panel = _panel(sinogram.image, label, f"Sinogram of {look.title}, {label}", look, low, high, None)
+        yield _card(look, [panel], low, high)
+
+
+def _card(look: Look, panels: Sequence[dict[str, Any]], low: float, high: float) -> dict[str, Any]:
+    colours = palette(look.colormap)[:: 255 // 15]
+    stops = ", ".join(f"rgb({r} {g} {b})" for r, g, b in colours)
+    unit = f" {look.unit}" if look.unit else ""
+    return {
+        "title": look.title,
+        "unit": look.unit,
+        "panels": panels,
+        "gradient": f"linear-gradient(to right, {stops})",
+        "low": number(low) + unit,
+        "high": number(high) + unit,
+    }
+
+
+def _panel(
+    image: Array, label: str, alt: str, look: Look, low: float, high: float, pixel_size_m: float | None
+) -> dict[str, Any]:
+    height, width = np.shape(image)
+    encoded = base64.b64encode(png_bytes(image, low, high, look.colormap)).decode("ascii")
+    unit = f" {look.unit}" if look.unit else ""
+    bar = None
+    if pixel_size_m is not None:
+        length, text = scale_bar(width, pixel_size_m)
+        bar = {"share": 100 * length / width, "text": text}
+    return {
+        "source": f"data:image/png;base64,{encoded}",
+        "label": label,
+        "alt": f"{alt}; {width} by {height} pixels, colours from {number(low)} to {number(high)}{unit}",
+        "width": width,
+        "height": height,
+        "aspect": round(width / height, 4),
+        "coarse": max(width, height) < 400,
+        "bar": bar,
+    }
+
+
+def _axis_chart(axis: AxisSearch | None) -> Markup | None:
+    if axis is None or axis.trials_px is None or axis.cost is None or len(axis.trials_px) < 2:
+        return None
+    chart = line_chart(
+        axis.trials_px,
+        axis.cost,
+        x_label="trial rotation axis (px)",
+        y_label="cost",
+        mark=axis.value_px,
+        mark_label=f"{axis.value_px:.2f} px",
+        name="axis",
+        alt=f"Cost of the rotation axis over its trials; the axis used is {axis.value_px:.2f} pixels",
+    )
+    return Markup(chart)  # made here from numbers
+
+
+def _timings(timings: Sequence[Timing]) -> list[tuple[Timing, float]]:
+    """Each with its share of the longest, in per cent."""
+    longest = max((t.seconds for t in timings), default=0.0) or 1.0
+    return [(t, 100 * t.seconds / longest) for t in timings]
+
+
+def _groups(parameters: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Sections of the configuration with their keys flattened by dots; single values come first."""
+    single = [(key, _text(value)) for key, value in parameters.items() if not isinstance(value, Mapping)]
+    if single:
+        yield "general", single
+    for key, value in parameters.items():
+        if isinstance(value, Mapping):
+            yield key, list(_flat(value))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _text(value)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
