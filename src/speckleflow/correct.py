@@ -5,6 +5,7 @@
     Correction.reference -> (N, y, x) float32 corrected alike, or None for an absorption scan
     Correction.air -> (left, right, top, bottom) margins that show the beam, for whoever needs an empty region
     Correction.save(path, scan), Correction.load(path)
+    Correction.of_stacks(reference, flat=..., dark=...) -> Correction         one stack by hand; flux as it is
 
 Without flats the frames stay in counts over the dark: the reference then carries the beam shape; it cancels.
 """
@@ -75,6 +76,37 @@ class Correction:
             # pixels without beam are bad and filled afterwards: any finite factor will do
             gain = np.where(beam > 0, 1 / np.where(beam > 0, beam, 1), 0).astype(np.float32)
         object.__setattr__(self, "_gain", gain)
+
+    @classmethod
+    def of_stacks(
+        cls, reference: NDArray, *, flat: NDArray | None = None, dark: NDArray | None = None
+    ) -> Correction:
+        """A correction from stacks: raw reference (N, y, x), flat and dark frames (k, y, x).
+
+        Bad pixels are those of the flat and dark; the flux is left alone: no margin is known to be air.
+
+        Raises
+        ------
+        InputError
+            Flat or dark of another size than the reference.
+        """
+        size = reference.shape[-2:]
+        for what, frames in (("flat", flat), ("dark", dark)):
+            if frames is not None and frames.shape[-2:] != size:
+                raise InputError(
+                    f"{what} frames",
+                    expected=f"{size[0]} x {size[1]} pixels as in the reference",
+                    found=f"shape {frames.shape}",
+                )
+        beam, level = (None if frames is None else FrameMean.of(frames) for frames in (flat, dark))
+        found = bad_pixels(
+            [] if level is None else [level],
+            [] if beam is None else [_over(beam.mean, level)],
+            Correct().bad_pixel_sigma,
+            size,
+        )
+        plain = cls(_mean(level), _mean(beam), found, (0, 0, 0, 0), False)
+        return replace(plain, reference=plain.correct_frames(reference))
 
     def correct_frames(self, raw: NDArray) -> Image:
         """Corrected float32 frames of raw sample frames (..., N, y, x), e.g. (B, N, y, x).
@@ -219,8 +251,8 @@ def prepare_correction(scan: Scan) -> Correction:
 def free_margins(scan: Scan, correction: Correction) -> Margins:
     """The margins of ``correction.air`` without the side that the sample enters, from a few projections.
 
-    Transmission is at most 1, so the darker of two sides is the one with the sample in it. Where both are equally
-    bright both are kept: wrong only if the sample covers both alike in every projection that is looked at.
+    Transmission is at most 1, so the darker of two sides is the one with the sample in it. Where both are
+    equally bright both are kept: wrong only if the sample covers both alike in every projection looked at.
     """
     left, right = correction.air[:2]
     sides: list[Margins] = [(left, 0, 0, 0), (0, right, 0, 0)]

@@ -129,7 +129,7 @@ class Scan:
 
     def read_reference(self) -> NDArray[np.float32]:
         """Mean reference frames (N, y, x), raw counts, in the order of the sample's positions."""
-        frames = [_reference_frames(source, self.config) for source in self.reference]
+        frames = [reference_frames(source, self.config) for source in self.reference]
         if len(frames) > 1 or frames[0].ndim == 4 or self.n_positions == 1:
             return np.concatenate([FrameMean.of(stack).mean for stack in frames])
         return frames[0].astype(np.float32)
@@ -313,7 +313,8 @@ def _open(config: ScanConfig, name: str, root: Path, role: str = "sample") -> Fr
     return open_source(root / name, name, config.files.format, datasets(config, role))
 
 
-def _reference_frames(source: FrameSource, config: ScanConfig) -> NDArray:
+def reference_frames(source: FrameSource, config: ScanConfig) -> NDArray:
+    """All reference frames of a reference file, raw: (k, y, x) or (k, N, y, x)."""
     if config.files.reference_dataset != AS_FLATS:
         return source.read()
     frames = source.flats()

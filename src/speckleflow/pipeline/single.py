@@ -65,11 +65,13 @@ def retrieve_files(
             found=f"shape {stacks['sample'].shape}",
         )
     correction = Correction.of_stacks(
-        flat=None if flat is None else read_stack(flat), dark=None if dark is None else read_stack(dark)
+        stacks["reference"],
+        flat=None if flat is None else read_stack(flat),
+        dark=None if dark is None else read_stack(dark),
     )
     fields = retrieve_stack(
-        torch.from_numpy(correction.apply_stack(stacks["reference"], reference)),
-        torch.from_numpy(correction.apply_stack(stacks["sample"], sample)),
+        torch.from_numpy(correction.reference),
+        torch.from_numpy(correction.correct_frames(stacks["sample"])),
         method,
         settings_of(config),
         device,

@@ -1,0 +1,154 @@
+"""What can be wrong with raw data: problems, or remarks on what is odd but possible."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speckleflow.errors import InputError
+from speckleflow.io.base import FrameSource
+from speckleflow.io.scan import Scan, read_angles
+
+#: A larger part of a frame at the detector's highest value is light, not hot pixels: of these, good detectors
+#: have less than one in a thousand.
+_SATURATED_PART = 1e-3
+#: highest values of detectors of 8 to 16 bits, whatever type the file stores them in
+_FULL_SCALE = frozenset(2**bits - 1 for bits in (8, 10, 12, 14, 16))
+#: Angles of two positions agree when they differ by less than this part of a step: half of it is a tenth of a
+#: pixel's turn at the edge of a scan with the usual number of projections.
+_ANGLE_PART = 0.1
+#: (least, most) of what X-ray imaging with modulators uses; outside, a unit was probably mistaken
+_PLAUSIBLE = {"energy_kev": (4.0, 300.0), "pixel_size_um": (0.01, 300.0), "distance_m": (1e-3, 30.0)}
+_UNIT = {"energy_kev": "keV", "pixel_size_um": "um", "distance_m": "m"}
+
+
+def frame_problems(frames: NDArray, what: str, where: str, *, dark: bool = False) -> list[InputError]:
+    """NaN, saturated and empty frames in (k, ..., y, x); ``what`` names them, e.g. 'flat frames'."""
+    problems = []
+    axes = tuple(range(1, frames.ndim))
+    if frames.dtype.kind == "f":
+        bad = (~np.isfinite(frames)).sum(axes)
+        if bad.any():
+            first = int(np.flatnonzero(bad)[0])
+            return [
+                InputError(
+                    where,
+                    expected=f"finite values in the {what}",
+                    found=f"{int(bad.sum())} NaN or infinite pixel(s), the first in frame {first}",
+                )
+            ]
+    top = int(frames.max()) if frames.dtype.kind in "ui" else 0
+    if top in _FULL_SCALE:
+        part = (frames == top).mean(axes)
+        if part.max() > _SATURATED_PART:
+            worst = int(part.argmax())
+            problems.append(
+                InputError(
+                    where,
+                    expected=f"{what} below saturation",
+                    found=f"{100 * part[worst]:.1f} % of the pixels at {top} in frame {worst}",
+                    hint="shorten the exposure",
+                )
+            )
+    if not dark and (empty := frames.max(axes) == frames.min(axes)).any():
+        first = int(np.flatnonzero(empty)[0])
+        value = frames[first].flat[0]
+        problems.append(
+            InputError(where, expected=f"an image in all {what}", found=f"only {value:g} in frame {first}")
+        )
+    return problems
+
+
+def size_problems(frames: NDArray, size: tuple[int, int], what: str, where: str) -> list[InputError]:
+    """Frames of another size than the sample's (y, x)."""
+    if frames.shape[-2:] == size:
+        return []
+    shown, found = (f"{y} x {x} pixels" for y, x in (size, frames.shape[-2:]))
+    return [InputError(where, expected=f"{what} of {shown} as the sample's", found=found)]
+
+
+def light_problems(light: float, dark: float, what: str, where: str) -> list[InputError]:
+    """Frames (median ``light``) that are not brighter than the dark (median ``dark``)."""
+    if light > dark:
+        return []
+    return [
+        InputError(where, expected=f"{what} brighter than the dark ({dark:g} counts)", found=f"{light:g}")
+    ]
+
+
+def angle_problems(scan: Scan) -> list[InputError]:
+    """Angles of the other positions that do not fit the first one's, and angles that must be radians."""
+    problems = []
+    for source in scan.sample[1:]:
+        try:
+            problems += _other_angles(scan, source, read_angles(scan.config, source, scan.n_projections))
+        except InputError as problem:
+            problems.append(problem)
+    span = float(np.ptp(scan.angles_deg))
+    turns = span / np.pi * (scan.n_projections / max(scan.n_projections - 1, 1))
+    # more than ten projections within 3.14 or 6.28 degrees: nobody means degrees
+    if scan.n_projections > 10 and any(abs(turns - n) < 0.02 * n for n in (1, 2)):
+        problems.append(
+            InputError(
+                scan.sample[0].name,
+                expected="angles in degrees",
+                found=f"a span of {span:.4g}, which looks like radians",
+                hint="set geometry.angles_unit: rad",
+            )
+        )
+    return problems
+
+
+def _other_angles(scan: Scan, source: FrameSource, angles: NDArray[np.float64]) -> list[InputError]:
+    if scan.n_projections == 1:
+        return []
+    step = float(np.median(np.abs(np.diff(scan.angles_deg))))
+    away = np.abs(angles - scan.angles_deg)
+    if away.max() <= _ANGLE_PART * step:
+        return []
+    worst = int(away.argmax())
+    return [
+        InputError(
+            source.name,
+            expected=f"{scan.angles_deg[worst]:g} deg at projection {worst} as in {scan.sample[0].name}",
+            found=f"{angles[worst]:g} deg",
+        )
+    ]
+
+
+def angle_remarks(angles_deg: NDArray[np.float64]) -> list[str]:
+    """Odd but possible: angles out of order, repeated, or spanning neither a half nor a full turn."""
+    if len(angles_deg) < 2:
+        return []
+    steps = np.diff(angles_deg)
+    step = float(np.median(np.abs(steps)))
+    remarks = []
+    if not (np.all(steps > 0) or np.all(steps < 0)):
+        remarks.append("the angles are not in order (an interlaced scan?)")
+    if len(np.unique(angles_deg)) < len(angles_deg):
+        remarks.append(
+            f"{len(angles_deg) - len(np.unique(angles_deg))} of {len(angles_deg)} angles are repeated"
+        )
+    span = float(np.ptp(angles_deg)) + step
+    if min(abs(span - turn) for turn in (180, 360)) > max(2 * step, 1):
+        remarks.append(f"the angles span {span:.4g} degrees, neither a half nor a full turn")
+    return remarks
+
+
+def geometry_remarks(scan: Scan) -> list[str]:
+    """Values that are hardly possible, and values of the sheet that contradict the file's."""
+    remarks = []
+    for key, (least, most) in _PLAUSIBLE.items():
+        value = getattr(scan.geometry, key)
+        if value is None:
+            continue
+        unit = _UNIT[key]
+        if not least <= value <= most:
+            remarks.append(f"{key} is {value:g} {unit}; was it given in another unit?")
+        stated = getattr(scan.sample[0].metadata, key)
+        # one per cent: rounding of a sheet filled in by hand
+        if stated is not None and abs(value - stated) > 0.01 * stated:
+            remarks.append(
+                f"{key} is {value:g} {unit} in the sheet but {stated:g} {unit} in {scan.sample[0].name}"
+            )
+    return remarks

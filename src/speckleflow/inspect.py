@@ -1,0 +1,316 @@
+"""Open everything, check everything, before hours of work are spent on data that cannot work.
+
+    inspect_scan(config, scan, root) -> Manifest       raises InputProblems with one sentence a problem
+    Manifest.table() -> rich renderable;  Manifest.save(path) -> JSON, the same bytes for the same data
+
+Headers of all files are opened and compared; all darks, flats and references are read, and a few sample
+frames of each position.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from speckleflow.checks import (
+    angle_problems,
+    angle_remarks,
+    frame_problems,
+    geometry_remarks,
+    light_problems,
+    size_problems,
+)
+from speckleflow.config import ScanConfig
+from speckleflow.correct import air_margins, no_flats, read_mask
+from speckleflow.errors import InputError
+from speckleflow.io.atomic import atomic_path
+from speckleflow.io.base import FrameSource, InputProblems
+from speckleflow.io.layout import SUBTRACTED
+from speckleflow.io.open import read_calibration
+from speckleflow.io.scan import (
+    AS_FLATS,
+    Scan,
+    ScanGeometry,
+    datasets,
+    no_darks,
+    reference_frames,
+    source_count,
+    try_open_scan,
+)
+
+#: Sample frames read of each position: first, last and some between; all would take as long as the work.
+_PROBES = 5
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One raw file as it was found."""
+
+    path: str
+    role: str
+    bytes: int
+    frames: int
+    flats: int
+    darks: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the raw data of a scan are. Holds no times and no machine: the same data give the same manifest.
+
+    Attributes
+    ----------
+    flats, darks : where they come from, in words.
+    raw_bytes, result_bytes : size of the raw files, and what all results will take on disk (fields and phase,
+        and the volumes twice, as slabs and whole).
+    projection_bytes : one projection at all diffuser positions as float32, the unit of a job's memory.
+    remarks : what is odd but possible.
+    """
+
+    scan: str
+    n_projections: int
+    n_positions: int
+    rows: int
+    columns: int
+    dtype: str
+    first_angle_deg: float
+    last_angle_deg: float
+    geometry: ScanGeometry
+    flats: str
+    darks: str
+    files: tuple[FileEntry, ...]
+    raw_bytes: int
+    result_bytes: int
+    projection_bytes: int
+    remarks: tuple[str, ...]
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON."""
+        with atomic_path(path) as private:
+            private.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+    def table(self) -> RenderableType:
+        """The manifest for a person."""
+        facts = Table(title=f"Scan {self.scan}", title_justify="left", show_header=False, box=None)
+        g = self.geometry
+        for name, value in (
+            (
+                "projections",
+                f"{self.n_projections} ({self.first_angle_deg:g} to {self.last_angle_deg:g} deg)",
+            ),
+            ("diffuser positions", str(self.n_positions)),
+            ("frames", f"{self.columns} x {self.rows} pixels, {self.dtype}"),
+            ("energy", _with_unit(g.energy_kev, "keV")),
+            ("pixel size", _with_unit(g.pixel_size_um, "um")),
+            ("distance", _with_unit(g.distance_m, "m") + _magnified(g)),
+            ("flats", self.flats),
+            ("darks", self.darks),
+            ("raw data", f"{_size(self.raw_bytes)} in {len(self.files)} file{'s' * (len(self.files) > 1)}"),
+            ("results", f"about {_size(self.result_bytes)}"),
+            ("one projection", f"{_size(self.projection_bytes)} in memory, all positions"),
+        ):
+            facts.add_row(f"[bold]{name}", value)
+        files = Table(box=None)
+        files.add_column("file", overflow="fold")  # the end of a name is what tells files apart
+        for name in ("role", "frames", "flats", "darks", "size"):
+            files.add_column(name, justify="left" if name == "role" else "right")
+        for entry in self.files:
+            files.add_row(
+                entry.path,
+                entry.role,
+                str(entry.frames),
+                str(entry.flats),
+                str(entry.darks),
+                _size(entry.bytes),
+            )
+        return Group(facts, "", files, *(["", *(f"[yellow]remark:[/] {r}" for r in self.remarks)]))
+
+
+def inspect_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Manifest:
+    """Open and check every raw file of a scan.
+
+    Raises
+    ------
+    InputProblems
+        Everything that is wrong, each in one sentence that names the file, what was expected and what found.
+    """
+    opened, problems, sources = try_open_scan(config, scan, root)
+    if opened is None:
+        raise InputProblems(problems)
+    problems += _calibration_problems(opened, sources)
+    for role, source in sources:
+        problems += _source_problems(opened, role, source)
+    problems += angle_problems(opened)
+    problems += _settings_problems(opened)
+    if problems:
+        raise InputProblems({str(problem): problem for problem in problems}.values())
+    return _manifest(opened)
+
+
+def _source_problems(scan: Scan, role: str, source: FrameSource) -> list[InputError]:
+    """Everything that is wrong inside one file."""
+    size = (scan.rows, scan.columns)
+    where, problems, level = source.name, [], None
+    for what, read in _stacks(scan, role, source):
+        try:
+            frames = read()
+        except InputError as problem:
+            problems.append(problem)
+            continue
+        problems += size_problems(frames, size, what, where)
+        problems += frame_problems(frames, what, where, dark=what == "dark frames")
+        if what == "dark frames":
+            level = float(np.median(frames))
+        elif level is not None:
+            problems += light_problems(float(np.median(frames)), level, what, where)
+    return problems
+
+
+def _stacks(scan: Scan, role: str, source: FrameSource) -> Iterator[tuple[str, Callable[[], NDArray[Any]]]]:
+    """Name and reader of each stack of a file, the darks first; of the sample frames a few."""
+    as_flats = scan.config.files.reference_dataset == AS_FLATS
+    if source.n_darks and scan.config.files.dark is None:
+        yield "dark frames", lambda: _present(source.darks())
+    if source.n_flats and scan.config.files.flat is None and not as_flats:
+        yield "flat frames", lambda: _present(source.flats())
+    if role == "reference":
+        yield "reference frames", lambda: reference_frames(source, scan.config)
+        return
+    frames = source.shape[0]
+    probes = np.unique(np.linspace(0, frames - 1, min(_PROBES, frames)).round().astype(int))
+    for probe in probes.tolist():
+        chosen = slice(probe, probe + 1)
+        yield f"sample frame {probe}", lambda chosen=chosen: source.read(chosen)  # type: ignore[misc]
+
+
+def _calibration_problems(scan: Scan, sources: list[tuple[str, FrameSource]]) -> list[InputError]:
+    """Flats and darks that are missing, or wrong where they are in files of their own."""
+    problems = []
+    for kind in ("flats", "darks"):
+        what = f"{kind[:-1]} frames"
+        for name in scan.layout.flat if kind == "flats" else scan.layout.dark:
+            try:
+                frames = read_calibration(scan.root / name, name, datasets(scan.config), kind)
+            except InputError as problem:
+                problems.append(problem)
+                continue
+            problems += size_problems(frames, (scan.rows, scan.columns), what, name)
+            problems += frame_problems(frames, what, name, dark=kind == "darks")
+        if getattr(scan.config.files, kind[:-1]) is None:
+            problems += _absent(scan, kind, sources)
+    return problems
+
+
+def _absent(scan: Scan, kind: str, sources: list[tuple[str, FrameSource]]) -> list[InputError]:
+    """Files without the flats or darks that others of their role have, or all files where some must have."""
+    holders = [(role, source) for role, source in sources if source_count(source, kind)]
+    if not holders:
+        if kind == "darks":
+            return [no_darks(scan)]
+        return [] if scan.has_reference else [no_flats(scan)]
+    having = dict(reversed(holders))
+    return [
+        InputError(source.name, expected=f"{kind[:-1]} frames as in {having[role].name}", found="none")
+        for role, source in sources
+        if role in having and not source_count(source, kind)
+    ]
+
+
+def _settings_problems(scan: Scan) -> list[InputError]:
+    """Settings of the correction that do not fit the frames."""
+    size, settings = (scan.rows, scan.columns), scan.config.correct
+    problems = []
+    try:
+        air_margins(settings, size)
+        if settings.mask is not None:
+            read_mask(scan.root / settings.mask, settings.mask, size)
+    except InputError as problem:
+        problems.append(problem)
+    return problems
+
+
+def _manifest(scan: Scan) -> Manifest:
+    entries = [
+        *(_entry(source.name, "sample", source) for source in scan.sample),
+        *(_entry(source.name, "reference", source) for source in scan.reference),
+        *(_separate(scan, name, "flat") for name in scan.layout.flat),
+        *(_separate(scan, name, "dark") for name in scan.layout.dark),
+    ]
+    fields = 7 if scan.has_reference else 1
+    volumes = (3 if scan.has_reference else 1) * (scan.n_projections > 1)
+    image, volume = 4 * scan.rows * scan.columns, 4 * scan.rows * scan.columns**2
+    return Manifest(
+        scan=scan.name,
+        n_projections=scan.n_projections,
+        n_positions=scan.n_positions,
+        rows=scan.rows,
+        columns=scan.columns,
+        dtype=str(scan.dtype),
+        first_angle_deg=float(scan.angles_deg[0]),
+        last_angle_deg=float(scan.angles_deg[-1]),
+        geometry=scan.geometry,
+        flats=_origin(scan, "flats"),
+        darks=_origin(scan, "darks"),
+        files=tuple(entries),
+        raw_bytes=sum(entry.bytes for entry in entries),
+        result_bytes=scan.n_projections * fields * image + 2 * volumes * volume,
+        projection_bytes=image * scan.n_positions,
+        remarks=(*geometry_remarks(scan), *angle_remarks(scan.angles_deg)),
+    )
+
+
+def _entry(name: str, role: str, source: FrameSource) -> FileEntry:
+    size = sum(path.stat().st_size for path in source.files)
+    return FileEntry(name, role, size, source.shape[0], source.n_flats, source.n_darks)
+
+
+def _separate(scan: Scan, name: str, role: str) -> FileEntry:
+    frames = read_calibration(scan.root / name, name, datasets(scan.config), f"{role}s")
+    path = scan.root / name
+    size = path.stat().st_size if path.is_file() else frames.nbytes
+    return FileEntry(name, role, size, len(frames), 0, 0)
+
+
+def _origin(scan: Scan, kind: str) -> str:
+    """Where the flats or darks come from, in words."""
+    if kind == "darks" and scan.config.files.dark == SUBTRACTED:
+        return "subtracted already"
+    names = scan.layout.flat if kind == "flats" else scan.layout.dark
+    if names:
+        return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    for role, sources in (("sample", scan.sample), ("reference", scan.reference)):
+        least = min((source_count(source, kind) for source in sources), default=0)
+        if least:
+            return f"in the {role} files, {least} each"
+    return "none: the reference carries the beam shape"
+
+
+def _present(frames: NDArray[Any] | None) -> NDArray[Any]:
+    assert frames is not None  # the header counted them
+    return frames
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    return "not given" if value is None else f"{value:g} {unit}"
+
+
+def _magnified(geometry: ScanGeometry) -> str:
+    if geometry.magnification == 1:
+        return ""
+    return f", {geometry.effective_distance_m:g} m in effect (magnification {geometry.magnification:g})"
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
