@@ -1,4 +1,4 @@
-"""The HTML report of a scan, its pictures, and the errors against the truth where there is one."""
+"""The HTML report of a scan, a picture, and the errors against the truth where there is one."""
 
 from speckleflow.pipeline.job import job
 
@@ -8,9 +8,12 @@ with job(snakemake) as settings:
     report_scan(
         settings,
         snakemake.wildcards.scan,
-        inputs=snakemake.input,
+        corrected=snakemake.input.corrected,
+        projections=snakemake.input.projections,
+        volumes=next(iter(snakemake.input.volumes), None),
+        truth=next(iter(snakemake.input.truth), None),
         timings=snakemake.params.timings,
         html=snakemake.output.html,
         summary=snakemake.output.summary,
-        pictures=snakemake.output.pictures,
+        picture=snakemake.output.picture,
     )

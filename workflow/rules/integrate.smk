@@ -5,9 +5,9 @@ rule integrate:
     output:
         phase=f"{RESULTS}/{{scan}}/phase/block_{{block}}.h5",
     log:
-        "logs/{scan}/integrate_{block}.log",
+        "logs/{scan}/integrate/{block}.log",
     benchmark:
-        "logs/{scan}/integrate_{block}.benchmark.tsv"
+        "logs/{scan}/integrate/{block}.tsv"
     conda:
         "../../envs/integrate.yaml"
     resources:

@@ -5,9 +5,9 @@ rule reconstruct:
     output:
         slab=temp(f"{RESULTS}/{{scan}}/slabs/slab_{{slab}}.h5"),
     log:
-        "logs/{scan}/reconstruct_{slab}.log",
+        "logs/{scan}/reconstruct/{slab}.log",
     benchmark:
-        "logs/{scan}/reconstruct_{slab}.benchmark.tsv"
+        "logs/{scan}/reconstruct/{slab}.tsv"
     conda:
         "../../envs/reconstruct.yaml"
     threads: lambda wildcards: SCANS[wildcards.scan].tomography.threads

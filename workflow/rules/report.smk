@@ -17,7 +17,7 @@ rule report:
     output:
         html=f"{RESULTS}/{{scan}}/report.html",
         summary=f"{RESULTS}/{{scan}}/summary.json",
-        pictures=directory(f"{RESULTS}/{{scan}}/pictures"),
+        picture=f"{RESULTS}/{{scan}}/contrasts.png",
     log:
         "logs/{scan}/report.log",
     conda:

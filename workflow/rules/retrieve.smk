@@ -6,9 +6,9 @@ rule retrieve:
     output:
         fields=f"{RESULTS}/{{scan}}/fields/block_{{block}}.h5",
     log:
-        "logs/{scan}/retrieve_{block}.log",
+        "logs/{scan}/retrieve/{block}.log",
     benchmark:
-        "logs/{scan}/retrieve_{block}.benchmark.tsv"
+        "logs/{scan}/retrieve/{block}.tsv"
     conda:
         "../../envs/retrieve.yaml"
     threads: lambda wildcards: SCANS[wildcards.scan].retrieval.threads

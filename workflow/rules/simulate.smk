@@ -5,7 +5,7 @@ rule simulate:
     log:
         "logs/{scan}/simulate.log",
     benchmark:
-        "logs/{scan}/simulate.benchmark.tsv"
+        "logs/{scan}/simulate.tsv"
     conda:
         "../../envs/simulate.yaml"
     threads: 2

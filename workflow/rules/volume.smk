@@ -10,7 +10,7 @@ rule volume:
     log:
         "logs/{scan}/volume.log",
     benchmark:
-        "logs/{scan}/volume.benchmark.tsv"
+        "logs/{scan}/volume.tsv"
     conda:
         "../../envs/volume.yaml"
     resources:

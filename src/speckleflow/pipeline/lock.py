@@ -1,8 +1,8 @@
 """A killed Snakemake leaves its lock behind; here it is told apart from that of a run that goes on.
 
 Snakemake's lock names files, not its owner. So each run notes its process beside the lock, and the next run
-removes a lock whose owner, on this same machine, is gone. A lock of another machine, or one that nobody owns, is
-left to ``snakemake --unlock``: there it cannot be told from a live one.
+removes a lock whose owner, on this same machine, is gone. A lock of another machine, or one that nobody owns,
+is left to ``snakemake --unlock``: there it cannot be told from a live one.
 """
 
 from __future__ import annotations

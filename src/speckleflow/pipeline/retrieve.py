@@ -74,10 +74,7 @@ def retrieve_block(
     source = open_scan(config, scan, root)
     correction = Correction.load(corrected)
     retriever = make_retriever(config, device, threads)
-    reference = correction.reference
-    if reference is None:  # no diffuser: frames over their flat are the transmission
-        reference = np.ones((source.n_positions, source.rows, source.columns), np.float32)
-    state = retriever.prepare(torch.from_numpy(reference))
+    state = retriever.prepare(torch.from_numpy(reference_of(correction, source)))
     per_projection = 4 * source.n_positions * source.rows * source.columns
     batch = max(1, int(BATCH_BYTES // per_projection))
     with result_file(output) as file:
@@ -103,6 +100,13 @@ def retrieve_block(
             raw_files=[s.name for s in (*source.sample, *source.reference)],
             packages=("scipy", "torch"),
         )
+
+
+def reference_of(correction: Correction, source: Scan) -> NDArray[np.float32]:
+    """The corrected reference stack (N, y, x); without a diffuser ones, for frames over their flat are T."""
+    if correction.reference is not None:
+        return correction.reference
+    return np.ones((source.n_positions, source.rows, source.columns), np.float32)
 
 
 def geometry_attributes(source: Scan) -> dict[str, float]:

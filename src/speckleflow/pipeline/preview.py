@@ -1,0 +1,48 @@
+"""One projection through all contrasts, as a picture: a look before the long run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from speckleflow.config import ScanConfig
+from speckleflow.correct import Correction, air_margins
+from speckleflow.integrate import integrate_displacement
+from speckleflow.io.scan import open_scan
+from speckleflow.pipeline.retrieve import finish, make_retriever, reference_of
+from speckleflow.report.pictures import picture_fields
+
+
+def preview(
+    config: ScanConfig,
+    scan: str,
+    *,
+    corrected: str | Path,
+    picture: str | Path,
+    device: str = "cpu",
+    threads: int = 2,
+    root: Path = Path(),
+) -> None:
+    """Retrieve the middle projection of a scan with its settings and draw what comes out."""
+    source = open_scan(config, scan, root)
+    correction = Correction.load(corrected)
+    retriever = make_retriever(config, device, threads)
+    state = retriever.prepare(torch.from_numpy(reference_of(correction, source)))
+    middle = source.n_projections // 2
+    frames = correction.correct_frames(source.read_sample(slice(middle, middle + 1)))
+    fields = finish(retriever(torch.from_numpy(frames), state), config)
+    geometry = source.geometry
+    if "ux" in fields and geometry.energy_kev and geometry.effective_distance_m:
+        fields["phase"] = integrate_displacement(
+            fields["ux"],
+            fields["uy"],
+            energy_kev=geometry.energy_kev,
+            pixel_size_m=geometry.pixel_size_um * 1e-6,
+            distance_m=geometry.effective_distance_m,
+            boundary=config.integrate.boundary,
+            air=air_margins(config.correct, fields["ux"].shape[1:]) or (0, 0, 0, 0),
+        )
+    images = {name: values[0] for name, values in fields.items() if values.ndim == 3 and name != "flags"}
+    title = f"{scan}, projection {middle} ({source.angles_deg[middle]:.1f}\u00b0)"
+    picture_fields(Path(picture), images, pixel_size_m=geometry.pixel_size_um * 1e-6, title=title)

@@ -1,0 +1,175 @@
+"""The report of a scan: pictures, errors against the truth, the page, and a summary for the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from speckleflow.config import ScanConfig
+from speckleflow.io.atomic import atomic_path
+from speckleflow.io.hdf5 import open_hdf5
+from speckleflow.io.results import read_provenance
+from speckleflow.report.data import (
+    AxisSearch,
+    Picture,
+    Quality,
+    ReportData,
+    Sinogram,
+    Slices,
+    load_timings,
+    orthogonal_slices,
+    spread,
+)
+from speckleflow.report.page import build_report
+from speckleflow.report.pictures import picture_fields
+from speckleflow.report.truth import TruthTable, evaluate_truth
+from speckleflow.tomo.sinogram import line_integrals
+from speckleflow.tomo.units import QUANTITIES
+
+#: order of the contrasts on the page
+CONTRASTS = ("transmission", "darkfield", "phase", "ux", "uy", "quality")
+VOLUMES = ("delta", "mu", "darkfield")
+#: Projections that the figures of merit are taken from, spread over the scan.
+SAMPLED = 32
+#: bits of the flags (see the fields' description)
+BOUND, FOLD = 1, 2
+
+
+def report_scan(
+    config: ScanConfig,
+    scan: str,
+    *,
+    corrected: str | Path,
+    projections: str | Path,
+    volumes: str | Path | None,
+    truth: str | Path | None,
+    timings: str | Path,
+    html: str | Path,
+    summary: str | Path,
+    picture: str | Path,
+) -> None:
+    """Write the page, a picture of one projection's contrasts, and a JSON summary of a scan.
+
+    ``timings`` is the folder of the jobs' benchmark files.
+    """
+    with open_hdf5(projections) as file:
+        shown = spread(len(file["transmission"]), config.report.pictures_per_contrast)
+        pictures = {
+            name: [Picture(file[name][i], f"{file['angle_deg'][i]:.1f}\u00b0") for i in shown]
+            for name in CONTRASTS
+            if name in file
+        }
+        first = {name: images[0].image for name, images in pictures.items()}
+        pixel_m = float(file.attrs["pixel_size_um"]) * 1e-6
+        sinograms = dict(_sinograms(file)) if volumes else {}
+        axis = _axis(file)
+        quality = _quality(file, corrected)
+        facts = _facts(file)
+    slices: dict[str, Slices] = {}
+    if volumes:
+        with open_hdf5(volumes) as file:
+            slices = {name: orthogonal_slices(file[name]) for name in VOLUMES if name in file}
+    table = _against_truth(volumes, truth) if volumes and truth else None
+    provenance = read_provenance(projections)
+    data = ReportData(
+        scan=scan,
+        facts=facts,
+        pixel_size_m=pixel_m,
+        projections=pictures,
+        slices=slices,
+        sinograms=sinograms,
+        axis=axis,
+        truth=table,
+        quality=quality,
+        parameters=config.model_dump(mode="json"),
+        timings=load_timings(sorted(Path(timings).rglob("*.tsv"))),
+        versions=_versions([projections, *([volumes] if volumes else [])]),
+        provenance={"commit": str(provenance.get("git_commit", "release"))},
+    )
+    picture_fields(Path(picture), first, pixel_size_m=pixel_m, title=scan)
+    build_report(html, data)
+    with atomic_path(summary) as private:
+        found: dict[str, Any] = {
+            "scan": scan,
+            "files": [str(p) for p in (volumes, projections, html) if p],
+            "warnings": [*data.warnings, *quality.warnings()],
+            "truth": table.to_dict() if table else None,
+        }
+        private.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def _facts(file: h5py.File) -> list[tuple[str, str]]:
+    count, rows, columns = file["transmission"].shape
+    facts = [("Projections", f"{count} of {columns} \u00d7 {rows} pixels")]
+    for key, name, unit in (
+        ("energy_kev", "Energy", "keV"),
+        ("pixel_size_um", "Pixel size", "\u00b5m"),
+        ("effective_distance_m", "Distance", "m"),
+        ("rotation_axis_px", "Rotation axis", "px"),
+    ):
+        if key in file.attrs:
+            facts.append((name, f"{file.attrs[key]:.4g} {unit}"))
+    return facts
+
+
+def _sinograms(file: h5py.File) -> Iterable[tuple[str, Sinogram]]:
+    angles = file["angle_deg"][:]
+    for name in VOLUMES:
+        contrast = QUANTITIES[name].contrast
+        if contrast in file:
+            row = file[contrast].shape[1] // 2
+            values = line_integrals(
+                contrast, file[contrast][:, row, :], file[contrast].attrs.get("floor")
+            ).values
+            yield name, Sinogram(values, row, (float(angles[0]), float(angles[-1])))
+
+
+def _axis(file: h5py.File) -> AxisSearch | None:
+    if "rotation_axis_px" not in file.attrs:
+        return None
+    centre = (file["transmission"].shape[2] - 1) / 2
+    value, source = float(file.attrs["rotation_axis_px"]), str(file.attrs["rotation_axis_from"])
+    if "rotation_axis" not in file:
+        return AxisSearch(value, centre, f"given ({source})")
+    search = file["rotation_axis"]
+    return AxisSearch(value, centre, f"found in the {source}", search["tried_px"][:], search["cost"][:])
+
+
+def _quality(file: h5py.File, corrected: str | Path) -> Quality:
+    some = np.unique(np.linspace(0, len(file["transmission"]) - 1, SAMPLED).astype(int))
+    values: dict[str, Any] = {}
+    if "flags" in file:
+        flags = file["flags"][some]
+        values["fold_share"] = float((flags & FOLD > 0).mean())
+        values["bound_share"] = float((flags & BOUND > 0).mean())
+    if "quality" in file:
+        values["expected_error_px"] = float(np.median(file["quality"][some]))
+    if "curl_px" in file:
+        values["curl_px"] = float(np.median(file["curl_px"][:]))
+    if "drift_px" in file:
+        x, y = file["drift_px"][:].mean(0)
+        values["drift_px"] = (float(x), float(y))
+    with open_hdf5(corrected) as correction:
+        values["bad_pixel_share"] = float(correction["bad_pixels"][:].mean())
+    return Quality(**values)
+
+
+def _against_truth(volumes: str | Path, truth: str | Path) -> TruthTable:
+    with open_hdf5(volumes) as found, open_hdf5(truth) as known:
+        return evaluate_truth(
+            {name: found[name][:] for name in VOLUMES if name in found},
+            {name: known["volumes"][name][:] for name in VOLUMES},
+            {name: mask[:].astype(bool) for name, mask in known["masks"].items()},
+        )
+
+
+def _versions(paths: Iterable[str | Path]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for path in paths:
+        found |= read_provenance(path)["versions"]
+    return {name: version for name, version in found.items() if version != "absent"}
