@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from speckleflow.config import ScanConfig
-from speckleflow.correct import air_margins
 from speckleflow.integrate import curl_rms, integrate_displacement
 from speckleflow.io.hdf5 import open_hdf5
 from speckleflow.io.results import create, result_file, write_provenance
@@ -33,9 +32,9 @@ def integrate_block(config: ScanConfig, *, fields: str | Path, output: str | Pat
             unit="px",
             description="root mean square of the part of the displacement that is no gradient",
         )
-        air = air_margins(config.correct, shape[1:]) or (0, 0, 0, 0)
+        left, right, top, bottom = (int(n) for n in source.attrs["air_px"])
         file.attrs["boundary"] = settings.boundary
-        file.attrs["air_px"] = air
+        file.attrs["air_px"] = air = (left, right, top, bottom)
         for i in range(shape[0]):
             ux, uy = source["ux"][i : i + 1], source["uy"][i : i + 1]
             weighted = settings.weights and "quality" in source

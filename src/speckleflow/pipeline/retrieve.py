@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from speckleflow.config import ScanConfig
-from speckleflow.correct import Correction, air_margins
+from speckleflow.correct import Correction, Margins
 from speckleflow.integrate import remove_drift
 from speckleflow.io.results import create, result_file, write_provenance
 from speckleflow.io.scan import Scan, open_scan
@@ -79,6 +79,7 @@ def retrieve_block(
     batch = max(1, int(BATCH_BYTES // per_projection))
     with result_file(output) as file:
         file.attrs.update(geometry_attributes(source))
+        file.attrs["air_px"] = correction.air
         create(
             file,
             "angle_deg",
@@ -140,16 +141,14 @@ def _batches(
             frames = coming.result()
             if at + starts.step < stop:
                 coming = reader.submit(read, at + starts.step)
-            yield at, finish(retriever(torch.from_numpy(frames), state), config)
+            yield at, finish(retriever(torch.from_numpy(frames), state), config, correction.air)
 
 
-def finish(fields: Fields, config: ScanConfig) -> dict[str, NDArray]:
-    """Fields as arrays, the drift between reference and sample taken off the displacement."""
+def finish(fields: Fields, config: ScanConfig, air: Margins) -> dict[str, NDArray]:
+    """Fields as arrays, the drift between reference and sample (seen in the air) taken off the displacement."""
     arrays = {name: tensor.cpu().numpy() for name, tensor in fields.items()}
-    if "ux" in arrays and config.correct.drift:
-        margins = air_margins(config.correct, arrays["ux"].shape[-2:])
-        if margins is not None:
-            arrays["ux"], arrays["uy"], arrays["drift_px"] = remove_drift(arrays["ux"], arrays["uy"], margins)
+    if "ux" in arrays and config.correct.drift and any(air):
+        arrays["ux"], arrays["uy"], arrays["drift_px"] = remove_drift(arrays["ux"], arrays["uy"], air)
     return arrays
 
 
