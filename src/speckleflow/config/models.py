@@ -155,6 +155,44 @@ class UmpaSettings(Section):
         return self
 
 
+class EspinnetFastSettings(Section):
+    """The fast ESPINNet: the same idea at a thirtieth of the cost, for any number of positions."""
+
+    weights: str = Field(
+        "shipped",
+        description="Weights: those of the package, or the path of a .safetensors file of your own.",
+    )
+    polish: bool = Field(
+        True, description="Take the Gauss-Newton steps at full resolution after the network (displacement)."
+    )
+
+
+class EspinnetSettings(Section):
+    """ESPINNet as published: needs the path of its weights."""
+
+    weights: str = Field(
+        "shipped",
+        description="Path of the weights: the authors' checkpoint (.pt, tensors only) or a .safetensors file.",
+        examples=["weights/training_model_001500.pt"],
+    )
+    scaling: Literal["nearest", "linear", "spline"] = Field(
+        "nearest", description="How N positions become the 20 frames the network takes; the first 20 of more."
+    )
+    refiners: bool = Field(False, description="Run the refiner networks too (twice the time).")
+
+
+class SpinnetSettings(Section):
+    """SPINNet: a single diffuser position, transmission and displacement."""
+
+    weights: str = Field(
+        "shipped",
+        description="Weights: those of the package, or the path of a .safetensors file of your own.",
+    )
+    polish: bool = Field(
+        True, description="Take the Gauss-Newton steps at full resolution after the network (displacement)."
+    )
+
+
 class Retrieval(Section):
     """How displacement, transmission and dark field are retrieved."""
 
@@ -168,6 +206,15 @@ class Retrieval(Section):
     )
     threads: Annotated[int, Field(ge=1)] = Field(2, description="CPU threads of a retrieval job.")
     umpa: UmpaSettings = Field(default_factory=UmpaSettings, description="Settings of method umpa.")
+    espinnet_fast: EspinnetFastSettings = Field(
+        default_factory=EspinnetFastSettings, description="Settings of method espinnet-fast."
+    )
+    espinnet: EspinnetSettings = Field(
+        default_factory=EspinnetSettings, description="Settings of method espinnet."
+    )
+    spinnet: SpinnetSettings = Field(
+        default_factory=SpinnetSettings, description="Settings of method spinnet."
+    )
 
 
 class Integrate(Section):

@@ -11,6 +11,9 @@ from speckleflow.retrieval.base import Retriever
 #: name -> module:class, imported when it is asked for
 METHODS: dict[str, str] = {
     "absorption": "speckleflow.retrieval.absorption:Absorption",
+    "espinnet": "speckleflow.retrieval.espinnet.retriever:Espinnet",
+    "espinnet-fast": "speckleflow.retrieval.espinnet.retriever:EspinnetFast",
+    "spinnet": "speckleflow.retrieval.spinnet.retriever:Spinnet",
     "umpa": "speckleflow.retrieval.umpa:Umpa",
 }
 

@@ -1,0 +1,1 @@
+"""SPINNet: displacement and transmission from a single diffuser position."""

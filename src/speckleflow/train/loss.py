@@ -1,0 +1,53 @@
+"""Losses: what a network's fields are compared with, on every scale."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+#: displacements below this (px) count as this in the relative error of eq. (3): smaller ones are drowned by
+#: noise
+SMALLEST_PX = 0.1
+#: predicted standard deviations are kept above this (px): interpolation alone costs as much
+LEAST_SIGMA_PX = 1e-3
+
+
+def relative_error(found: Tensor, truth: Tensor, floor: float = 0.0) -> Tensor:
+    """Mean over the batch of |found - truth|^2 / |truth|^2 (espinnet.txt eq. 3), one channel or more."""
+    sums = ((found - truth) ** 2).mean((1, 2, 3)) / ((truth**2).mean((1, 2, 3)) + floor**2)
+    return sums.mean()
+
+
+def laplace(found: Tensor, truth: Tensor, log_sigma: Tensor) -> Tensor:
+    """Negative log likelihood of Laplace errors of standard deviation exp(log_sigma), without its constant.
+
+    Laplace, because a displacement that locks on to the wrong speckle is an outlier, not a Gaussian error.
+    """
+    log_sigma = log_sigma.clamp(math.log(LEAST_SIGMA_PX), math.log(30.0))
+    return (math.sqrt(2) * (found - truth).abs() * torch.exp(-log_sigma) + log_sigma).mean()
+
+
+def displacement_loss(found: Tensor, log_sigma: Tensor | None, truth: Tensor) -> Tensor:
+    """Loss of a displacement (B, 2, y, x) in px at any scale; the truth is averaged over the pixels of that
+    scale.
+
+    The sum of the Laplace likelihood (where the network predicts its error), the L1 error in px and the
+    relative error of eq. (3); the weights keep the last two at a few tenths of the first on average scenes.
+    """
+    side = truth.shape[-1] // found.shape[-1]
+    truth = F.avg_pool2d(truth, side) if side > 1 else truth
+    loss = 0.5 * F.l1_loss(found, truth) + 0.1 * relative_error(found, truth, SMALLEST_PX).clamp_max(10)
+    if log_sigma is not None:
+        loss = loss + laplace(found, truth, log_sigma)
+    return loss
+
+
+def contrast_loss(found: Tensor, truth: Tensor) -> Tensor:
+    """Log of the mean absolute error of a scene's T or D (B, 1, y, x), mean over the batch.
+
+    The log makes a clean and a noisy scene count alike; errors below 1e-3 are good enough for anybody.
+    """
+    return ((found - truth).abs().mean((1, 2, 3)) + 1e-3).log().mean()

@@ -1,0 +1,139 @@
+"""The networks that can be trained, behind one small interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speckleflow.retrieval.espinnet.fast import FastEspinnet
+from speckleflow.retrieval.espinnet.layers import pull
+from speckleflow.retrieval.espinnet.published import POSITIONS, Espinnet, Output
+from speckleflow.retrieval.espinnet.scaling import scale_positions
+from speckleflow.retrieval.spinnet.published import Spinnet
+from speckleflow.train.loss import contrast_loss, displacement_loss, relative_error
+from speckleflow.train.stream import Batch
+
+#: beta of eq. (3) for transmission and dark field
+BETA = 10.0
+#: weight of a scale over that of the next finer one: of six scales the coarsest keeps a sixth, or capture
+#: not be learned
+FADING = 0.7
+#: share of T and of D in the fast network's loss; they touch little but their own weights, so any such
+#: number does
+CONTRASTS = 0.2
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """A structure and how it is trained.
+
+    ``loss(network, batch, progress)`` gives the loss of one batch and its RMSE in px at full resolution;
+    ``progress`` (0 to 1) counts through the coarse-first stage and says how many scales take part.
+    """
+
+    build: Callable[[], nn.Module]
+    loss: Callable[[nn.Module, Batch, float], tuple[Tensor, Tensor]]
+
+
+def rmse(found: Tensor, truth: Tensor) -> Tensor:
+    """Root mean square error in px over both components."""
+    return (found.detach().float() - truth).square().mean().sqrt()
+
+
+def scale_weights(scales: int, progress: float) -> list[float]:
+    """Weights of the scales, coarsest first: the finest counts most, by FADING from each to the next coarser.
+
+    While ``progress`` is below 1 the finer scales join one by one.
+    """
+    joined = scales if progress >= 1 else max(1, min(scales, 1 + int(progress * scales)))
+    return [FADING ** (joined - 1 - k) if k < joined else 0.0 for k in range(scales)]
+
+
+def fast_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
+    """Loss over all scales of the fast network and the steps of its polish (the last scales)."""
+    assert isinstance(network, FastEspinnet)
+    scales, polished = network(network.reference(batch.reference), batch.sample)
+    found = [*scales, *polished]
+    weights = scale_weights(len(found), progress)
+    loss = torch.zeros((), device=batch.sample.device)
+    for weight, scale in zip(weights, found, strict=True):
+        if weight:
+            part = displacement_loss(scale.displacement.float(), scale.log_sigma.float(), batch.displacement)
+            if len(scale) > 2:  # a polished one
+                part = part + CONTRASTS * contrast_loss(scale.transmission, batch.transmission)
+                part = part + CONTRASTS * contrast_loss(scale.darkfield, batch.darkfield)
+            loss = loss + weight * part
+    return loss, rmse(found[-1].displacement, batch.displacement)
+
+
+def published_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
+    """Eq. (3) at full resolution and the displacement's part of it on the coarser scales, refiners included.
+
+    The published network works on the landing grid; it is compared there.
+    """
+    assert isinstance(network, Espinnet)
+    reference, sample = (scale_positions(s, POSITIONS, "nearest") for s in (batch.reference, batch.sample))
+    truth = to_landing(torch.cat([batch.displacement, batch.transmission, batch.darkfield], 1))
+    u, t, d = truth[:, :2], truth[:, 2:3], truth[:, 3:]
+    of_reference, of_sample = network.features(reference), network.features(sample)
+    scales = network.pyramid(of_reference, of_sample)
+    weights = scale_weights(len(scales), progress)
+    loss = torch.zeros((), device=u.device)
+    for weight, scale in zip(weights, scales, strict=True):
+        if weight:
+            side = u.shape[-1] // scale.shape[-1]
+            loss = loss + weight * displacement_loss(scale * side, None, u)
+    if progress >= 1:
+        plain = network.contrasts(reference, sample, scales[-1])
+        refined = network.refine(
+            reference, sample, (of_reference[-1], of_sample[-1]), Output(scales[-1], *plain)
+        )
+        loss = loss + displacement_loss(refined.displacement, None, u)
+        for found, true in ((plain[0], t), (plain[1], d), (refined.transmission, t), (refined.darkfield, d)):
+            loss = loss + BETA * relative_error(found, true)
+        return loss, rmse(refined.displacement, u)
+    return loss, rmse(F.interpolate(scales[-1], size=u.shape[-2:]), u)
+
+
+def spinnet_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
+    """Eq. (4) of spinnet.txt on every level and at full resolution; displacement on the landing grid."""
+    assert isinstance(network, Spinnet)
+    reference, sample = batch.reference[:, :1], batch.sample[:, :1]
+    u = to_landing(batch.displacement)
+    levels = network.levels(reference, sample)
+    weights = scale_weights(len(levels), progress)
+    loss = torch.zeros((), device=u.device)
+    for weight, level in zip(weights, levels, strict=True):
+        if weight:
+            side = u.shape[-1] // level.displacement.shape[-1]
+            t = F.avg_pool2d(batch.transmission, side)
+            part = displacement_loss(level.displacement * side, None, u)
+            loss = loss + weight * (part + relative_error(level.transmission, t))
+    last = network.refine(reference, sample, levels[-1])
+    if progress >= 1:
+        loss = loss + displacement_loss(last.displacement, None, u)
+        loss = loss + relative_error(last.transmission, batch.transmission)
+    return loss, rmse(last.displacement, u)
+
+
+def to_landing(fields: Tensor) -> Tensor:
+    """Fields (B, C, y, x), the displacement first, from the reference to the landing grid, by fixed point."""
+    u = fields[:, :2]
+    v = u
+    for _ in range(
+        12
+    ):  # displacement gradients below 0.85: the remaining error is below 0.15 of the first one
+        v = pull(u, -v)
+    return pull(fields, -v)
+
+
+NETWORKS: dict[str, Trainable] = {
+    "espinnet-fast": Trainable(FastEspinnet, fast_loss),
+    "spinnet": Trainable(FastEspinnet, fast_loss),  # its scenes have N = 1
+    "espinnet": Trainable(Espinnet, published_loss),
+    "spinnet-published": Trainable(Spinnet, spinnet_loss),
+}

@@ -1,0 +1,124 @@
+"""The endless stream of training scenes: made on the fly, and a function of (seed, step) alone.
+
+So a run that is killed and resumed sees exactly the scenes it would have seen, whatever the number of
+workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from speckleflow.simulate.fields import PatternBank, SceneRanges, random_batch
+from speckleflow.train.config import Scenes, TrainConfig
+
+#: streams that must never share a random number (kept apart by their place in the seed)
+TRAINING, VALIDATION = 0, 1
+
+
+class Batch(NamedTuple):
+    """Stacks (B, N, y, x), divided by the mean of the reference, and the truth on the reference grid.
+
+    ``displacement`` (B, 2, y, x) in px, channel 0 = x; ``transmission`` and ``darkfield`` (B, 1, y, x).
+    """
+
+    reference: Tensor
+    sample: Tensor
+    displacement: Tensor
+    transmission: Tensor
+    darkfield: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(*(t.to(device, non_blocking=True) for t in self))
+
+    def positions(self, chosen: Tensor) -> Batch:
+        """The same scenes with the chosen diffuser positions only."""
+        return self._replace(reference=self.reference[:, chosen], sample=self.sample[:, chosen])
+
+
+def generator(device: str, *key: int) -> torch.Generator:
+    """A generator whose seed depends on every integer of ``key``."""
+    seed = 0
+    for part in key:
+        seed = (seed * 0x9E3779B97F4A7C15 + part + 1) & (
+            2**63 - 1
+        )  # Weyl's odd constant: keys do not collide
+    return torch.Generator(device).manual_seed(seed)
+
+
+def ranges(scenes: Scenes) -> SceneRanges:
+    """The simulator's limits from the configuration."""
+    return SceneRanges(
+        displacement_px=scenes.displacement_px,
+        pitch_px=scenes.pitch_px,
+        contrast=scenes.contrast,
+        photons=scenes.photons,
+        blur_px=scenes.blur_px,
+        transmission_min=scenes.transmission_min,
+        darkfield_min=scenes.darkfield_min,
+    )
+
+
+def make_batch(
+    key: torch.Generator, batch: int, n: int, size: int, bank: PatternBank, limits: SceneRanges
+) -> Batch:
+    """One batch of scenes, normalised as the retrieval methods normalise."""
+    scene = random_batch(key, batch, n, size, bank, limits)
+    scale = scene.reference.mean((1, 2, 3), keepdim=True)
+    return Batch(
+        scene.reference / scale,
+        scene.sample / scale,
+        torch.stack([scene.ux, scene.uy], 1),
+        scene.transmission[:, None],
+        scene.darkfield[:, None],
+    )
+
+
+class SceneStream(Dataset[Batch]):
+    """Batch number i of a run; process ``rank`` of ``world`` gets its own."""
+
+    def __init__(self, config: TrainConfig, rank: int = 0, world: int = 1) -> None:
+        self.config, self.rank, self.world = config, rank, world
+        #: scenes are made where the network is: a GPU makes its own
+        self.device = config.device
+        self._bank: PatternBank | None = None
+
+    @property
+    def bank(self) -> PatternBank:
+        """Made at the first use, so that a worker process makes its own copy of the same patterns."""
+        if self._bank is None:
+            torch.set_num_threads(1)
+            scenes = self.config.scenes
+            key = generator(self.device, self.config.seed, TRAINING, -1)
+            self._bank = PatternBank(key, scenes.patterns, scenes.pattern_px, ranges(scenes))
+        return self._bank
+
+    def __len__(self) -> int:
+        return self.config.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        config = self.config
+        bank = self.bank
+        # N from a generator of its own, so that all processes take the same N in the same step
+        chooser = generator("cpu", config.seed, TRAINING, step, -1)
+        choice = int(torch.randint(len(config.scenes.positions), (), generator=chooser))
+        key = generator(self.device, config.seed, TRAINING, step, self.rank)
+        n = config.scenes.positions[choice]
+        return make_batch(key, config.batch, n, config.crop_px, bank, ranges(config.scenes))
+
+    def from_step(self, first: int) -> Iterator[Batch]:
+        """Batches from number ``first`` to the end of the run."""
+        steps = range(first, self.config.steps)
+        workers = self.config.workers if self.device == "cpu" else 0
+        loader = DataLoader(
+            self,
+            batch_size=None,
+            sampler=list(steps),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+        )
+        return iter(loader)

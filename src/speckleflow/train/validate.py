@@ -1,0 +1,47 @@
+"""Held-out scenes: the curve that decides, not the training loss."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import nn
+
+from speckleflow.simulate.fields import PatternBank
+from speckleflow.train.config import TrainConfig
+from speckleflow.train.networks import NETWORKS
+from speckleflow.train.stream import VALIDATION, Batch, generator, make_batch, ranges
+
+
+@lru_cache(maxsize=2)
+def held_out(config: TrainConfig) -> dict[int, list[Batch]]:
+    """Validation batches by N, from patterns and random numbers that training never sees.
+
+    The same scenes for every N, the first N positions of each, so that the columns can be compared.
+    """
+    scenes, limits = config.scenes, ranges(config.scenes)
+    # its own key, independent of the run's seed: all runs are judged on the same scenes
+    bank = PatternBank(
+        generator("cpu", VALIDATION, -1), max(6, scenes.patterns // 4), scenes.pattern_px, limits
+    )
+    counts = sorted({n for n in scenes.positions if n in (1, 2, 3, 5, 10, 20)} or {min(scenes.positions)})
+    largest = [
+        make_batch(generator("cpu", VALIDATION, i), 1, counts[-1], config.crop_px, bank, limits)
+        for i in range(config.validation_scenes)
+    ]
+    return {n: [b.positions(torch.arange(n)) for b in largest] for n in counts}
+
+
+@torch.no_grad()
+def validate(network: nn.Module, config: TrainConfig, device: torch.device) -> dict[str, float]:
+    """Loss and median over the scenes of the RMSE in px, for each N: ``loss_N2``, ``rmse_N2``, ..."""
+    found: dict[str, float] = {}
+    loss_of = NETWORKS[config.network].loss
+    was_training = network.training
+    network.eval()
+    for n, batches in held_out(config).items():
+        results = [loss_of(network, batch.to(device), 1.0) for batch in batches]
+        found[f"loss_N{n}"] = float(torch.stack([r[0] for r in results]).mean())
+        found[f"rmse_N{n}"] = float(torch.stack([r[1] for r in results]).median())
+    network.train(was_training)
+    return found
