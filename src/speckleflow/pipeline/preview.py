@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from speckleflow.config import ScanConfig
-from speckleflow.correct import Correction, air_margins
+from speckleflow.correct import Correction
 from speckleflow.integrate import integrate_displacement
 from speckleflow.io.scan import open_scan
 from speckleflow.pipeline.retrieve import finish, make_retriever, reference_of
@@ -31,7 +31,7 @@ def preview(
     state = retriever.prepare(torch.from_numpy(reference_of(correction, source)))
     middle = source.n_projections // 2
     frames = correction.correct_frames(source.read_sample(slice(middle, middle + 1)))
-    fields = finish(retriever(torch.from_numpy(frames), state), config)
+    fields = finish(retriever(torch.from_numpy(frames), state), config, correction.air)
     geometry = source.geometry
     if "ux" in fields and geometry.energy_kev and geometry.effective_distance_m:
         fields["phase"] = integrate_displacement(
@@ -41,7 +41,7 @@ def preview(
             pixel_size_m=geometry.pixel_size_um * 1e-6,
             distance_m=geometry.effective_distance_m,
             boundary=config.integrate.boundary,
-            air=air_margins(config.correct, fields["ux"].shape[1:]) or (0, 0, 0, 0),
+            air=correction.air,
         )
     images = {name: values[0] for name, values in fields.items() if values.ndim == 3 and name != "flags"}
     title = f"{scan}, projection {middle} ({source.angles_deg[middle]:.1f}\u00b0)"

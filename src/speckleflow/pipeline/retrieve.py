@@ -145,7 +145,7 @@ def _batches(
 
 
 def finish(fields: Fields, config: ScanConfig, air: Margins) -> dict[str, NDArray]:
-    """Fields as arrays, the drift between reference and sample (seen in the air) taken off the displacement."""
+    """Fields as arrays; the drift between reference and sample, seen in the air, is taken off."""
     arrays = {name: tensor.cpu().numpy() for name, tensor in fields.items()}
     if "ux" in arrays and config.correct.drift and any(air):
         arrays["ux"], arrays["uy"], arrays["drift_px"] = remove_drift(arrays["ux"], arrays["uy"], air)
