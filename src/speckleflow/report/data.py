@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from speckleflow.report.numbers import percent
 from speckleflow.report.truth import TruthTable
 
 Array = NDArray[Any]
@@ -25,21 +26,21 @@ BAD_PIXEL_LIMIT = 1e-2  #: scientific cameras have under 0.1 %; 1 % means a wron
 FLUX_LIMIT = 0.1  #: top-up keeps a storage ring within 1 %; 10 % is a shutter, a beam dump or a wrong margin
 CURL_FACTOR = 3.0  #: curl over expected error; both are standard deviations of the same noise
 
+#: the way of the data, for the order of the timings
+STAGES = ("simulate", "inspect", "correct", "retrieve", "integrate", "sinogram", "reconstruct", "volume")
+
 FOLD_WORDS = (
-    "Rays cross in {:.2%} of the pixels: the displacement has no single value there, and delta is too low "
-    "behind steep edges. A shorter propagation distance removes it."
+    "Rays cross in {} of the pixels: the displacement has no single value there, and delta comes out too low "
+    "next to steep edges. A shorter propagation distance removes it."
 )
 BOUND_WORDS = (
-    "{:.1%} of the pixels stopped at the edge of the search range. If the sample refracts that strongly, "
+    "{} of the pixels stopped at the edge of the search range. If the sample refracts that strongly, "
     "allow a larger displacement; if not, check that sample and reference frames belong together."
 )
 BAD_PIXEL_WORDS = (
-    "{:.1%} of the detector pixels are bad and were filled from their neighbours. "
-    "Check the dark and flat frames."
+    "{} of the detector pixels are bad and were filled from their neighbours. Check the dark and flat frames."
 )
-FLUX_WORDS = (
-    "The incident flux changed by {:.0%} during the scan; the frames were normalised to the air margins."
-)
+FLUX_WORDS = "The incident flux changed by {} during the scan; the frames were normalised to the air margins."
 CURL_WORDS = (
     "The displacement is inconsistent with any phase by {:.3f} px, more than its expected error of {:.3f} px "
     "explains: look for a moving sample, mismatched frames or crossing rays."
@@ -123,7 +124,7 @@ class Quality:
             rows.append(
                 (
                     "Drift between reference and sample (x, y)",
-                    f"{self.drift_px[0]:.3f}, {self.drift_px[1]:.3f} px",
+                    f"{self.drift_px[0]:.3f}, {self.drift_px[1]:.3f} px".replace("-", "\u2212"),
                 )
             )
         for name, share in (
@@ -133,20 +134,20 @@ class Quality:
             ("Change of the incident flux", self.flux_range),
         ):
             if share is not None:
-                rows.append((name, f"{share:.3%}" if share < 0.01 else f"{share:.1%}"))
+                rows.append((name, percent(share)))
         return rows
 
     def warnings(self) -> list[str]:
         """What a user should know, in plain words; empty when nothing is wrong."""
         found: list[str] = []
         if self.fold_share is not None and self.fold_share > FOLD_LIMIT:
-            found.append(FOLD_WORDS.format(self.fold_share))
+            found.append(FOLD_WORDS.format(percent(self.fold_share)))
         if self.bound_share is not None and self.bound_share > BOUND_LIMIT:
-            found.append(BOUND_WORDS.format(self.bound_share))
+            found.append(BOUND_WORDS.format(percent(self.bound_share)))
         if self.bad_pixel_share is not None and self.bad_pixel_share > BAD_PIXEL_LIMIT:
-            found.append(BAD_PIXEL_WORDS.format(self.bad_pixel_share))
+            found.append(BAD_PIXEL_WORDS.format(percent(self.bad_pixel_share)))
         if self.flux_range is not None and self.flux_range > FLUX_LIMIT:
-            found.append(FLUX_WORDS.format(self.flux_range))
+            found.append(FLUX_WORDS.format(percent(self.flux_range)))
         curl, expected = self.curl_px, self.expected_error_px
         if curl is not None and expected is not None and curl > CURL_FACTOR * expected:
             found.append(CURL_WORDS.format(curl, expected))
@@ -210,7 +211,7 @@ def spread(total: int, count: int) -> list[int]:
 
 
 def load_timings(benchmarks: Iterable[str | Path]) -> list[Timing]:
-    """Sum up Snakemake benchmark files by rule, in the order of the files.
+    """Sum up Snakemake benchmark files by rule, in the order of the data's way.
 
     The rule is the file's name up to the first dot or, where the files of a rule share a folder of the rule's
     name (``retrieve/0003.tsv``), that folder's: a purely numeric stem is a block or slab. Entries that
@@ -230,7 +231,8 @@ def load_timings(benchmarks: Iterable[str | Path]) -> list[Timing]:
         memory = [m for _, m in jobs if m is not None]
         seconds_of = [s for s, _ in jobs]
         out.append(Timing(rule, len(jobs), sum(seconds_of), max(seconds_of), max(memory, default=None)))
-    return out
+    order = {stage: i for i, stage in enumerate(STAGES)}
+    return sorted(out, key=lambda timing: order.get(timing.rule, len(order)))
 
 
 def _number(text: str | None) -> float | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from speckleflow.io.atomic import atomic_path
 from speckleflow.report.charts import line_chart
 from speckleflow.report.data import AxisSearch, ReportData, Timing
+from speckleflow.report.numbers import duration, number, percent
 from speckleflow.report.pictures import (
     PROJECTION_LOOKS,
     SINOGRAM_LOOKS,
@@ -31,6 +32,8 @@ from speckleflow.report.pictures import (
 
 Array = NDArray[Any]
 
+#: Width over height from which a picture gets the full width of the page.
+WIDE = 2.5
 _TRUTH_NAMES = {"delta": "\u03b4", "mu": "\u03bc", "darkfield": "dark field"}
 _SUPERSCRIPT = str.maketrans(
     "-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
@@ -75,37 +78,6 @@ def render(data: ReportData) -> str:
     )
 
 
-def number(value: float, digits: int = 3) -> str:
-    """A number for reading: 0.0123, 45.3, 4.23 × 10⁻⁷."""
-    if value == 0 or not np.isfinite(value):
-        return f"{value:g}".replace("-", "\u2212")
-    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-    if -3 <= int(exponent) < 5:
-        decimals = max(0, digits - 1 - int(exponent))
-        return f"{value:.{decimals}f}".replace("-", "\u2212")
-    return f"{mantissa} \u00d7 10{str(int(exponent)).translate(_SUPERSCRIPT)}".replace("-", "\u2212")
-
-
-def percent(value: float, signed: bool = False) -> str:
-    """A fraction in per cent, to two significant digits below 10 %."""
-    share = 100 * value
-    decimals = 2 if abs(share) < 0.995 else 1 if abs(share) < 9.95 else 0
-    return f"{share:{'+' if signed else ''}.{decimals}f} %".replace("-", "\u2212")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as 0.8 s, 42 s, 3 min 05 s or 2 h 10 min."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if round(seconds) < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
-
-
 def _volumes(data: ReportData) -> Iterator[dict[str, Any]]:
     for name, slices in data.slices.items():
         look = look_of(name, VOLUME_LOOKS)
@@ -119,7 +91,7 @@ def _volumes(data: ReportData) -> Iterator[dict[str, Any]]:
         panels = [
             _panel(
                 image,
-                f"{label} ({across} {down})",
+                f"{label} ({across}, {down})",
                 f"{look.title}: {label} slice",
                 look,
                 low,
@@ -162,6 +134,7 @@ def _card(look: Look, panels: Sequence[dict[str, Any]], low: float, high: float)
         "title": look.title,
         "unit": look.unit,
         "panels": panels,
+        "wide": all(panel["aspect"] > WIDE for panel in panels),
         "gradient": f"linear-gradient(to right, {stops})",
         "low": number(low) + unit,
         "high": number(high) + unit,

@@ -45,8 +45,8 @@ PROJECTION_LOOKS = {
     "transmission": Look("Transmission", "", "gray"),
     "darkfield": Look("Dark field (visibility ratio)", "", "gray"),
     "phase": Look("Phase", "rad", "gray"),
-    "ux": Look("Displacement to the right, u\u2093", "px", "RdBu_r", symmetric=True),
-    "uy": Look("Displacement downward, u\u1d67", "px", "RdBu_r", symmetric=True),
+    "ux": Look("Displacement to the right", "px", "RdBu_r", symmetric=True),
+    "uy": Look("Displacement downward", "px", "RdBu_r", symmetric=True),
     "quality": Look("Expected error of the displacement", "px", "viridis"),
 }
 VOLUME_LOOKS = {
@@ -136,7 +136,7 @@ def picture_fields(
     rows = -(-len(fields) // columns)
     panel_w = 11.0 / columns
     panel_h = min(panel_w * height / width, 9.0) + 0.75
-    engine = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    engine = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, compress=True)
     figure = Figure(figsize=(11.0, rows * panel_h + (0.4 if title else 0.0)), dpi=150, layout=engine)
     FigureCanvasAgg(figure)
     if title:
@@ -152,13 +152,16 @@ def picture_fields(
         )
         axis.set_title(look.title, fontsize=9, loc="left", parse_math=False)
         axis.tick_params(labelsize=7, length=2)
-        bar = figure.colorbar(shown, ax=axis, fraction=0.05, pad=0.01, aspect=15, extend="both")
+        slot = axis.inset_axes((1.0 + 0.012 * columns, 0.0, 0.012 * columns, 1.0))
+        bar = figure.colorbar(shown, cax=slot)
         bar.ax.tick_params(labelsize=7, length=2)
         bar.set_label(look.unit, fontsize=8)
         if pixel_size_m is not None:
             _draw_scale_bar(axis, np.shape(image), pixel_size_m)
     with atomic_path(path) as part:
-        figure.savefig(part, format="png", metadata={"Software": "speckleflow"})
+        figure.savefig(
+            part, format="png", bbox_inches="tight", pad_inches=0.1, metadata={"Software": "speckleflow"}
+        )
 
 
 def _draw_scale_bar(axis: Any, shape: tuple[int, ...], pixel_size_m: float) -> None:
