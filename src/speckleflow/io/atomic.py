@@ -1,8 +1,8 @@
 """Files that are either complete or absent.
 
 Two jobs may write the same output at once (a restarted workflow beside an orphaned cluster job), a disk may
-fill up, a job may be killed: a result is therefore written under a private name in the same folder, then
-renamed.
+fill up, a job may be killed: a result is therefore written under a private name in the same folder,
+then renamed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        The folder cannot be made, or the disk is full.
+        The folder cannot be made or written to, or the disk is full.
     """
     target = Path(target)
     private = target.with_name(
@@ -39,21 +39,38 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         with private.open("rb") as stream:
             os.fsync(stream.fileno())
         private.replace(target)
-    except OSError as error:
+    except (OSError, RuntimeError, ValueError) as error:
         if reason := _reason(error, target):
             raise OutputError(f"{target}: could not be written, {reason}; nothing was left behind") from error
         raise
     finally:
-        private.unlink(missing_ok=True)
+        if not target.parent.is_file():  # a file where the folder should be has nothing under it to remove
+            private.unlink(missing_ok=True)
 
 
-def _reason(error: OSError, target: Path) -> str | None:
-    """The user's words for an error of the file system; None for one that has nothing to do with writing."""
-    text = str(error).lower()
-    if error.errno == errno.ENOSPC or "no space left" in text:
-        return f"the disk of {target.parent} is full"
-    if error.errno == errno.EDQUOT or "quota exceeded" in text:
-        return f"the quota of {target.parent} is used up"
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f"no permission to write in {target.parent}"
+def _reason(error: BaseException | None, target: Path) -> str | None:
+    """The user's words for an error of the file system; None for one that has nothing to do with writing.
+
+    HDF5 reports a full disk as OSError at a write, or as RuntimeError or ValueError when it closes, often
+    with the first error as its context and the cause in its text only: so the whole chain is looked at.
+    """
+    while error is not None:
+        code, text = getattr(error, "errno", None), str(error).lower()
+        if code == errno.ENOSPC or "no space left" in text:
+            return f"the disk of {target.parent} is full"
+        if code == errno.EDQUOT or "quota exceeded" in text:
+            return f"the quota of {target.parent} is used up"
+        if code in (errno.EACCES, errno.EROFS, errno.EPERM) and _is_ours(error, target):
+            return f"no permission to write in {target.parent}"
+        if code in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR) and _is_ours(error, target):
+            return "a folder has its name" if target.is_dir() else f"{target.parent} is no folder"
+        error = error.__cause__ or error.__context__
     return None
+
+
+def _is_ours(error: BaseException, target: Path) -> bool:
+    """Whether an error names the target or no file; a raw file without permission is another matter."""
+    named = [getattr(error, key, None) for key in ("filename", "filename2")]
+    paths = [Path(os.fsdecode(name)) for name in named if isinstance(name, str | bytes)]
+    ours = (target, *target.parents)
+    return not paths or any(path.parent == target.parent or path in ours for path in paths)

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speckleflow.errors import InputError
-from speckleflow.io.atomic import atomic_path
 from speckleflow.io.base import ALL, Angles, Metadata
 from speckleflow.io.hdf5 import dataset, find_dataset, open_hdf5, quantity, read_ordered, text
+from speckleflow.io.results import result_file
 
 FRAMES, FLATS, DARKS, ANGLES = (
     "/exchange/data",
@@ -150,7 +150,7 @@ def write_data_exchange(
         _EFFECTIVE_PIXEL[0]: (pixel_size_um, "um"),
         _DISTANCE[0]: (distance_m, "m"),
     }
-    with atomic_path(path) as private, h5py.File(private, "w") as file:
+    with result_file(path) as file:
         file.attrs.update(attributes or {})
         file["implements"] = "exchange:measurement"
         for key, (stack, first) in images.items():

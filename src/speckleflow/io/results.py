@@ -43,7 +43,10 @@ def result_file(target: str | Path) -> Iterator[h5py.File]:
     OutputError
         See :func:`~speckleflow.io.atomic.atomic_path`.
     """
-    with atomic_path(target) as private, h5py.File(private, "w", track_order=False, locking=False) as file:
+    # No chunk cache: stages write whole chunks, and a full disk then shows at the write. Found only when HDF5
+    # empties its cache at the end, it crashes the process.
+    options = {"track_order": False, "locking": False, "rdcc_nbytes": 0}
+    with atomic_path(target) as private, h5py.File(private, "w", **options) as file:
         yield file
 
 
