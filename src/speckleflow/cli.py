@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -32,13 +31,6 @@ app = typer.Typer(
 
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration file, e.g. config/config.yaml.")]
 OneScan = Annotated[str | None, typer.Option(help="Only this scan of the sheet.")]
-
-
-class Grid(StrEnum):
-    """Where a field's pixel stands: the ray's place in the sample, or where it lands on the detector."""
-
-    reference = "reference"
-    landing = "landing"
 
 
 def main() -> None:
@@ -132,7 +124,10 @@ def retrieve(
     ] = None,
     pixel_size_um: Annotated[float | None, typer.Option(help="Effective pixel size.")] = None,
     distance_m: Annotated[float | None, typer.Option(help="Propagation distance.")] = None,
-    grid: Annotated[Grid, typer.Option(help="Grid of the fields.")] = Grid.reference,
+    grid: Annotated[
+        Literal["reference", "landing"],
+        typer.Option(help="Where a field stands: at the ray's place in the sample, or where the ray lands."),
+    ] = "reference",
     window: Annotated[str, typer.Option(help="umpa: side of the window in pixels, or auto.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
 ) -> None:
@@ -147,7 +142,7 @@ def retrieve(
         flat=flat,
         dark=dark,
         geometry=(energy_kev, pixel_size_um, distance_m),
-        grid=grid.value,
+        grid=grid,
         window=window,
         device=device,
     )

@@ -16,7 +16,7 @@ from speckleflow.io.atomic import atomic_path
 from speckleflow.io.results import create, result_file, write_provenance
 from speckleflow.io.stack import read_stack
 from speckleflow.pipeline.retrieve import FIELDS, settings_of
-from speckleflow.retrieval.single import retrieve_stack
+from speckleflow.retrieval.single import Grid, retrieve_stack
 from speckleflow.tomo.single import reconstruct_sinogram
 
 GEOMETRY = ("energy_kev", "pixel_size_um", "distance_m")
@@ -31,7 +31,7 @@ def retrieve_files(
     flat: str | None,
     dark: str | None,
     geometry: tuple[float | None, float | None, float | None],
-    grid: str,
+    grid: Grid,
     window: str,
     device: str,
 ) -> None:
