@@ -22,9 +22,11 @@ from speckleflow.io.atomic import atomic_path
 
 Array = NDArray[Any]
 
-#: Values beyond these percentiles do not stretch the colour range: 1 pixel in 500 on either side, which hides
-#: hot pixels and fringes but not an object of 5 % of the width and height.
-ROBUST_PERCENTILES = (0.2, 99.8)
+#: The colour range runs from one percentile to the other and ``HEADROOM`` of that further on either side, but
+#: not beyond the values there are: outliers, 1 pixel in 200 on either side, do not stretch it, and a small
+#: strong object is still told from its surroundings.
+ROBUST_PERCENTILES = (0.5, 99.5)
+HEADROOM = 0.1
 #: Longest side of a picture in a page; larger images are binned (mean), so that a page of a 2048-pixel scan
 #: stays under some 10 MB.
 PAGE_SIDE = 1024
@@ -67,11 +69,13 @@ def look_of(name: str, looks: Mapping[str, Look]) -> Look:
 
 
 def robust_range(images: Iterable[Array], *, symmetric: bool = False) -> tuple[float, float]:
-    """Colour range common to ``images``: the robust percentiles of their finite values, never empty."""
+    """Colour range common to ``images``, from the percentiles of their finite values; never empty."""
     values = np.concatenate([np.asarray(i, np.float64)[np.isfinite(i)] for i in images] or [np.zeros(0)])
     if not values.size:
         return 0.0, 1.0
     low, high = (float(v) for v in np.percentile(values, ROBUST_PERCENTILES))
+    room = HEADROOM * (high - low)
+    low, high = max(low - room, float(values.min())), min(high + room, float(values.max()))
     if symmetric:
         high = max(abs(low), abs(high))
         low = -high
