@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.raw_scan import RawScan
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """Path of a real data set, read in place; skips where the data are not there (they are never committed)."""
+    """Path of a real data set, read in place; skips where the data are absent (they are never committed)."""
 
     def find(name: str) -> Path:
         path = SHARED_DATA / name
@@ -20,3 +22,9 @@ def shared_data():
         return path
 
     return find
+
+
+@pytest.fixture
+def raw_scan(tmp_path):
+    """A small scan whose truth is known, not written yet: ``raw_scan.write()`` makes its files."""
+    return RawScan(tmp_path)

@@ -1,0 +1,313 @@
+"""Every reader gives the same frames of the same measurement, whatever the format."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import hdf5plugin
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from speckleflow.errors import InputError
+from speckleflow.io.base import FrameSource, unit_factor
+from speckleflow.io.data_exchange import write_data_exchange
+from speckleflow.io.dxchange import dxchange_reader
+from speckleflow.io.open import open_source
+
+rng = np.random.default_rng(3)
+FRAMES = rng.integers(0, 60000, (7, 6, 9), dtype=np.uint16)
+FLATS = rng.integers(0, 60000, (4, 6, 9), dtype=np.uint16)
+DARKS = rng.integers(0, 200, (3, 6, 9), dtype=np.uint16)
+ANGLES = np.linspace(0, 180, 7, endpoint=False)
+
+
+def data_exchange(folder: Path) -> Path:
+    write_data_exchange(
+        folder / "a.h5", FRAMES, flats=FLATS, darks=DARKS, angles_deg=ANGLES,
+        energy_kev=20.0, pixel_size_um=1.3, distance_m=0.2,
+    )  # fmt: skip
+    return folder / "a.h5"
+
+
+def data_exchange_transposed(folder: Path) -> Path:
+    """Stored as sinograms (y:theta:x), as the axes attribute says; geometry in other units, detector pixels."""
+    with h5py.File(folder / "a.h5", "w") as file:
+        for key, stack, first in (("data", FRAMES, "theta"), ("data_white", FLATS, "theta_white")):
+            made = file.create_dataset(f"exchange/{key}", data=stack.transpose(1, 0, 2))
+            made.attrs["axes"] = f"y:{first}:x"
+        file["exchange/data_dark"] = DARKS
+        file["exchange/theta"] = np.radians(ANGLES)
+        file["exchange/theta"].attrs["units"] = np.bytes_(b"radians")
+        for key, value, unit in (
+            ("monochromator/energy", 20000.0, "eV"),
+            ("detector/pixel_size_x", 6.5e-3, "mm"),
+            ("detector_motor_stack/setup/z", 200.0, "mm"),
+        ):
+            file[f"measurement/instrument/{key}"] = np.array([value])
+            file[f"measurement/instrument/{key}"].attrs["units"] = unit
+        file["measurement/instrument/detection_system/objective/magnification"] = 5.0
+    return folder / "a.h5"
+
+
+def data_exchange_compressed(folder: Path) -> Path:
+    """Compressed as detectors do, tomoscan's record in place of theta."""
+    with h5py.File(folder / "a.h5", "w") as file:
+        file.create_dataset("exchange/data", data=FRAMES, chunks=(1, 6, 9), **hdf5plugin.Bitshuffle())
+        file.create_dataset("exchange/data_white", data=FLATS, **hdf5plugin.Blosc())
+        file.create_dataset("exchange/data_dark", data=DARKS, compression="gzip")
+        file["process/acquisition/rotation/rotation_start"] = np.array([0.0])
+        file["process/acquisition/rotation/rotation_step"] = np.array([ANGLES[1]])
+    return folder / "a.h5"
+
+
+def _interleaved(frames: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """All frames in the order of a real scan: flats before and after, an aborted frame, darks in two places."""
+    order = [("dark", DARKS[:1]), ("flat", FLATS[:2]), ("frame", frames[:3]), ("bad", frames[:1] * 0)]
+    order += [("frame", frames[3:]), ("flat", FLATS[2:]), ("dark", DARKS[1:])]
+    key = {"frame": 0, "flat": 1, "dark": 2, "bad": 3}
+    keys = np.concatenate([[key[kind]] * len(stack) for kind, stack in order])
+    angles = np.full(len(keys), 999.0)
+    angles[keys == 0] = ANGLES
+    return np.concatenate([stack for _, stack in order]), keys, angles
+
+
+def nxtomo(folder: Path) -> Path:
+    """A standard NXtomo entry of an unusual name, the frames in a file beside it."""
+    stack, keys, angles = _interleaved(FRAMES)
+    (folder / "frames").mkdir()
+    with h5py.File(folder / "frames/a.h5", "w") as file:
+        file["entry/data/data"] = stack
+    with h5py.File(folder / "a.nxs", "w") as file:
+        file["other/definition"] = "NXarpes"
+        entry = file.create_group("scan_0000/tomo_entry")
+        entry["definition"] = "NXtomo"
+        entry["instrument/detector/data"] = h5py.ExternalLink("frames/a.h5", "/entry/data/data")
+        entry["instrument/detector/image_key"] = keys
+        entry["sample/rotation_angle"] = angles
+        entry["sample/rotation_angle"].attrs["units"] = "degree"
+        for key, value, unit in (
+            ("instrument/detector/x_pixel_size", 1.3e-6, "m"),
+            ("instrument/detector/distance", 200.0, "mm"),
+            ("instrument/beam/incident_energy", 20.0, "keV"),
+        ):
+            entry[key] = value
+            entry[key].attrs["units"] = unit
+        entry["alias"] = h5py.SoftLink("/scan_0000/tomo_entry/instrument/detector")
+    return folder / "a.nxs"
+
+
+def tiff_stack(folder: Path) -> Path:
+    tifffile.imwrite(folder / "a.tif", FRAMES)
+    return folder / "a.tif"
+
+
+def tiff_stack_imagej(folder: Path) -> Path:
+    tifffile.imwrite(folder / "a.tif", FRAMES, imagej=True)
+    return folder / "a.tif"
+
+
+def tiff_stack_compressed(folder: Path) -> Path:
+    tifffile.imwrite(folder / "a.tif", FRAMES, compression="zlib", metadata=None)
+    return folder / "a.tif"
+
+
+def npy(folder: Path) -> Path:
+    np.save(folder / "a.npy", FRAMES)
+    return folder / "a.npy"
+
+
+def image_folder(folder: Path) -> Path:
+    for i, frame in enumerate(FRAMES):  # image_8 ... image_14: natural order is not that of the letters
+        tifffile.imwrite(folder / f"image_{i + 8}.tif", frame)
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def image_glob(folder: Path) -> Path:
+    return image_folder(folder) / "image_*.tif"
+
+
+def dxchange(folder: Path) -> Path:
+    if dxchange_reader() is None:
+        pytest.skip("the package dxchange is not installed (conda-forge only)")
+    return data_exchange(folder)
+
+
+HDF5 = [data_exchange, data_exchange_transposed, data_exchange_compressed, nxtomo, dxchange]
+IMAGES = [tiff_stack, tiff_stack_imagej, tiff_stack_compressed, npy, image_folder, image_glob]
+
+
+@pytest.fixture(params=[*HDF5, *IMAGES], ids=lambda make: make.__name__)
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> FrameSource:
+    make: Callable[[Path], Path] = request.param
+    return open_source(make(tmp_path), "a", "dxchange" if make is dxchange else "auto")
+
+
+def test_frames(source: FrameSource):
+    assert (source.shape, source.dtype) == (FRAMES.shape, FRAMES.dtype)
+    for frames, rows in ((slice(None), slice(None)), (slice(2, 5), slice(1, 4)), (slice(6, 7), slice(5, 6))):
+        np.testing.assert_array_equal(source.read(frames, rows), FRAMES[frames, rows])
+    assert source.read(slice(3, 3)).shape == (0, 6, 9)
+
+
+def test_flats_darks_angles(source: FrameSource):
+    if not source.n_flats:  # images have none
+        assert (source.flats(), source.darks(), source.angles(), source.n_darks) == (None, None, None, 0)
+        return
+    assert (source.n_flats, source.n_darks) == (4, 3)
+    flats, darks, angles = source.flats(), source.darks(), source.angles()
+    np.testing.assert_array_equal(flats, FLATS)
+    np.testing.assert_array_equal(darks, DARKS)
+    assert angles is not None
+    factor = unit_factor(angles.unit or "deg", "deg")
+    assert factor is not None
+    np.testing.assert_allclose(factor * angles.values, ANGLES, atol=1e-9)
+
+
+def test_no_handle_is_left_open(source: FrameSource):
+    """A handle that stays open holds a file on a share, and is copied into every worker process."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        source.read()
+        source.flats()
+        source.angles()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("make", [data_exchange, data_exchange_transposed, nxtomo])
+def test_geometry_in_the_configurations_units(make: Callable[[Path], Path], tmp_path: Path):
+    metadata = open_source(make(tmp_path), "a").metadata
+    values = (metadata.energy_kev, metadata.pixel_size_um, metadata.distance_m)
+    assert values == pytest.approx((20.0, 1.3, 0.2))
+
+
+def test_a_number_without_a_unit_is_no_geometry(tmp_path: Path):
+    """308 of what? Such a file has been read as cm: the sheet has to say it."""
+    path = data_exchange(tmp_path)
+    with h5py.File(path, "r+") as file:
+        del file["measurement/instrument/detector/distance"].attrs["units"]
+    assert open_source(path, "a").metadata.distance_m is None
+
+
+def test_raw_files_are_not_written_to(tmp_path: Path):
+    path = data_exchange(tmp_path)
+    path.chmod(0o444)
+    before = (path.stat().st_mtime_ns, path.read_bytes())
+    source = open_source(path, "a")
+    source.read()
+    assert (path.stat().st_mtime_ns, path.read_bytes()) == before
+
+
+def test_a_file_that_another_process_has_locked_can_be_read(tmp_path: Path):
+    """Locks fail or hang on many network shares; a reader changes nothing and needs none."""
+    path = data_exchange(tmp_path)
+    with path.open("rb") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        np.testing.assert_array_equal(open_source(path, "a").read(), FRAMES)
+
+
+def test_all_positions_in_one_dataset(tmp_path: Path):
+    frames = FRAMES[:6].reshape(3, 2, 6, 9)
+    write_data_exchange(tmp_path / "a.h5", frames, flats=FLATS, darks=DARKS)
+    source = open_source(tmp_path / "a.h5", "a")
+    assert source.shape == (3, 2, 6, 9)
+    np.testing.assert_array_equal(source.read(slice(1, 3), slice(2, 4)), frames[1:3, :, 2:4])
+
+
+def test_frames_at_a_path_of_the_users_own(tmp_path: Path):
+    from speckleflow.io.data_exchange import Datasets
+
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["mine/images"], file["mine/white"] = FRAMES, FLATS
+    source = open_source(tmp_path / "a.h5", "a", keys=Datasets("/mine/images", "/mine/white"))
+    np.testing.assert_array_equal(source.read(), FRAMES)
+    np.testing.assert_array_equal(source.flats(), FLATS)
+    assert source.darks() is None
+
+
+def _nxtomo_with(folder: Path, change: Callable[[h5py.File], None]) -> Path:
+    path = nxtomo(folder)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    return path
+
+
+def _phase_only(file: h5py.File) -> None:
+    del file["scan_0000/tomo_entry/definition"]
+    file["scan_0000/tomo_entry/definition"] = "NXtomophase"
+
+
+def _short_key(file: h5py.File) -> None:
+    detector = file["scan_0000/tomo_entry/instrument/detector"]
+    keys = detector["image_key"][:-1]
+    del detector["image_key"]
+    detector["image_key"] = keys
+
+
+def _second_detector(file: h5py.File) -> None:
+    file["scan_0000/tomo_entry/instrument/second/data"] = FRAMES
+    file["scan_0000/tomo_entry/instrument/second/image_key"] = np.zeros(7, int)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_phase_only, "expected an entry whose definition is 'NXtomo', found .*'NXtomophase'"),
+        (_short_key, "expected 15 values, one for each frame, found 14"),
+        (_second_detector, "expected one detector .*found .*/detector and .*/second; name the frames in"),
+    ],
+)
+def test_nxtomo_that_is_not(tmp_path: Path, change: Callable[[h5py.File], None], said: str):
+    with pytest.raises(InputError, match=said):
+        open_source(_nxtomo_with(tmp_path, change), "a")
+
+
+def test_nxtomo_frames_that_the_sheet_names(tmp_path: Path):
+    """With two detectors the sheet decides, and image_key is the one beside the frames."""
+    from speckleflow.io.data_exchange import Datasets
+
+    path = _nxtomo_with(tmp_path, _second_detector)
+    named = "/scan_0000/tomo_entry/instrument/detector/data"
+    np.testing.assert_array_equal(open_source(path, "a", keys=Datasets(named)).read(), FRAMES)
+
+
+def test_a_link_to_a_file_that_is_gone(tmp_path: Path):
+    path = nxtomo(tmp_path)
+    source = open_source(path, "a.nxs")
+    (tmp_path / "frames/a.h5").unlink()
+    with pytest.raises(InputError, match=r"a.nxs: expected a dataset .*found a link to frames/a.h5"):
+        source.read()
+
+
+def test_real_nxtomo(shared_data):
+    """Diamond K11: no definition, several detectors with broken links, flats and darks on both sides."""
+    source = open_source(shared_data("k11-nxtomo") / "k11-18014.nxs", "k11")
+    assert (source.shape, source.dtype) == ((3001, 22, 26), np.uint16)
+    assert (source.n_flats, source.n_darks) == (100, 100)
+    flats, darks, angles = source.flats(), source.darks(), source.angles()
+    assert flats is not None
+    assert darks is not None
+    assert angles is not None
+    assert darks.mean() < 150 < source.read(slice(0, 20)).mean() < flats.mean()
+    # flats of before and of after: their means differ from the projections' by far more than from each other
+    assert abs(flats[:50].mean() / flats[50:].mean() - 1) < 0.05
+    assert angles.values[[0, -1]] == pytest.approx([90, 270], abs=0.01)
+    assert (np.diff(angles.values) > 0).all()
+    with h5py.File(shared_data("k11-nxtomo") / "k11-18014/k11-18014-imaging.h5", locking=False) as raw:
+        np.testing.assert_array_equal(
+            source.read(slice(2990, 3001)), raw["entry/detector/detector"][3090:3101]
+        )
+
+
+def test_real_tooth(shared_data):
+    source = open_source(shared_data("tooth.h5"), "tooth")
+    assert (source.shape, source.n_flats, source.n_darks) == ((181, 2, 640), 10, 10)
+    angles = source.angles()
+    assert angles is not None
+    assert angles.unit == "degrees"
+    assert angles.values[-1] == pytest.approx(179.0, abs=0.01)
