@@ -50,11 +50,16 @@ def plan(scan):
         raise WorkflowError(str(error)) from None
 
 
+@functools.cache
+def that_decide(scan, *sections):
+    return SCANS[scan].that_decide(*sections)
+
+
 def settings(*sections):
     """A params function: the scan's settings that decide a stage's result (and so when it is made again)."""
 
     def of(wildcards):
-        return SCANS[wildcards.scan].that_decide(*sections)
+        return that_decide(wildcards.scan, *sections)
 
     return of
 

@@ -10,15 +10,21 @@ from speckleflow.config import ScanConfig
 from speckleflow.io.scan import scan_shape
 
 #: A job should last about this long: long beside the scheduler's overhead, short beside a walltime limit.
-TARGET_SECONDS = 600.0
-#: Memory of a Python process with its libraries loaded, and of Snakemake's own in a cluster job (measured).
-BASE_MB = {"retrieve": 700, "simulate": 700, "reconstruct": 450, "report": 450}
-BASE_MB_OTHER = 350
+TARGET_SECONDS = 900.0
+#: and stay under this: what two CPUs have beside them on the leanest nodes in common use (4 GB a core).
+TARGET_MB = 8000.0
+#: Memory of a job before any data: in a cluster job Snakemake runs twice around the script (170 MB each), whose
+#: Python and libraries take the rest (measured, with torch and without).
+BASE_MB = {"retrieve": 850, "simulate": 850}
+BASE_MB_OTHER = 600
 #: Seconds per pixel and diffuser position on two CPU threads, by method (benchmarks/umpa.md).
 SECONDS_PER_SAMPLE = {"umpa": 3e-7, "absorption": 2e-8}
 SECONDS_PER_SAMPLE_OTHER = 4e-7
-#: Seconds per pixel of a slice and angle of the slowest CPU backend (benchmarks/fbp.md).
-SECONDS_PER_BACKPROJECTED = 7e-9
+#: Seconds per pixel of a slice and angle on two CPU threads, by backend (benchmarks/fbp.md).
+SECONDS_PER_BACKPROJECTED = {"fourier": 2.5e-10}
+SECONDS_PER_BACKPROJECTED_OTHER = 7e-9
+#: How much faster a GPU is than two CPU threads, at the least.
+GPU_SPEEDUP = 20
 #: A prediction is asked for with this much room, since a killed job costs more than a longer queue.
 ROOM = 3.0
 
@@ -56,11 +62,16 @@ class Plan:
             "retrieve": 16 * self.positions * frame,
             "integrate": 60 * frame,
             "sinogram": 8 * self.projections * self.columns * 4 / 1e6,
-            "reconstruct": 3 * slab * (8 * self.projections + 2 * self.columns) * self.columns * 4 / 1e6,
+            "reconstruct": slab * row_mb(self.projections, self.columns) + self._backprojection_mb,
             "volume": 2 * slab * self.columns**2 * 4 / 1e6,
             "report": 20 * frame + 12 * self.columns**2 * 4 / 1e6,
         }[stage]
         return int(BASE_MB.get(stage, BASE_MB_OTHER) + 1.3 * data)
+
+    @property
+    def _backprojection_mb(self) -> float:
+        """Working set of a backend: coordinates, strengths and the fine grids of two threads."""
+        return (60 * 2 * self.projections * self.columns + 2 * 21 * self.columns**2) / 1e6
 
     def runtime_min(self, stage: str) -> int:
         """Minutes to ask for, for one job of a stage."""
@@ -95,17 +106,20 @@ def plan_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Plan:
     else:
         projections, positions, rows, columns = scan_shape(config, scan, root)
     method, device = config.retrieval.method, config.retrieval.device
-    per_sample = SECONDS_PER_SAMPLE.get(method, SECONDS_PER_SAMPLE_OTHER) / (20 if device == "cuda" else 1)
-    per_projection = per_sample * rows * columns * positions
-    per_row = 3 * SECONDS_PER_BACKPROJECTED * projections * columns**2
+    per_sample = SECONDS_PER_SAMPLE.get(method, SECONDS_PER_SAMPLE_OTHER)
+    per_projection = per_sample * rows * columns * positions / (GPU_SPEEDUP if device == "cuda" else 1)
+    per_value = SECONDS_PER_BACKPROJECTED.get(config.tomography.backend, SECONDS_PER_BACKPROJECTED_OTHER)
+    per_row = 3 * per_value * projections * columns**2
+    per_row /= GPU_SPEEDUP if config.tomography.device == "cuda" else 1
+    rows_at_once = min(TARGET_SECONDS / per_row, TARGET_MB / 1.5 / row_mb(projections, columns))
     tomographic = {"yes": True, "no": False, "auto": projections > 1}[config.tomography.enabled]
     return Plan(
         projections=projections,
         positions=positions,
         rows=rows,
         columns=columns,
-        blocks=_cut(projections, config.retrieval.projections_per_block, per_projection),
-        slabs=_cut(rows, config.tomography.rows_per_slab, per_row) if tomographic else (),
+        blocks=_cut(projections, config.retrieval.projections_per_block, TARGET_SECONDS / per_projection),
+        slabs=_cut(rows, config.tomography.rows_per_slab, rows_at_once) if tomographic else (),
         tomographic=tomographic,
         has_displacement=method != "absorption",
         seconds_per_projection=per_projection,
@@ -113,10 +127,14 @@ def plan_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Plan:
     )
 
 
-def _cut(total: int, size: int | str, seconds_each: float) -> tuple[tuple[int, int], ...]:
-    """Equal parts [start, stop) of about ``size``, or of about TARGET_SECONDS each for 'auto'."""
-    if size == "auto":
-        size = max(1, round(TARGET_SECONDS / seconds_each))
-    count = -(-total // int(size))
+def row_mb(projections: int, columns: int) -> float:
+    """MB of one row's sinogram (six copies at most) and slice (three) in a reconstruction job."""
+    return (6 * projections + 3 * columns) * columns * 4 / 1e6
+
+
+def _cut(total: int, size: int | str, automatic: float) -> tuple[tuple[int, int], ...]:
+    """Equal parts [start, stop) of about ``size``, or of at most ``automatic`` for 'auto'."""
+    size = max(1, int(automatic)) if size == "auto" else int(size)
+    count = -(-total // size)
     edges = [round(i * total / count) for i in range(count + 1)]
     return tuple(itertools.pairwise(edges))
