@@ -196,7 +196,7 @@ def test_warnings_follow_from_the_figures():
     assert Quality().warnings() == []
     assert Quality(fold_share=1e-4, bound_share=1e-3, bad_pixel_share=1e-3, flux_range=0.02).warnings() == []
     bad = Quality(fold_share=0.03, bound_share=0.02, bad_pixel_share=0.05, flux_range=0.3, curl_px=0.2,
-                  expected_error_px=0.02)  # fmt: skip
+                  expected_error_px=0.02, expected_rms_px=0.02)  # fmt: skip
     words = [
         "Rays cross in 3.0 %",
         "2.0 % of the pixels stopped",

@@ -148,7 +148,9 @@ def _quality(file: h5py.File, corrected: str | Path) -> Quality:
         values["fold_share"] = float((flags & FOLD > 0).mean())
         values["bound_share"] = float((flags & BOUND > 0).mean())
     if "quality" in file:
-        values["expected_error_px"] = float(np.median(file["quality"][some]))
+        quality = file["quality"][some]
+        values["expected_error_px"] = float(np.median(quality))
+        values["expected_rms_px"] = float(np.sqrt(np.mean(quality[np.isfinite(quality)] ** 2)))
     if "curl_px" in file:
         values["curl_px"] = float(np.median(file["curl_px"][:]))
     if "drift_px" in file:

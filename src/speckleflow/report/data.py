@@ -24,7 +24,7 @@ FOLD_LIMIT = (
 BOUND_LIMIT = 1e-2  #: a search range that is too small clips whole regions; noise alone stays well below 1 %
 BAD_PIXEL_LIMIT = 1e-2  #: scientific cameras have under 0.1 %; 1 % means a wrong dark or flat
 FLUX_LIMIT = 0.1  #: top-up keeps a storage ring within 1 %; 10 % is a shutter, a beam dump or a wrong margin
-CURL_FACTOR = 3.0  #: curl over expected error; both are standard deviations of the same noise
+CURL_FACTOR = 3.0  #: curl over expected error, both root mean squares of the same noise
 
 #: the way of the data, for the order of the timings
 STAGES = ("simulate", "inspect", "correct", "retrieve", "integrate", "sinogram", "reconstruct", "volume")
@@ -101,13 +101,18 @@ class Timing:
 
 @dataclass(frozen=True)
 class Quality:
-    """Figures of merit of a scan; shares are of all pixels of all projections. None: not known."""
+    """Figures of merit of a scan; shares are of all pixels of all projections. None: not known.
+
+    ``expected_error_px`` is the median of the expected error of the displacement, what a typical pixel has;
+    ``expected_rms_px`` its root mean square, which the curl (also a root mean square) is compared with.
+    """
 
     fold_share: float | None = None
     bound_share: float | None = None
     bad_pixel_share: float | None = None
     flux_range: float | None = None
     expected_error_px: float | None = None
+    expected_rms_px: float | None = None
     curl_px: float | None = None
     drift_px: tuple[float, float] | None = None
 
@@ -148,7 +153,7 @@ class Quality:
             found.append(BAD_PIXEL_WORDS.format(percent(self.bad_pixel_share)))
         if self.flux_range is not None and self.flux_range > FLUX_LIMIT:
             found.append(FLUX_WORDS.format(percent(self.flux_range)))
-        curl, expected = self.curl_px, self.expected_error_px
+        curl, expected = self.curl_px, self.expected_rms_px
         if curl is not None and expected is not None and curl > CURL_FACTOR * expected:
             found.append(CURL_WORDS.format(curl, expected))
         return found
