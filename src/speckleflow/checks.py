@@ -26,6 +26,10 @@ def frame_problems(frames: NDArray, what: str, where: str, *, dark: bool = False
     """NaN, saturated and empty frames in (k, ..., y, x); ``what`` names them, e.g. 'flat frames'."""
     problems = []
     axes = tuple(range(1, frames.ndim))
+
+    def which(frame: int) -> str:
+        return f" in frame {frame}" if len(frames) > 1 else ""
+
     if frames.dtype.kind == "f":
         bad = (~np.isfinite(frames)).sum(axes)
         if bad.any():
@@ -34,7 +38,7 @@ def frame_problems(frames: NDArray, what: str, where: str, *, dark: bool = False
                 InputError(
                     where,
                     expected=f"finite values in the {what}",
-                    found=f"{int(bad.sum())} NaN or infinite pixel(s), the first in frame {first}",
+                    found=f"{int(bad.sum())} NaN or infinite pixel(s){which(first)}",
                 )
             ]
     top = int(frames.max()) if frames.dtype.kind in "ui" else 0
@@ -46,7 +50,7 @@ def frame_problems(frames: NDArray, what: str, where: str, *, dark: bool = False
                 InputError(
                     where,
                     expected=f"{what} below saturation",
-                    found=f"{100 * part[worst]:.1f} % of the pixels at {top} in frame {worst}",
+                    found=f"{100 * part[worst]:.1f} % of the pixels at {top}{which(worst)}",
                     hint="shorten the exposure",
                 )
             )
@@ -54,7 +58,7 @@ def frame_problems(frames: NDArray, what: str, where: str, *, dark: bool = False
         first = int(np.flatnonzero(empty)[0])
         value = frames[first].flat[0]
         problems.append(
-            InputError(where, expected=f"an image in all {what}", found=f"only {value:g} in frame {first}")
+            InputError(where, expected=f"an image in the {what}", found=f"only {value:g}{which(first)}")
         )
     return problems
 

@@ -35,7 +35,7 @@ def data_exchange(folder: Path) -> Path:
 
 
 def data_exchange_transposed(folder: Path) -> Path:
-    """Stored as sinograms (y:theta:x), as the axes attribute says; geometry in other units, detector pixels."""
+    """Stored as sinograms (y:theta:x), as the attribute axes says; other units, pixels of the detector."""
     with h5py.File(folder / "a.h5", "w") as file:
         for key, stack, first in (("data", FRAMES, "theta"), ("data_white", FLATS, "theta_white")):
             made = file.create_dataset(f"exchange/{key}", data=stack.transpose(1, 0, 2))
@@ -66,7 +66,7 @@ def data_exchange_compressed(folder: Path) -> Path:
 
 
 def _interleaved(frames: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """All frames in the order of a real scan: flats before and after, an aborted frame, darks in two places."""
+    """All frames as a real scan orders them: flats before and after, an aborted frame, darks in two runs."""
     order = [("dark", DARKS[:1]), ("flat", FLATS[:2]), ("frame", frames[:3]), ("bad", frames[:1] * 0)]
     order += [("frame", frames[3:]), ("flat", FLATS[2:]), ("dark", DARKS[1:])]
     key = {"frame": 0, "flat": 1, "dark": 2, "bad": 3}

@@ -124,7 +124,7 @@ def _header(file: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
         raise InputError(name, expected="a complete image file", found=f"damage ({error})") from error
     if len(shape) == 2:
         shape = (1, *shape)
-    if len(shape) not in (3, 4) or dtype.kind not in "uif" or 0 in shape:
+    if len(shape) not in (3, 4) or dtype.kind not in "uifb" or 0 in shape:
         raise InputError(
             name, expected="one image (y, x) or a stack (N, y, x)", found=f"{dtype} of shape {shape}"
         )
