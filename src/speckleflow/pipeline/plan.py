@@ -13,8 +13,8 @@ from speckleflow.io.scan import scan_shape
 TARGET_SECONDS = 900.0
 #: and stay under this: what two CPUs have beside them on the leanest nodes in common use (4 GB a core).
 TARGET_MB = 8000.0
-#: Memory of a job before any data: in a cluster job Snakemake runs twice around the script (170 MB each), whose
-#: Python and libraries take the rest (measured, with torch and without).
+#: Memory of a job before any data: in a cluster job Snakemake runs twice around the script (170 MB each),
+#: and the Python of the script with its libraries takes the rest (measured, with torch and without).
 BASE_MB = {"retrieve": 850, "simulate": 850}
 BASE_MB_OTHER = 600
 #: Seconds per pixel and diffuser position on two CPU threads, by method (benchmarks/umpa.md).
