@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from speckleflow.errors import InputError
 from speckleflow.tomo.axis_cost import STEP_PX, MirrorCost
+from speckleflow.tomo.opposite import HalfTurns, half_turns
 
 Double = NDArray[np.float64]
 
@@ -42,7 +43,7 @@ class AxisResult:
     ----------
     axis_px : detector column, pixel centres at integers.
     uncertainty_px : one standard deviation: from the curvature of the cost and what is left at its minimum,
-        or from the scatter between rows where that is larger.
+        widened where the rows scatter by more than that.
     significance : depth of the cost's minimum in standard deviations of noise.
     start_px : the axis from the correlation of opposite projections alone.
     tried_px, costs : axes around the result and their cost, relative to the power of the data; for a picture.
@@ -104,7 +105,7 @@ def find_axis(
         raise InputError(
             "sinograms for the rotation axis", expected="a sample in the beam", found="a constant"
         )
-    sides = _sides(angles)
+    sides = half_turns(angles)
     data, passed = _without_noise(data)
     least, greatest = search_px if search_px is not None else _reachable(data.shape[2])
     start = _start(data, sides, least, greatest)
@@ -132,68 +133,7 @@ def _reachable(columns: int) -> tuple[float, float]:
     return edge, columns - 1 - edge
 
 
-@dataclass(frozen=True)
-class _Lookup:
-    """Linear interpolation of projections at given angles."""
-
-    low: NDArray[np.intp]
-    high: NDArray[np.intp]
-    part: NDArray[np.float32]
-
-    def __call__(self, sinogram: NDArray[np.float32]) -> NDArray[np.float32]:
-        part = self.part[:, None]
-        return np.asarray((1 - part) * sinogram[self.low] + part * sinogram[self.high])
-
-
-@dataclass(frozen=True)
-class _Sides:
-    """The projections of one uniform half turn and those opposite to them.
-
-    Of a scan over 180 degrees (not ``full``) only the first has an opposite, one step away at its seam.
-    """
-
-    full: bool
-    front: _Lookup
-    back: _Lookup
-
-    def cost(self, sinogram: NDArray[np.float32], passed: Double, axis: float, reach: float) -> MirrorCost:
-        front = self.front(sinogram)
-        if self.full:
-            return MirrorCost.opposite(front, self.back(sinogram), axis, reach, passed)
-        return MirrorCost.wedge(front, axis, passed)
-
-
-def _sides(angles_deg: Double) -> _Sides:
-    turn = np.round(angles_deg, 6) % 360.0
-    order = np.argsort(turn, kind="stable")
-    gaps = np.diff(turn[order], append=turn[order[0]] + 360.0)
-    usual = float(np.median(gaps[gaps > 1e-6])) if (gaps > 1e-6).any() else 360.0
-    first = (int(np.argmax(gaps)) + 1) % order.size  # the scan begins after its largest gap
-    order = np.roll(order, -first)
-    along = (turn[order] - turn[order[0]]) % 360.0
-    span = float(along[-1])
-    if span < 180.0 - 3 * usual:
-        raise InputError(
-            "angles", expected="180 degrees or more to find the rotation axis",
-            found=f"{span:.6g} degrees in steps of {usual:.4g}", hint="give the axis in the configuration",
-        )  # fmt: skip
-    full = span >= 360.0 - 3 * usual
-    number = max(2, round(180.0 / usual))
-    if full and number * usual > 180.0 - 1e-3 and angles_deg.size < 1.5 * number:
-        number = max(2, angles_deg.size // 2)
-    wanted: Double = np.arange(number, dtype=np.float64) * (180.0 / number)
-
-    def lookup(at: Double) -> _Lookup:
-        high = np.clip(np.searchsorted(along, at - 1e-6), 0, order.size - 1)
-        low = np.maximum(high - 1, 0)
-        gap = along[high] - along[low]
-        part = np.clip((at - along[low]) / np.where(gap > 0, gap, 1), 0, 1)
-        return _Lookup(order[low], order[high], part.astype(np.float32))
-
-    return _Sides(full, lookup(wanted), lookup(wanted + 180.0))
-
-
-def _start(data: NDArray[np.float32], sides: _Sides, least: float, greatest: float) -> float:
+def _start(data: NDArray[np.float32], sides: HalfTurns, least: float, greatest: float) -> float:
     """Axis to half a pixel from opposite projections: the most significant correlation over the overlap."""
     columns = data.shape[2]
     length = scipy.fft.next_fast_len(2 * columns - 1, real=True)
@@ -230,15 +170,24 @@ def _start(data: NDArray[np.float32], sides: _Sides, least: float, greatest: flo
     return float(axis[int(np.argmax(score))])
 
 
+def _cost(
+    sides: HalfTurns, sinogram: NDArray[np.float32], passed: Double, axis: float, reach: float
+) -> MirrorCost:
+    front = sides.front(sinogram)
+    if sides.full:
+        return MirrorCost.opposite(front, sides.back(sinogram), axis, reach, passed)
+    return MirrorCost.wedge(front, axis, passed)
+
+
 def _refine(
-    data: NDArray[np.float32], passed: Double, sides: _Sides, start: float, least: float, greatest: float
+    data: NDArray[np.float32], passed: Double, sides: HalfTurns, start: float, least: float, greatest: float
 ) -> AxisResult:
     columns = data.shape[2]
     reach = max(4.0, 0.02 * columns)
     axis = start
 
     def once(centre: float, reach: float) -> tuple[float, list[MirrorCost], MirrorCost]:
-        parts = [sides.cost(sinogram, passed, centre, reach) for sinogram in data]
+        parts = [_cost(sides, sinogram, passed, centre, reach) for sinogram in data]
         whole = MirrorCost.sum(parts)
         low, high = max(least, centre - reach), min(greatest, centre + reach)
         return whole.minimum(low, high), parts, whole
@@ -254,9 +203,11 @@ def _refine(
             break
     low, high = max(least, axis - reach), min(greatest, axis + reach)
     rows = np.array([part.minimum(low, high) for part in parts])
-    uncertainty = whole.deviation(axis)
-    if rows.size > 2:
-        uncertainty = max(uncertainty, float(rows.std(ddof=1) / np.sqrt(rows.size)))
+    # Rows that scatter by more than noise explains widen the error bar (Birge's ratio); empty ones do not.
+    spread = np.array([part.deviation(row) for part, row in zip(parts, rows, strict=True)])
+    known = np.isfinite(spread) & (spread > 0)
+    ratio = np.sqrt(np.mean(((rows[known] - axis) / spread[known]) ** 2)) if known.any() else 1.0
+    uncertainty = whole.deviation(axis) * max(1.0, float(ratio))
     tried = axis + np.arange(-reach, reach + STEP_PX / 2, STEP_PX)
     tried = tried[(tried >= least) & (tried <= greatest)]
     return AxisResult(
