@@ -36,6 +36,12 @@ Margins = tuple[int, int, int, int]
 
 #: side of the median that says what a pixel's neighbours see: wide enough that two bad ones lose the vote
 _NEIGHBOURS = 5
+#: A response within a tenth of the neighbours' is what the division by the flat is for; dead pixels, and dust
+#: that hides the light, are far beyond.
+_RESPONSE = 0.1
+#: A dark level within this part of the beam's is taken off like any other; a tenth of it, the most that it
+#: drifts with the detector's temperature, then is a thousandth of T, less than the noise.
+_OFFSET = 0.01
 #: the automatic air margins: this part of the width, at least so many pixels, on the left and right
 _AIR_PART, _AIR_LEAST_PX = 0.04, 4
 #: A margin that is darker than the other by more than this shows the sample. Less of it shifts the flux by at
@@ -279,7 +285,8 @@ def free_margins(scan: Scan, correction: Correction) -> Margins:
 def bad_pixels(
     darks: list[FrameMean], beams: list[Image], sigma: float, size: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """Pixels (y, x) that are hot, noisy or dead: ``sigma`` robust standard deviations from their neighbours.
+    """Pixels (y, x) that are hot, noisy or dead: ``sigma`` robust standard deviations from their neighbours,
+    and by more than the correction mends.
 
     Parameters
     ----------
@@ -288,12 +295,14 @@ def bad_pixels(
         the median of its neighbours, averaged over the frames: a speckle moves, a bad pixel stays.
     """
     bad = np.zeros(size, bool)
+    light = min((float(np.median(beam)) for beam in beams), default=0.0)
     for dark in darks:
         level = dark.mean.mean(0, dtype=np.float64)
-        bad |= _outliers(level - _neighbours(level), sigma)
+        bad |= _outliers(level - _neighbours(level), sigma, _OFFSET * light)
         if dark.spread is not None:
             spread = np.sqrt(np.mean(np.square(dark.spread, dtype=np.float64), 0))
-            bad |= spread - np.median(spread) > sigma * robust_sigma(spread)
+            # an excess that is lost in the noise of the light itself does no harm
+            bad |= spread - np.median(spread) > max(sigma * robust_sigma(spread), _OFFSET * light)
     for beam in beams:
         response = np.zeros(size)
         for image in beam:
@@ -301,7 +310,7 @@ def bad_pixels(
             lit = around > 0
             response += np.where(lit, image / np.where(lit, around, 1) - 1, -1)
             bad |= ~(image > 0)
-        bad |= _outliers(response / len(beam), sigma)
+        bad |= _outliers(response / len(beam), sigma, _RESPONSE)
     return bad
 
 
@@ -374,8 +383,9 @@ def _over(image: Image, dark: FrameMean | None) -> Image:
 
 def _neighbours(image: NDArray) -> NDArray:
     """Median of the neighbourhood, the pixel itself included (it cannot win the vote)."""
-    return ndimage.median_filter(image, _NEIGHBOURS, mode="mirror" if min(image.shape) > 2 else "nearest")
+    return ndimage.median_filter(image, _NEIGHBOURS, mode="nearest")
 
 
-def _outliers(deviation: NDArray, sigma: float) -> NDArray[np.bool_]:
-    return np.abs(deviation - np.median(deviation)) > sigma * robust_sigma(deviation)
+def _outliers(deviation: NDArray, sigma: float, least: float) -> NDArray[np.bool_]:
+    away = np.abs(deviation - np.median(deviation))
+    return (away > sigma * robust_sigma(deviation)) & (away > least)
