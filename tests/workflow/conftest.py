@@ -21,6 +21,7 @@ TINY = {
     "projections": 12,
     "positions": 3,
     "phantom": "sphere",
+    "detector": {"hot_pixels": 1, "dead_pixels": 1},  # as sparse as those of the demo
 }
 
 
