@@ -37,7 +37,7 @@ def test_dark_flat_and_flux(raw_scan: RawScan):
         transmission(correction, frames), np.broadcast_to(expected, frames.shape), atol=3e-4
     )
     assert correction.reference is not None
-    # units of the empty beam, up to the factor that evens out the mean light of the references: so few speckles
+    # units of the empty beam, up to the factor that evens out the mean light of the references, where so few
     # as here differ by some per cent
     ratio = correction.reference / raw_scan.reference
     np.testing.assert_allclose(

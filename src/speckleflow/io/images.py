@@ -119,9 +119,12 @@ def _header(file: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
             del array
         else:
             with tifffile.TiffFile(file) as tiff:
-                shape, dtype = tiff.series[0].shape, np.dtype(tiff.series[0].dtype)
+                series = tiff.series[0]
+                shape, dtype = series.shape, np.dtype(series.dtype)
+                if series.axes.endswith("S"):  # samples of one pixel, last: colours
+                    raise InputError(name, expected="a grey image", found=f"{shape[-1]} colours a pixel")
     except (OSError, ValueError, EOFError, IndexError, tifffile.TiffFileError) as error:
-        raise InputError(name, expected="a complete image file", found=f"damage ({error})") from error
+        raise _damaged(name, error) from error
     if len(shape) == 2:
         shape = (1, *shape)
     if len(shape) not in (3, 4) or dtype.kind not in "uifb" or 0 in shape:
@@ -129,6 +132,17 @@ def _header(file: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
             name, expected="one image (y, x) or a stack (N, y, x)", found=f"{dtype} of shape {shape}"
         )
     return tuple(int(n) for n in shape), dtype
+
+
+def _damaged(name: str, error: Exception) -> InputError:
+    if "imagecodecs" in str(error):
+        return InputError(
+            name,
+            expected="an image whose compression can be read",
+            found=f"{error}",
+            hint="pip install imagecodecs, or store it without compression",
+        )
+    return InputError(name, expected="a complete image file", found=f"damage ({error})")
 
 
 def _read(file: Path, name: str, frames: range, rows: slice) -> NDArray:
@@ -147,5 +161,5 @@ def _read(file: Path, name: str, frames: range, rows: slice) -> NDArray:
                 images = images[None] if images.ndim == 2 else images
                 images = images[frames.start : frames.stop : frames.step]
     except (OSError, ValueError, EOFError, IndexError, tifffile.TiffFileError) as error:
-        raise InputError(name, expected="a complete image file", found=f"damage ({error})") from error
+        raise _damaged(name, error) from error
     return (images[None] if images.ndim == 2 else images)[..., rows, :]

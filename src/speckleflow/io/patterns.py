@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,23 +45,20 @@ class Pattern:
 
     def find(self, scan: str, root: Path) -> list[int]:
         """The positions whose files are on disk, ascending."""
-        glob = "".join(_translate(self.text, scan, lambda match: "*"))
-        shown = re.compile("".join(_translate(self.text, scan, lambda match: r"(\d+)", escape=True)))
-        base = Path(glob).anchor or root
+        text = Path(self.text).as_posix()
+        fields = [field for field in _FIELD.finditer(text) if field["scan"] is None]
+        wild = Path(_translate(text, scan, "*", _as_it_is))
+        shown = re.compile(_translate(text, scan, r"(\d+)", _as_expression))
+        base = Path(wild.anchor) if wild.is_absolute() else root
         found = set()
-        for path in Path(base).glob(str(Path(glob).relative_to(Path(glob).anchor))):
-            relative = path if Path(glob).is_absolute() else path.relative_to(root)
-            if match := shown.fullmatch(relative.as_posix()):
-                fields = [field for field in _FIELD.finditer(self.text) if field["scan"] is None]
-                positions = {
-                    int(digits) - int(field["shift"] or 0)
-                    for digits, field in zip(match.groups(), fields, strict=True)
-                }
-                exact = all(
-                    _number(field, int(digits) - int(field["shift"] or 0)) == digits
-                    for digits, field in zip(match.groups(), fields, strict=True)
-                )
-                if len(positions) == 1 and exact:
+        for path in base.glob(str(wild.relative_to(wild.anchor))):
+            name = path if wild.is_absolute() else path.relative_to(root)
+            if match := shown.fullmatch(name.as_posix()):
+                positions = {int(n) - _shift(field) for n, field in zip(match.groups(), fields, strict=True)}
+                # several numbers in a name must agree, and be written as the pattern would write them
+                if len(positions) == 1 and all(
+                    _number(field, *positions) == n for n, field in zip(match.groups(), fields, strict=True)
+                ):
                     found |= positions
         return sorted(found)
 
@@ -84,23 +82,26 @@ def parse_positions(text: str, key: str = "files.positions") -> list[int]:
     return found
 
 
-def _number(match: re.Match[str], position: int) -> str:
-    return str(position + int(match["shift"] or 0)).zfill(int(match["width"] or 0))
+def _shift(field: re.Match[str]) -> int:
+    return int(field["shift"] or 0)
 
 
-def _translate(text: str, scan: str, number, *, escape: bool = False) -> list[str]:  # type: ignore[no-untyped-def]
-    """The pattern with its fields replaced: as a glob, or (``escape``) as a regular expression."""
+def _number(field: re.Match[str], position: int) -> str:
+    return str(position + _shift(field)).zfill(int(field["width"] or 0))
 
-    def literal(part: str) -> str:
-        if not escape:
-            return part
-        return re.escape(part).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
 
+def _as_it_is(literal: str) -> str:
+    return literal
+
+
+def _as_expression(literal: str) -> str:
+    return re.escape(literal).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
+
+
+def _translate(text: str, scan: str, number: str, literal: Callable[[str], str]) -> str:
+    """The pattern with ``number`` in place of each position, its other parts through ``literal``."""
     parts, end = [], 0
-    for match in _FIELD.finditer(text):
-        parts += [
-            literal(text[end : match.start()]),
-            (re.escape(scan) if escape else scan) if match["scan"] else number(match),
-        ]
-        end = match.end()
-    return [*parts, literal(text[end:])]
+    for field in _FIELD.finditer(text):
+        parts += [literal(text[end : field.start()]), literal(scan) if field["scan"] else number]
+        end = field.end()
+    return "".join([*parts, literal(text[end:])])

@@ -1,0 +1,92 @@
+"""Result files: units, provenance, and the same bytes every time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from speckleflow.errors import InputError
+from speckleflow.io.results import create, read_provenance, result_file, versions, write_provenance
+
+WRITE = """
+import sys
+import numpy as np
+from speckleflow.io.results import create, result_file, write_provenance
+with result_file(sys.argv[1]) as file:
+    data = create(file, "a", shape=(3, 20, 30), unit="px", description="a stack")
+    data[:] = np.arange(1800).reshape(3, 20, 30)
+    create(file, "group/b", np.ones(5), unit="", description="numbers", dtype=np.float64)
+    file.attrs["air_px"] = (1, 2, 3, 4)
+    write_provenance(file, stage="test", settings={"b": 1, "a": [1, 2]}, raw_files=["raw/a.h5"])
+"""
+
+
+def test_same_bytes_in_another_process_second_and_folder(tmp_path: Path):
+    """No time, no machine, no order of a hash: a resumed run is compared byte by byte with another."""
+    for i, name in enumerate(("one.h5", "other/two.h5")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        if i:
+            time.sleep(1.1)  # HDF5 stores whole seconds where it stores times
+        environment = {**os.environ, "PYTHONHASHSEED": str(i), "TZ": "UTC" if i else "Asia/Tokyo"}
+        subprocess.run([sys.executable, "-c", WRITE, str(tmp_path / name)], check=True, env=environment)
+    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "other/two.h5").read_bytes()
+
+
+def test_units_and_chunks(tmp_path: Path):
+    with result_file(tmp_path / "a.h5") as file:
+        create(file, "ux", shape=(4, 300, 400), unit="px", description="displacement")
+        create(file, "large", shape=(2, 4000, 4000), unit="", description="transmission")
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert (file["ux"].attrs["units"], file["ux"].attrs["description"]) == ("px", "displacement")
+        assert file["ux"].dtype == np.float32
+        assert file["ux"].chunks == (1, 300, 400)
+        depth, rows, columns = file["large"].chunks
+        assert (depth, columns) == (1, 4000)
+        assert 0.9 < rows * columns * 4 / 2**20 <= 1
+
+
+def test_provenance(tmp_path: Path):
+    def write(name: str, settings: dict) -> dict:
+        with result_file(tmp_path / name) as file:
+            write_provenance(
+                file,
+                stage="retrieve",
+                settings=settings,
+                raw_files=["a", Path("b")],
+                packages=("scipy", "none"),
+            )
+        return read_provenance(tmp_path / name)
+
+    found = write("a.h5", {"x": {"y": 1.5}, "a": None})
+    assert found["settings"] == {"x": {"y": 1.5}, "a": None}
+    assert found["raw_files"] == ["a", "b"]
+    assert found["versions"] == versions(("scipy", "none"))
+    assert found["versions"]["none"] == "absent"
+    assert "weights_sha256" not in found
+    same, other = write("b.h5", {"a": None, "x": {"y": 1.5}}), write("c.h5", {"x": {"y": 1.6}, "a": None})
+    assert found["settings_sha256"] == same["settings_sha256"] != other["settings_sha256"]
+
+
+def test_a_file_without_provenance(tmp_path: Path):
+    with result_file(tmp_path / "a.h5") as file:
+        create(file, "a", np.ones(3), unit="", description="")
+    with pytest.raises(InputError, match="expected a group provenance, found none"):
+        read_provenance(tmp_path / "a.h5")
+
+
+def test_an_error_leaves_nothing(tmp_path: Path):
+    def fail() -> None:
+        with result_file(tmp_path / "a.h5") as file:
+            create(file, "a", np.ones(3), unit="", description="")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert list(tmp_path.iterdir()) == []
