@@ -46,6 +46,7 @@ class Progress:
     pixels: float = 0.0  #: pixels of sample frames that the network was shown
     seconds: float = 0.0  #: of wall time, over all legs
     curve: list[dict[str, float]] = field(default_factory=list)  #: rows of curve.csv
+    losses: list[float] = field(default_factory=list)  #: since the last row
 
 
 def save(

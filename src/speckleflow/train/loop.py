@@ -78,21 +78,20 @@ def train(config: TrainConfig, resume: bool = False, say: Callable[[str], None] 
 
     started = kept = time.monotonic()
     before = progress.seconds
-    losses: list[Tensor] = []
     for batch in SceneStream(config, rank, world).from_step(progress.step):
         network.train()
         loss, _ = _step(config, kind, network, batch.to(device), progress.step, world)
         optimizer.step()
         scheduler.step()
         average.update(network)
-        losses.append(loss)
+        progress.losses.append(float(loss))
         progress.step += 1
         progress.pixels += world * batch.sample.numel() / batch.sample.shape[1]
         progress.seconds = before + time.monotonic() - started
         last = progress.step == config.steps
         if progress.step % config.validate_every == 0 or last:
-            mean = float(torch.stack(losses).mean())
-            losses.clear()
+            mean = sum(progress.losses) / len(progress.losses)
+            progress.losses.clear()
             if rank == 0:
                 row: dict[str, float] = {
                     "step": progress.step,

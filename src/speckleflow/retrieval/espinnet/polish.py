@@ -24,13 +24,13 @@ from speckleflow.retrieval.normal import Basis, local_mean, make_basis, measure,
 LOW_PASS = gaussian(0.6)
 #: local mean of the reference, standard deviation in px: above the grains of usual modulators, below the
 #: beam's shape
-MEAN_SIGMA = 8.0
+MEAN_SIGMA = 12.0
 #: windows: standard deviations in px; 4 pi sigma^2 = 10, 41 and 163 pixels
 WINDOWS = tuple(gaussian(sigma, truncate=3.0) for sigma in (0.9, 1.8, 3.6))
 STEPS = 2
 WIDTH = 32
 #: farthest pixel of one step: largest window, spline filters, convolutions; and the local mean, once
-HALO = STEPS * (len(WINDOWS[-1]) // 2 + 2) + 3 + 2 * 15 + int(3 * MEAN_SIGMA) + 1
+HALO = STEPS * (2 * (len(WINDOWS[-1]) // 2) + 2) + 3 + 2 * 15 + int(3 * MEAN_SIGMA) + 1
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,15 @@ def propose(fixed: Fixed, coefficients: Tensor, u: Tensor, before: Tensor) -> Pr
     assumed = torch.stack([gram[k] * before[0] + gram[j] * before[1] for k, j in pairs])
     h = torch.lerp(assumed, moments.h, moments.valid)
     model = before[0] * assumed[0] + before[1] * assumed[1]
-    maps = torch.cat([h, torch.lerp(model, moments.energy, moments.valid)[None]])
+    e = torch.lerp(model, moments.energy, moments.valid)
+    # A window's step tells what its pixels have in common; what differs from pixel to pixel in u, mostly noise,
+    # would stay. So u is carried to a smooth one first, to first order, and the step is taken from there.
+    smooth = filter_xy(u, WINDOWS[-1], WINDOWS[-1], "mirror")
+    ax, ay = before[1] * (u - smooth)
+    e = e - 2 * (ax * h[2] + ay * h[3]) + ax * (ax * gram[7] + 2 * ay * gram[8]) + ay * ay * gram[9]
+    rows = ((2, 3), (5, 6), (7, 8), (8, 9))
+    h = h - torch.stack([gram[k] * ax + gram[j] * ay for k, j in rows])
+    maps = torch.cat([h, e[None]])
     found: list[list[Tensor]] = []
     for kernel, matrix in zip(WINDOWS, fixed.windows, strict=True):
         pixels = 1.0 / energy(kernel) ** 2
@@ -93,7 +101,7 @@ def propose(fixed: Fixed, coefficients: Tensor, u: Tensor, before: Tensor) -> Pr
         b = theta[1].clamp_min(0.02)
         step = -(theta[2:] / b)
         length = step.norm(dim=0).clamp_min(1e-9)
-        step = step * (length.clamp_max(1.0) / length)
+        step = smooth + step * (length.clamp_max(1.0) / length) - u
         spread = n * variance * (inverse[2] + inverse[3]) / 2 / b**2
         found.append(
             [

@@ -1,0 +1,101 @@
+"""Training: exact resume after kill -9, held-out numbers, refusals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from speckleflow.errors import ConfigError, InputError
+from speckleflow.train import TrainConfig, read_train_config, train
+from speckleflow.train.checkpoint import NAME
+from speckleflow.train.stream import SceneStream
+
+TINY = {
+    "network": "espinnet-fast",
+    "steps": 50,
+    "batch": 1,
+    "crop_px": 64,
+    "subsets": 0,
+    "validate_every": 25,
+    "validation_scenes": 1,
+    "checkpoint_minutes": 0.02,
+    "workers": 0,
+    "scenes": {"positions": [1, 2], "patterns": 3, "pattern_px": 96, "displacement_px": [0.05, 4.0]},
+}
+RUN = "import sys; from speckleflow.train import *; train(read_train_config(sys.argv[1]), resume=True)"
+
+
+def _tensors(folder: Path) -> dict:
+    return torch.load(folder / NAME, weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    train(TrainConfig(**TINY, folder=str(folder)), say=lambda _: None)
+    return folder
+
+
+def test_resumes_bit_for_bit_after_kill_9(uninterrupted, tmp_path):
+    config = tmp_path / "train.yaml"
+    config.write_text(yaml.safe_dump({**TINY, "folder": str(tmp_path / "run")}))
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(config)], start_new_session=True)
+    while not (tmp_path / "run" / NAME).exists():
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    steps = _tensors(tmp_path / "run")["progress"]["step"]
+    assert 0 < steps < TINY["steps"]
+    train(read_train_config(config), resume=True, say=lambda _: None)
+    whole, resumed = _tensors(uninterrupted), _tensors(tmp_path / "run")
+    assert resumed["progress"]["curve"] == whole["progress"]["curve"]
+    for part in ("network", "average"):
+        for name, value in whole[part].items():
+            assert torch.equal(value, resumed[part][name]), name
+    assert not list((tmp_path / "run").glob("*.part"))
+
+
+def test_curve_and_weights_are_written(uninterrupted):
+    rows = (uninterrupted / "curve.csv").read_text().splitlines()
+    assert rows[0].startswith("step,pixels,learning_rate,training_loss,loss_N1,rmse_N1")
+    assert [int(row.split(",")[0]) for row in rows[1:]] == [25, 50]
+    assert (uninterrupted / "weights.safetensors").stat().st_size > 100_000
+
+
+def test_refuses_to_overwrite_or_to_mix_runs(uninterrupted):
+    with pytest.raises(ConfigError, match="--resume"):
+        train(TrainConfig(**TINY, folder=str(uninterrupted)))
+    with pytest.raises(InputError, match="learning_rate"):
+        train(TrainConfig(**TINY, folder=str(uninterrupted), learning_rate=0.5), resume=True)
+
+
+def test_scenes_depend_on_seed_and_step_alone():
+    config = TrainConfig(**TINY)
+    first, again = SceneStream(config), SceneStream(config)
+    a = first[7]
+    again[3]  # whatever was drawn before
+    b = again[7]
+    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    assert not torch.equal(first[8].displacement, a.displacement)
+    assert not torch.equal(SceneStream(config, rank=1, world=2)[7].displacement, a.displacement)
+
+
+def test_config_errors_name_the_key(tmp_path):
+    path = tmp_path / "t.yaml"
+    path.write_text("stepz: 3\n")
+    with pytest.raises(ConfigError, match="stepz"):
+        read_train_config(path)
+    path.write_text("crop_px: 100\n")
+    with pytest.raises(ConfigError, match="crop_px"):
+        read_train_config(path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_train_config(tmp_path / "none.yaml")
