@@ -257,9 +257,9 @@ class SimulatedDetector(Section):
     """Detector of the simulated beamtime."""
 
     photons: Positive = Field(
-        4000.0, description="Mean detected photons per pixel and frame in the empty beam."
+        8000.0, description="Mean detected photons per pixel and frame in the empty beam."
     )
-    gain: Positive = Field(8.0, description="Photons per count.")
+    gain: Positive = Field(0.5, description="Photons per count.")
     read_noise_counts: NonNegative = Field(1.5, description="Read noise in counts (standard deviation).")
     dark_counts: NonNegative = Field(100.0, description="Dark level in counts.")
     blur_px: NonNegative = Field(
@@ -272,6 +272,7 @@ class SimulatedDetector(Section):
     )
     flats: Annotated[int, Field(ge=1)] = Field(20, description="Flat frames per file.")
     darks: Annotated[int, Field(ge=1)] = Field(20, description="Dark frames per file.")
+    references: Annotated[int, Field(ge=1)] = Field(10, description="Reference frames per diffuser position.")
 
 
 class Simulate(Section):
@@ -284,19 +285,28 @@ class Simulate(Section):
     projections: Annotated[int, Field(ge=1)] = Field(90, description="Rotation angles over 180 degrees.")
     positions: Annotated[int, Field(ge=1)] = Field(5, description="Diffuser positions N.")
     energy_kev: Positive = Field(20.0, description="Photon energy in keV.")
-    pixel_size_um: Positive = Field(1.3, description="Pixel size in micrometres.")
-    distance_m: Positive = Field(0.2, description="Propagation distance in m.")
+    pixel_size_um: Positive = Field(6.5, description="Pixel size in micrometres.")
+    distance_m: Positive = Field(0.5, description="Propagation distance in m.")
     modulator: Literal["mask", "sandpaper", "grating"] = Field("mask", description="Kind of modulator.")
     pitch_um: Positive = Field(
-        7.8, description="Pitch of the modulator (mask and grating) or its grain size in um."
+        26.0,
+        description="Side of a mask's cell, mean diameter of a grain, or period of a grating, in micrometres.",
+    )
+    visibility: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.25,
+        description="Standard deviation over mean of the reference on the detector; it sets the modulator's thickness.",
+    )
+    source_blur_um: NonNegative = Field(
+        2.0,
+        description="Blur by the source's size on the detector in micrometres (standard deviation).",
     )
     trajectory: Literal["diagonal", "grid", "random"] = Field("random", description="Path of the modulator.")
     model: Literal["rays", "wave"] = Field(
-        "rays", description="rays: eq. (1) on the exact projections; wave: Fresnel propagation."
+        "rays", description="rays: the modulated-pattern equation on exact projections; wave: Fresnel propagation."
     )
     axis_offset_px: float = Field(2.3, description="Rotation axis minus image centre in pixels.")
     drift_px: NonNegative = Field(
-        0.15, description="Drift of the mask between reference and sample in pixels."
+        0.15, description="Drift of the modulator between reference and the last sample frame in pixels."
     )
     detector: SimulatedDetector = Field(default_factory=SimulatedDetector, description="The detector.")
     seed: int = Field(1, description="Seed of every random number.")

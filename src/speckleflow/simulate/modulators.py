@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, get_args
 
 import torch
@@ -31,7 +32,7 @@ from torch import Tensor
 
 from speckleflow.errors import ConfigError
 from speckleflow.simulate.materials import Material, material
-from speckleflow.simulate.optics import Beam, bin_mean, gaussian_blur_periodic, shift_periodic
+from speckleflow.simulate.optics import Beam, bin_mean, gaussian_blur_periodic, shift_spectrum
 from speckleflow.simulate.wave import intensity, propagate
 
 ModulatorKind = Literal["mask", "sandpaper", "grating"]
@@ -86,6 +87,10 @@ class Pattern:
     intensity: Tensor
     oversampling: int
 
+    @cached_property
+    def _spectrum(self) -> Tensor:
+        return torch.fft.rfft2(self.intensity)
+
     def crop(
         self, rows: int, columns: int, position_yx_px: tuple[float, float] = (0.0, 0.0), margin: int = 0
     ) -> Tensor:
@@ -95,7 +100,8 @@ class Pattern:
         corner of pixel (-margin, -margin). Where the canvas is too small it repeats.
         """
         s = self.oversampling
-        moved = shift_periodic(self.intensity, position_yx_px[0] * s, position_yx_px[1] * s)
+        height, width = self.intensity.shape
+        moved = shift_spectrum(self._spectrum, (height, width), position_yx_px[0] * s, position_yx_px[1] * s)
         y = torch.arange(-margin * s, (rows + margin) * s, device=moved.device) % moved.shape[0]
         x = torch.arange(-margin * s, (columns + margin) * s, device=moved.device) % moved.shape[1]
         return moved[y[:, None], x[None, :]]

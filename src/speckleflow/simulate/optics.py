@@ -68,12 +68,14 @@ def gaussian_blur_periodic(image: Tensor, sigma: float) -> Tensor:
     return torch.fft.irfft2(torch.fft.rfft2(image) * transfer, s=shape)
 
 
-def shift_periodic(image: Tensor, shift_y: float, shift_x: float) -> Tensor:
-    """Periodic image (y, x) moved by a sub-sample shift: result(y, x) = image(y - shift_y, x - shift_x)."""
-    shape = (image.shape[-2], image.shape[-1])
-    fy, fx = frequencies(shape, image.device)
-    phase = torch.exp(-2j * math.pi * (fy * shift_y + fx * shift_x)).to(torch.complex64)
-    return torch.fft.irfft2(torch.fft.rfft2(image) * phase, s=shape)
+def shift_spectrum(spectrum: Tensor, shape: tuple[int, int], shift_y: float, shift_x: float) -> Tensor:
+    """Image (y, x) of ``shape`` from its ``rfft2``, moved by a sub-sample shift and periodic.
+
+    result(y, x) = image(y - shift_y, x - shift_x).
+    """
+    fy, fx = frequencies(shape, spectrum.device)
+    along_y, along_x = (torch.exp(-2j * math.pi * f * d) for f, d in ((fy, shift_y), (fx, shift_x)))
+    return torch.fft.irfft2(spectrum * along_y.to(spectrum.dtype) * along_x.to(spectrum.dtype), s=shape)
 
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:

@@ -61,11 +61,17 @@ def landing_to_reference(
             part = stretch.narrow(d, shifted, slope.shape[d])
             torch.maximum(part, slope, out=part)
     fields = torch.stack([uy, ux, 1 / (1 + stretch)])
-    y, x = y0, x0
+    # The first step lands in the sample itself; from then on only the points still on their way are followed.
+    y, x = (y0 - fields[2] * uy).flatten(), (x0 - fields[2] * ux).flatten()
+    moving = torch.maximum(uy.abs(), ux.abs()).flatten().gt(tolerance).nonzero()[:, 0]
+    target_y, target_x = y0.flatten()[moving], x0.flatten()[moving]
     for _ in range(iterations):
-        vy, vx, step = sample_at(fields, y, x)
-        ry, rx = y0 - y - vy, x0 - x - vx
-        y, x = y + step * ry, x + step * rx
-        if max(float(ry.abs().max()), float(rx.abs().max())) < tolerance:
+        if not len(moving):
             break
-    return y, x
+        at_y, at_x = y[moving], x[moving]
+        vy, vx, step = sample_at(fields, at_y[None], at_x[None])[:, 0]
+        ry, rx = target_y - at_y - vy, target_x - at_x - vx
+        y[moving], x[moving] = at_y + step * ry, at_x + step * rx
+        on_the_way = torch.maximum(ry.abs(), rx.abs()) > tolerance
+        moving, target_y, target_x = moving[on_the_way], target_y[on_the_way], target_x[on_the_way]
+    return y.reshape(height, width), x.reshape(height, width)

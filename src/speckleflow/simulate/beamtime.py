@@ -1,0 +1,264 @@
+"""A whole simulated beamtime: Data Exchange files, one per diffuser position, and the truth beside them.
+
+Each position is a tomography scan of its own (sample file: all angles) with a reference (its own file:
+several frames without the sample), both with flats (no diffuser) and darks. Projections are made and written
+one by one, so memory does not grow with their number, and every frame has its own random numbers: the same
+settings give the same files, bit for bit.
+
+Truth file
+----------
+``projected/{phase, transmission, darkfield, ux, uy}`` (projection, y, x) on the reference grid, without
+drift; ``volumes/{delta, mu, darkfield}`` (z, y, x); ``masks/<region>`` (z, y, x), 1 inside, with material and
+its constants as attributes; ``theta`` in degrees; ``drift_px`` (projection, 2) as (x, y), by which the
+modulator stands further right and down than in the reference; ``flux`` (projection, N); ``positions_px`` (N,
+2) as (x, y). Root attributes: geometry with units in the names, ``axis_px``, ``visibility`` of the reference,
+and ``jacobian_min`` and ``crossing_share``: the smallest Jacobian of x -> x + u(x) over all projections
+(pixel means, central differences) and the share of pixels where it is negative, so that rays have crossed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from speckleflow.config.models import ScanConfig, Simulate
+from speckleflow.errors import ConfigError
+from speckleflow.io.atomic import atomic_path
+from speckleflow.io.data_exchange import ANGLES, DARKS, FLATS, FRAMES
+from speckleflow.simulate.detector import Detector, seeded
+from speckleflow.simulate.forward import ProjectedFields
+from speckleflow.simulate.phantoms import Phantom, phantom
+from speckleflow.simulate.scene import Scene
+from speckleflow.simulate.warp import jacobian
+
+Progress = Callable[[int, int], None]
+
+#: Independent streams of random numbers.
+_DETECTOR, _SCENE, _DRIFT, _FLATS, _DARKS, _REFERENCE, _SAMPLE = range(7)
+
+_UNITS = {"phase": "rad", "transmission": "1", "darkfield": "1", "ux": "px", "uy": "px"}
+_VOLUME_UNITS = {"delta": "1", "mu": "1/m", "darkfield": "1/m"}
+
+
+def simulate_scan(
+    config: ScanConfig,
+    scan: str,
+    truth: str | Path | None = None,
+    root: str | Path = ".",
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Simulate the beamtime of ``config.simulate`` and write its files where ``config.files`` says.
+
+    Parameters
+    ----------
+    scan : name that replaces {scan} in the patterns.
+    truth : where the truth goes; None: ``truth.h5`` beside the sample files.
+    root : folder that relative patterns start from.
+    progress : called as progress(done, total) after every projection.
+
+    Returns
+    -------
+    All files written, the truth last; it is also the last to appear, so that where it exists all are
+    complete.
+
+    Raises
+    ------
+    ConfigError
+        A pattern without {position} (every position has its own file here), or optics that cannot be
+        simulated.
+    """
+    settings = config.simulate
+    root = Path(root)
+    sample, reference = (
+        _paths(pattern, name, scan, settings.positions, root)
+        for pattern, name in ((config.files.sample, "sample"), (config.files.reference, "reference"))
+    )
+    truth = sample[0].parent / "truth.h5" if truth is None else root / truth
+    scene = Scene(settings, seeded(settings.seed, _SCENE))
+    detector = Detector(settings.detector, settings.rows, settings.columns, seeded(settings.seed, _DETECTOR))
+    solids = phantom(settings.phantom, scene.beam.pixel_size_m, settings.rows, settings.columns)
+    angles = np.arange(settings.projections, dtype=np.float64) * (180.0 / settings.projections)
+    drift, flux = _drifts(settings)
+
+    with ExitStack() as stack:
+        truth_file = stack.enter_context(_new_file(truth, stack))
+        _write_truth_frame(truth_file, settings, scene, solids, detector, angles, drift, flux)
+        files = [stack.enter_context(_new_file(path, stack)) for path in sample]
+        for n, (file, path) in enumerate(zip(files, reference, strict=True)):
+            _write_frame(file, settings, detector, angles, n)
+            with atomic_path(path) as private, h5py.File(private, "w") as other:
+                _write_reference(other, settings, detector, scene, n)
+        crossed, smallest = 0.0, math.inf
+        for k, angle in enumerate(angles):
+            image, fields = scene.sample(solids, float(angle), (float(drift[k, 0]), float(drift[k, 1])))
+            for n, file in enumerate(files):
+                generator = seeded(settings.seed, _SAMPLE, k, n)
+                file[FRAMES][k] = detector.expose(image[n], generator, float(flux[k, n]))[0]
+            for name, field in fields._asdict().items():
+                truth_file[f"projected/{name}"][k] = field.cpu().numpy()
+            determinant = jacobian(fields.ux, fields.uy)
+            smallest = min(smallest, float(determinant.min()))
+            crossed += float((determinant < 0).float().mean()) / len(angles)
+            if progress is not None:
+                progress(k + 1, len(angles))
+        truth_file.attrs.update({"jacobian_min": smallest, "crossing_share": crossed})
+    return [*sample, *reference, truth]
+
+
+def _paths(pattern: str | None, name: str, scan: str, positions: int, root: Path) -> list[Path]:
+    if pattern is None or "{position" not in pattern:
+        raise ConfigError(
+            f"files.{name}: expected a pattern with {{position}} (a simulated beamtime has one file per "
+            f"diffuser position), such as raw/{{scan}}/{name}_{{position:02d}}.h5, found {pattern!r}"
+        )
+    return [root / pattern.format(scan=scan, position=n + 1) for n in range(positions)]
+
+
+def _new_file(path: Path, stack: ExitStack) -> h5py.File:
+    """An HDF5 file that appears under its name when ``stack`` closes, after its content."""
+    return h5py.File(stack.enter_context(atomic_path(path)), "w")
+
+
+def _drifts(settings: Simulate) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Drift of the modulator in px, (projection, 2) as (x, y), and relative flux (projection, N).
+
+    The modulator creeps in one direction, from half of ``drift_px`` to all of it. The flux of each position
+    swings slowly, one to three periods a scan, with a tenth of that as noise from frame to frame.
+    """
+    random = np.random.default_rng([settings.seed & 0xFFFFFFFF, _DRIFT])
+    count, n = settings.projections, settings.positions
+    time = np.linspace(0, 1, count)[:, None]
+    turn = random.uniform(0, 2 * np.pi)
+    drift = settings.drift_px * (0.5 + 0.5 * time) * np.array([[np.cos(turn), np.sin(turn)]])
+    periods, start = random.uniform(1, 3, (1, n)), random.uniform(0, 1, (1, n))
+    swing = np.sin(2 * np.pi * (periods * time + start)) + 0.1 * random.standard_normal((count, n))
+    return drift, 1 + settings.detector.flux_drift * swing
+
+
+def _write_frame(
+    file: h5py.File, settings: Simulate, detector: Detector, angles: NDArray[Any], position: int
+) -> None:
+    """Everything of a sample file but its projections."""
+    shape = (len(angles), settings.rows, settings.columns)
+    _images(file, FRAMES, shape, "theta")
+    file.create_dataset(ANGLES, data=angles).attrs["units"] = "deg"
+    _write_common(file, settings, detector, 2 * position)
+
+
+def _write_reference(
+    file: h5py.File, settings: Simulate, detector: Detector, scene: Scene, position: int
+) -> None:
+    generator = seeded(settings.seed, _REFERENCE, position)
+    count = settings.detector.references
+    frames = _images(file, FRAMES, (count, settings.rows, settings.columns), "theta")
+    image = scene.reference(position)
+    for k in range(count):
+        frames[k] = detector.expose(image, generator)[0]
+    _write_common(file, settings, detector, 2 * position + 1)
+
+
+def _write_common(file: h5py.File, settings: Simulate, detector: Detector, stream: int) -> None:
+    """Flats, darks and the description of the instrument."""
+    empty = torch.ones(detector.shape)
+    for key, axis, image, count, kind in (
+        (FLATS, "theta_white", empty, settings.detector.flats, _FLATS),
+        (DARKS, "theta_dark", None, settings.detector.darks, _DARKS),
+    ):
+        generator = seeded(settings.seed, kind, stream)
+        frames = _images(file, key, (count, *detector.shape), axis)
+        frames[:] = detector.expose(image, generator, frames=count)
+    file["implements"] = "exchange:measurement"
+    instrument = file.create_group("/measurement/instrument")
+    for path, value, unit in (
+        ("monochromator/energy", settings.energy_kev, "keV"),
+        ("detector/x_pixel_size", settings.pixel_size_um, "um"),
+        ("detector/y_pixel_size", settings.pixel_size_um, "um"),
+        ("detector/distance", settings.distance_m, "m"),
+    ):
+        instrument.create_dataset(path, data=value).attrs["units"] = unit
+    file["/measurement/sample/name"] = f"phantom {settings.phantom}"
+    file.attrs["creator"] = "speckleflow simulate"
+
+
+def _images(file: h5py.File, key: str, shape: tuple[int, int, int], axis: str) -> h5py.Dataset:
+    dataset = file.create_dataset(key, shape, np.uint16, track_times=False)
+    dataset.attrs.update({"axes": f"{axis}:y:x", "units": "counts"})
+    return dataset
+
+
+def _write_truth_frame(
+    file: h5py.File,
+    settings: Simulate,
+    scene: Scene,
+    solids: Phantom,
+    detector: Detector,
+    angles: NDArray[Any],
+    drift: NDArray[np.float64],
+    flux: NDArray[np.float64],
+) -> None:
+    """Everything of the truth but the projected fields, whose datasets are made empty."""
+    rows, columns, energy = settings.rows, settings.columns, settings.energy_kev
+    pixel = scene.beam.pixel_size_m
+    file.attrs.update(
+        {
+            "scan_settings": settings.model_dump_json(),
+            "axis_px": scene.axis_px,
+            "energy_kev": energy,
+            "pixel_size_um": settings.pixel_size_um,
+            "distance_m": settings.distance_m,
+            "visibility": scene.visibility,
+        }
+    )
+    for name in ProjectedFields._fields:
+        _compressed(file, f"projected/{name}", _UNITS[name], shape=(len(angles), rows, columns))
+    matter = solids.volumes(energy, pixel, rows, columns)
+    for (name, unit), volume in zip(_VOLUME_UNITS.items(), matter, strict=True):
+        _compressed(file, f"volumes/{name}", unit, data=volume.numpy())
+        file[f"volumes/{name}"].attrs["voxel_size_m"] = pixel
+    table = {solid.region: solid for solid in solids.solids}
+    for region, mask in solids.masks(pixel, rows, columns).items():
+        _compressed(file, f"masks/{region}", "1", data=mask.numpy().astype(np.uint8))
+        solid = table[region]
+        delta, mu, extinction = solids.matter(solid, energy)
+        file[f"masks/{region}"].attrs.update(
+            {
+                "material": solid.material or "air",
+                "delta": delta,
+                "mu_per_m": mu,
+                "darkfield_per_m": extinction,
+            }
+        )
+    for name, data, unit in (
+        ("theta", angles, "deg"),
+        ("drift_px", drift, "px"),
+        ("flux", flux, "1"),
+        ("positions_px", scene.positions_yx_px[:, [1, 0]].numpy(), "px"),
+        ("hot_pixels_yx", detector.hot.numpy(), "px"),
+        ("dead_pixels_yx", detector.dead.numpy(), "px"),
+    ):
+        file.create_dataset(name, data=data).attrs["units"] = unit
+
+
+def _compressed(file: h5py.File, name: str, unit: str, data: Any = None, shape: Any = None) -> None:
+    """A dataset in chunks of one image, lzf-compressed (quick, and in every h5py)."""
+    shape = data.shape if shape is None else shape
+    dtype = np.float32 if data is None else data.dtype
+    created = file.create_dataset(
+        name,
+        shape,
+        dtype,
+        data=data,
+        chunks=(1, *shape[1:]),
+        compression="lzf",
+        shuffle=True,
+        track_times=False,
+    )
+    created.attrs["units"] = unit
