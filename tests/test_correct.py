@@ -264,6 +264,8 @@ def test_stacks_by_hand(raw_scan: RawScan):
     np.testing.assert_array_equal(plain.correct_frames(sample), sample.astype(np.float32))
     with pytest.raises(InputError, match=r"flat frames: expected 24 x 40 pixels as in the reference"):
         Correction.of_stacks(reference, flat=np.ones((1, 24, 39)))
+    with pytest.raises(InputError, match=r"expected mostly good pixels, found 100 % bad ones"):
+        Correction.of_stacks(reference, flat=raw_scan.darks["sample_01"], dark=raw_scan.flats["sample_01"])
     with pytest.raises(InputError, match=r"expected shape \(..., 3, 24, 40\), found \(2, 24, 40\)"):
         plain.correct_frames(sample[:2])
 

@@ -94,7 +94,7 @@ class Correction:
         Raises
         ------
         InputError
-            Flat or dark of another size than the reference.
+            Flat or dark of another size than the reference, or most of their pixels bad.
         """
         size = reference.shape[-2:]
         for what, frames in (("flat", flat), ("dark", dark)):
@@ -111,6 +111,7 @@ class Correction:
             Correct().bad_pixel_sigma,
             size,
         )
+        _check_mostly_good(found, "flat and dark frames")
         plain = cls(_mean(level), _mean(beam), found, (0, 0, 0, 0), False)
         return replace(plain, reference=plain.correct_frames(reference))
 
@@ -236,12 +237,7 @@ def prepare_correction(scan: Scan) -> Correction:
     )
     if settings.mask is not None:
         bad |= read_mask(scan.root / settings.mask, settings.mask, size)
-    if bad.mean() > 0.5:
-        raise InputError(
-            scan.sample[0].name,
-            expected="mostly good pixels",
-            found=f"{100 * bad.mean():.0f} % bad ones in dark, flat and mask",
-        )
+    _check_mostly_good(bad, scan.sample[0].name)
     air, flux = air_margins(settings, size), settings.flux == "air"
     reference = None
     if raw is not None:
@@ -291,8 +287,8 @@ def bad_pixels(
     Parameters
     ----------
     darks : dark frames; a pixel is bad by its dark level, or by the spread of its frames.
-    beams : flats (or references) over the dark, (1 or N, y, x); a pixel is bad by its response relative to
-        the median of its neighbours, averaged over the frames: a speckle moves, a bad pixel stays.
+    beams : flats (or references) over the dark, (1 or N, y, x); a pixel is bad by its mean response relative
+        to the median of its neighbours': a speckle moves from frame to frame, a bad pixel stays.
     """
     bad = np.zeros(size, bool)
     light = min((float(np.median(beam)) for beam in beams), default=0.0)
@@ -304,13 +300,11 @@ def bad_pixels(
             # an excess that is lost in the noise of the light itself does no harm
             bad |= spread - np.median(spread) > max(sigma * robust_sigma(spread), _OFFSET * light)
     for beam in beams:
-        response = np.zeros(size)
-        for image in beam:
-            around = _neighbours(image)
-            lit = around > 0
-            response += np.where(lit, image / np.where(lit, around, 1) - 1, -1)
-            bad |= ~(image > 0)
-        bad |= _outliers(response / len(beam), sigma, _RESPONSE)
+        mean = beam.mean(0, dtype=np.float64)
+        around = _neighbours(mean)
+        lit = around > 0
+        bad |= _outliers(np.where(lit, mean / np.where(lit, around, 1) - 1, -1), sigma, _RESPONSE)
+        bad |= ~(beam > 0).all(0)
     return bad
 
 
@@ -371,6 +365,15 @@ def no_flats(scan: Scan) -> InputError:
         expected="flat frames in the raw file or in files.flat (an absorption scan: T = sample / flat)",
         found="none",
     )
+
+
+def _check_mostly_good(bad: NDArray[np.bool_], where: str) -> None:
+    if bad.mean() > 0.5:
+        raise InputError(
+            where,
+            expected="mostly good pixels",
+            found=f"{100 * bad.mean():.0f} % bad ones by dark, flat and mask",
+        )
 
 
 def _mean(frames: FrameMean | None) -> Image | None:

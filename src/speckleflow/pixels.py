@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 #: Good neighbours of a bad pixel: the 12 within two pixels, for six coefficients of a quadratic surface.
 _NEIGHBOURS = 12
 _COEFFICIENTS = 6
+#: Good neighbours are looked for this far away first, in pixels.
+_SURROUNDINGS = 8
 
 
 def robust_sigma(values: NDArray) -> float:
@@ -25,6 +28,23 @@ def robust_sigma(values: NDArray) -> float:
     rest = away[away > 0]
     scale = max(abs(float(centre)), float(np.finfo(np.float32).tiny))
     return max(float(np.median(rest)) if rest.size else 0.0, 1e-6 * scale)
+
+
+def _nearest_good(
+    bad: NDArray[np.bool_], where: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.intp]]:
+    """Good pixels, and distance and index among them of the nearest ones to each bad pixel ``where``."""
+    # a tree of the surroundings is far smaller than one of the image, and enough but for large holes
+    near = ndimage.uniform_filter(bad.astype(np.float32), 2 * _SURROUNDINGS + 1, mode="constant") > 1e-6
+    for candidates in (~bad & near, ~bad):
+        good = np.argwhere(candidates)
+        count = min(_NEIGHBOURS, len(good))
+        if count:
+            found = cKDTree(good).query(where, k=count)
+            distance, index = (np.reshape(part, (-1, count)) for part in found)
+            if count == _NEIGHBOURS and distance.max() <= _SURROUNDINGS:
+                break
+    return good, distance, index
 
 
 class Filling:
@@ -44,12 +64,9 @@ class Filling:
         self.bad = np.flatnonzero(bad)
         if not len(self.bad):
             return
-        good = np.argwhere(~bad)
         where = np.argwhere(bad)
-        count = min(_NEIGHBOURS, len(good))
-        nearest = cKDTree(good).query(where, k=count)
-        distance, index = (np.reshape(part, (-1, count)) for part in nearest)
-        self.neighbours = np.flatnonzero(~bad)[index]
+        good, distance, index = _nearest_good(bad, where)
+        self.neighbours = np.ravel_multi_index(tuple(good.T), bad.shape)[index]
         y, x = np.moveaxis((good[index] - where[:, None]).astype(np.float64), -1, 0)
         terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1)
         # weight of a neighbour: a Gaussian as wide as the nearest one is far

@@ -219,6 +219,20 @@ def test_all_positions_in_one_dataset(tmp_path: Path):
     np.testing.assert_array_equal(source.read(slice(1, 3), slice(2, 4)), frames[1:3, :, 2:4])
 
 
+def test_dxchange_is_refused_what_it_would_turn_around(tmp_path: Path):
+    if dxchange_reader() is None:
+        pytest.skip("the package dxchange is not installed (conda-forge only)")
+    with pytest.raises(InputError, match="an order of axes that dxchange does not follow"):
+        open_source(data_exchange_transposed(tmp_path), "a", "dxchange")
+
+
+def test_dxchange_that_is_absent_is_named(tmp_path: Path):
+    if dxchange_reader() is not None:
+        pytest.skip("the package dxchange is installed")
+    with pytest.raises(InputError, match=r"conda-forge dxchange.*found none installed"):
+        open_source(data_exchange(tmp_path), "a", "dxchange")
+
+
 def test_frames_at_a_path_of_the_users_own(tmp_path: Path):
     from speckleflow.io.data_exchange import Datasets
 

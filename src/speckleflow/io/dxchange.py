@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from speckleflow.errors import InputError
 from speckleflow.io.base import ALL
 from speckleflow.io.data_exchange import DataExchange, Datasets
+from speckleflow.io.hdf5 import dataset, open_hdf5
 
 
 def dxchange_reader() -> ModuleType | None:
@@ -40,7 +41,7 @@ class Dxchange(DataExchange):
         Raises
         ------
         InputError
-            dxchange is not installed, or see :meth:`DataExchange.open`.
+            dxchange is not installed or does not follow the file's axes, or see :meth:`DataExchange.open`.
         """
         if dxchange_reader() is None:
             raise InputError(
@@ -50,6 +51,15 @@ class Dxchange(DataExchange):
             )
         source = super().open(path, name, keys)
         assert isinstance(source, cls)
+        with open_hdf5(path, name) as file:
+            stored = dataset(file, str(source.keys.frames), name).shape
+        if stored != source.shape:
+            raise InputError(
+                name,
+                expected=f"frames stored as {source.shape}",
+                found=f"{stored}, an order of axes that dxchange does not follow",
+                hint="set files.format: data_exchange",
+            )
         return source
 
     def read(self, frames: slice = ALL, rows: slice = ALL) -> NDArray:
