@@ -57,7 +57,3 @@ class AstraBackend(Backend):
             astra.algorithm.delete(algorithm)
             astra.data2d.delete([source, target])
             astra.projector.delete(projector)
-
-    def working_bytes(self) -> int:
-        line = 4 * self.angles_deg.size
-        return int(line * (3 * self.padded + 2 * self.columns) + 8 * self.columns**2)

@@ -107,10 +107,6 @@ class Backend(ABC):
     def _reconstruct(self, sinograms: Float, slices: Float) -> None:
         """Fill ``slices`` (row, y, x) from checked ``sinograms`` (row, angle, x), a few rows at a time."""
 
-    @abstractmethod
-    def working_bytes(self) -> int:
-        """Memory in bytes held while it works, besides the sinograms and slices themselves."""
-
     def filtered(self, sinograms: Float) -> Float:
         """Sinograms convolved with the windowed ramp and multiplied by the angular weights."""
         spectrum = scipy.fft.rfft(sinograms, self.padded, axis=-1, workers=self.threads)

@@ -81,8 +81,3 @@ class TomopyBackend(Backend):
         profile = smeared[::-1, self._grid // 2] / blob[self.padded // 2]
         factor = profile / np.sqrt(profile[self._grid // 2])
         return np.asarray(factor[::-1, None] * factor[None, :], dtype=np.float32)
-
-    def working_bytes(self) -> int:
-        projections = 4 * self.angles_deg.size * self.padded
-        grid = 8 * self.padded**2
-        return self.threads * (ROWS_PER_THREAD * (2 * projections + 8 * self.columns**2) + grid + projections)
