@@ -10,8 +10,9 @@ import pytest
 from speckleflow.errors import ConfigError
 from speckleflow.tomo.memory import rows_that_fit, slab_memory_bytes
 
-JOB = """
-import resource, sys
+JOB = r"""
+import re, sys
+from pathlib import Path
 import h5py
 import numpy as np
 from speckleflow.tomo.backends import make_backend
@@ -20,7 +21,7 @@ rows, angles, columns, name = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3
 backend = make_backend(name, np.arange(angles) * 180 / angles, columns, (columns - 1) / 2)
 values = line_integrals("transmission", np.ones((angles, rows, columns), np.float32), 1e-3).values
 slices = backend(np.ascontiguousarray(values.transpose(1, 0, 2))) * np.float32(3)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(1024 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]))
 """
 
 
