@@ -1,24 +1,29 @@
-"""Forward model: exact projections of a phantom and eq. (1) of physics.md, on an oversampled detector.
+"""Forward models on an oversampled detector: exact projections, then eq. (1) or Fresnel wave optics.
 
-``I_s(x + u(x)) = T(x) { m(x) + D(x) [ I_r(x) - m(x) ] }`` with m the local mean of the reference.
+Rays, :func:`modulated_sample`: ``I_s(x + u(x)) = T(x) { m(x) + D(x) [ I_r(x) - m(x) ] }`` with m the local
+mean of the reference. The equation has no Jacobian factor: light that refraction gathers or spreads changes
+its place but not its intensity, so there are no edge fringes. Where rays have crossed it has no single
+answer; the direct beam is taken there (see :func:`warp.landing_to_reference`).
 
-All of it is evaluated before the detector: on ``oversampling`` samples a pixel and side, from fields that are
-exact means over a sample; only then the detector blurs and bins. The equation has no Jacobian factor: light
-that refraction gathers or spreads changes its place but not its intensity, so there are no edge fringes (the
-model ``wave`` has them). Where rays have crossed the equation has no single answer; the direct beam is taken
-there (see :func:`warp.landing_to_reference`).
+Waves, :func:`propagated_sample`: what light does, edge fringes included.
+
+Both are evaluated before the detector, on ``oversampling`` samples a pixel and side and from fields that are
+exact means over a sample; only then the detector blurs and bins.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from speckleflow.simulate.optics import Beam, bin_mean, local_mean
+from speckleflow.errors import ConfigError
+from speckleflow.simulate.optics import Beam, bin_mean, gaussian_blur_periodic, local_mean
 from speckleflow.simulate.phantoms import Phantom
 from speckleflow.simulate.warp import landing_to_reference, sample_at
+from speckleflow.simulate.wave import intensity, propagate, transmission_function
 
 
 class ProjectedFields(NamedTuple):
@@ -41,27 +46,31 @@ def project(
     phantom: Phantom,
     beam: Beam,
     angle_deg: float,
-    rows: int,
-    columns: int,
-    axis_px: float,
-    oversampling: int = 4,
+    centre_px: tuple[float, float],
+    samples: tuple[int, int],
+    oversampling: int,
     margin: int = 0,
     device: torch.device | str = "cpu",
 ) -> ProjectedFields:
-    """Exact fields of one projection, ``oversampling`` samples a pixel and side, ``margin`` pixels around.
+    """Exact fields of one projection on (y, x) = ``samples``, ``oversampling`` of them a pixel and side.
 
     The integrals are taken at the corners of the samples: the difference of the phase between two corners is
     the exact mean of its derivative along that edge, however sharp the limb. Each field is the mean over the
-    corners (T and D: of the integrals). float32.
+    corners (T and D: of the integrals).
+
+    Parameters
+    ----------
+    centre_px : (row, column) of the phantom's middle and of the rotation axis, pixel centres at integers.
+    margin : pixels before pixel (0, 0) at which the samples begin.
     """
-    step = 1 / oversampling
-    corners_x = torch.arange((columns + 2 * margin) * oversampling + 1, dtype=torch.float64, device=device)
-    corners_y = torch.arange((rows + 2 * margin) * oversampling + 1, dtype=torch.float64, device=device)
-    s = (corners_x * step - 0.5 - margin - axis_px) * beam.pixel_size_m
-    z = (corners_y * step - 0.5 - margin - (rows - 1) / 2) * beam.pixel_size_m
+    corners_y, corners_x = (
+        torch.arange(n + 1, dtype=torch.float64, device=device) / oversampling - 0.5 - margin - c
+        for n, c in zip(samples, centre_px, strict=True)
+    )
+    s, z = corners_x * beam.pixel_size_m, corners_y * beam.pixel_size_m
     integrals = phantom.line_integrals(beam.energy_kev, angle_deg, s, z)
     phase = -beam.wavenumber_m * integrals.delta
-    per_sample = beam.phase_per_px * step
+    per_sample = beam.phase_per_px / oversampling
     ux = phase.diff(dim=1) / per_sample
     uy = phase.diff(dim=0) / per_sample
     fields = (
@@ -96,3 +105,39 @@ def modulated_sample(
         return behind
     y, x = landing_to_reference(fields.ux * oversampling, fields.uy * oversampling, tolerance=0.005)
     return sample_at(behind, y, x, mode="bicubic")
+
+
+def propagated_sample(
+    wave: Tensor, fields: ProjectedFields, beam: Beam, oversampling: int, mean_width_px: float
+) -> Tensor:
+    """Fresnel wave optics: intensity (N, y, x) at the detector of waves that cross the sample.
+
+    The sample stands just behind the modulator and multiplies the wave by exp(i phi) sqrt(T); both are
+    propagated over the whole distance, so that edge fringes, flux and crossing rays come out as they do.
+    Scattering by what is too small for the grid is not in a wave: D acts on the propagated pattern as in
+    eq. (1), at the place where the light lands.
+
+    Parameters
+    ----------
+    wave : (N, y, x) complex, on a periodic canvas, of mean intensity 1.
+    fields : on the samples of the same canvas.
+
+    Raises
+    ------
+    ConfigError
+        The phase turns by more than pi between two samples in more than one sample in a hundred (a sphere's
+        outline always has some): refraction there would be aliased.
+    """
+    largest = math.pi * oversampling / beam.phase_per_px
+    steep = float((torch.maximum(fields.ux.abs(), fields.uy.abs()) > largest).float().mean())
+    if steep > 0.01:
+        raise ConfigError(
+            f"simulate.model wave: expected displacements below {largest:.2g} px ({oversampling} samples per "
+            f"pixel), found more at {steep:.1%} of the samples; use a shorter distance or model rays"
+        )
+    sample = transmission_function(fields.phase, -fields.transmission.log())
+    image = intensity(propagate(wave * sample, beam.fresnel_number / oversampling**2))
+    image = gaussian_blur_periodic(image, beam.source_blur_px * oversampling)
+    y, x = landing_to_reference(fields.ux * oversampling, fields.uy * oversampling, tolerance=0.01)
+    landed = sample_at(fields.darkfield[None], y, x)
+    return torch.lerp(local_mean(image, mean_width_px * oversampling), image, landed)

@@ -33,7 +33,7 @@ from torch import Tensor
 from speckleflow.errors import ConfigError
 from speckleflow.simulate.materials import Material, material
 from speckleflow.simulate.optics import Beam, bin_mean, gaussian_blur_periodic, shift_spectrum
-from speckleflow.simulate.wave import intensity, propagate
+from speckleflow.simulate.wave import intensity, propagate, transmission_function
 
 ModulatorKind = Literal["mask", "sandpaper", "grating"]
 KINDS: tuple[ModulatorKind, ...] = get_args(ModulatorKind)
@@ -164,22 +164,22 @@ def _grains(cells: tuple[int, int], samples: tuple[int, int], generator: torch.G
     return torch.fft.irfft2(spectrum, s=samples).clamp_min(0)
 
 
-def cast_pattern(
+def modulated_wave(
     modulator: Modulator,
     beam: Beam,
     field_px: tuple[int, int],
     generator: torch.Generator,
     oversampling: int = 4,
-) -> Pattern:
-    """The modulator's pattern at the detector, at least ``field_px`` = (rows, columns) pixels wide.
+) -> Tensor:
+    """Complex amplitude just behind the modulator in a plane wave of amplitude 1, periodic, (y, x).
 
-    The canvas holds a whole number of pitches, so the pitch is met to better than half a sample over the
-    canvas.
+    The canvas is at least ``field_px`` = (rows, columns) detector pixels wide and holds a whole number of
+    pitches; the pitch is met to better than half a sample over the canvas.
 
     Raises
     ------
     ConfigError
-        The pitch is below two samples, or the propagation is under-sampled (see :func:`wave.propagate`).
+        The pitch is below two samples.
     """
     pitch = modulator.pitch_m / beam.pixel_size_m * oversampling
     if pitch < 2:
@@ -190,22 +190,37 @@ def cast_pattern(
     cells = (math.ceil(field_px[0] * oversampling / pitch), math.ceil(field_px[1] * oversampling / pitch))
     samples = (round(cells[0] * pitch), round(cells[1] * pitch))
     heights = relief(modulator.kind, cells, samples, generator)
-    return Pattern(_cast(modulator, beam, heights, oversampling), oversampling)
-
-
-def _cast(modulator: Modulator, beam: Beam, heights: Tensor, oversampling: int) -> Tensor:
-    """Intensity behind a relief at the detector, mean 1."""
     phase = -beam.wavenumber_m * modulator.material.delta(beam.energy_kev) * modulator.thickness_m
     attenuation = modulator.material.mu(beam.energy_kev) * modulator.thickness_m
     if modulator.kind == "sandpaper":
-        wave = torch.polar(torch.exp(-attenuation / 2 * heights), phase * heights)
-    else:
-        # A sample cut by an edge holds both amplitudes, not the amplitude of half the thickness.
-        behind = math.exp(-attenuation / 2) * complex(math.cos(phase), math.sin(phase))
-        wave = 1 + (behind - 1) * heights.to(torch.complex64)
+        return transmission_function(phase * heights, attenuation * heights)
+    # A sample cut by an edge holds both amplitudes, not the amplitude of half the thickness.
+    behind = math.exp(-attenuation / 2) * complex(math.cos(phase), math.sin(phase))
+    return 1 + (behind - 1) * heights.to(torch.complex64)
+
+
+def cast_pattern(
+    modulator: Modulator,
+    beam: Beam,
+    field_px: tuple[int, int],
+    generator: torch.Generator,
+    oversampling: int = 4,
+) -> Pattern:
+    """The modulator's pattern at the detector; arguments and errors as in :func:`modulated_wave`.
+
+    Raises
+    ------
+    ConfigError
+        Also where the propagation is under-sampled (see :func:`wave.propagate`).
+    """
+    return pattern_of(modulated_wave(modulator, beam, field_px, generator, oversampling), beam, oversampling)
+
+
+def pattern_of(wave: Tensor, beam: Beam, oversampling: int) -> Pattern:
+    """The pattern at the detector of a wave (y, x) just behind the modulator."""
     image = intensity(propagate(wave, beam.fresnel_number / oversampling**2))
     image = gaussian_blur_periodic(image, beam.source_blur_px * oversampling)
-    return image / image.mean()
+    return Pattern(image / image.mean(), oversampling)
 
 
 def thickness_for_visibility(

@@ -78,6 +78,18 @@ def shift_spectrum(spectrum: Tensor, shape: tuple[int, int], shift_y: float, shi
     return torch.fft.irfft2(spectrum * along_y.to(spectrum.dtype) * along_x.to(spectrum.dtype), s=shape)
 
 
+def shift_wave(wave: Tensor, places_px: list[tuple[float, float]], oversampling: int) -> Tensor:
+    """Periodic complex wave (y, x) moved to each of N places (y, x) in pixels: (N, y, x)."""
+    spectrum = torch.fft.fft2(wave)
+    fy, fx = (torch.fft.fftfreq(n, dtype=torch.float64, device=wave.device) for n in wave.shape)
+    moved = []
+    for y, x in places_px:
+        along_y = torch.exp(-2j * math.pi * fy * y * oversampling).to(wave.dtype)[:, None]
+        along_x = torch.exp(-2j * math.pi * fx * x * oversampling).to(wave.dtype)[None, :]
+        moved.append(torch.fft.ifft2(spectrum * along_y * along_x))
+    return torch.stack(moved)
+
+
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
     """Gaussian blur (standard deviation in samples) of images (..., y, x); at the border the kernel is cut.
 

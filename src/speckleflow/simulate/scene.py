@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from speckleflow.config.models import Simulate
-from speckleflow.simulate.forward import ProjectedFields, modulated_sample, project
-from speckleflow.simulate.modulators import Modulator, cast_pattern, thickness_for_visibility
-from speckleflow.simulate.optics import Beam, blur_matrix
+from speckleflow.simulate.forward import ProjectedFields, modulated_sample, project, propagated_sample
+from speckleflow.simulate.modulators import Modulator, modulated_wave, pattern_of, thickness_for_visibility
+from speckleflow.simulate.optics import Beam, blur_matrix, shift_wave
 from speckleflow.simulate.phantoms import Phantom
 from speckleflow.simulate.trajectories import trajectory
 
-#: Samples per detector pixel and side: a binary mask's edges and a sphere's limb are then right to a few 0.01
-#: px.
-OVERSAMPLING = 4
+#: Samples per detector pixel and side. Rays: a mask's edges and a sphere's limb are then right to a few
+#: 0.01 px. Wave: twice as many, for the phase of a limb must not turn by more than pi between samples.
+OVERSAMPLING: dict[Literal["rays", "wave"], int] = {"rays": 4, "wave": 8}
 #: Pixels simulated around the detector: light refracted in, and the reach of blur and interpolation.
 MARGIN = 8
 #: The thickness of the modulator is found from the wanted visibility; this is only where the search starts.
@@ -43,26 +44,28 @@ class Scene:
             settings.distance_m,
             settings.source_blur_um * 1e-6,
         )
+        self.oversampling = OVERSAMPLING[settings.model]
         self.modulator = thickness_for_visibility(
             Modulator.usual(settings.modulator, settings.pitch_um * 1e-6, _ANY_THICKNESS),
             self.beam,
             settings.visibility,
             generator,
             settings.detector.blur_px,
-            OVERSAMPLING,
+            OVERSAMPLING["rays"],
         )
         self.axis_px = (settings.columns - 1) / 2 + settings.axis_offset_px
         field = (settings.rows + 2 * MARGIN, settings.columns + 2 * MARGIN)
-        self.pattern = cast_pattern(self.modulator, self.beam, field, generator, OVERSAMPLING)
+        self._wave = modulated_wave(self.modulator, self.beam, field, generator, self.oversampling)
+        self.pattern = pattern_of(self._wave, self.beam, self.oversampling)
         self.visibility = self.pattern.visibility(settings.detector.blur_px)
         self.pitch_px = settings.pitch_um / settings.pixel_size_um
         self.positions_yx_px = trajectory(
             settings.trajectory, settings.positions, self._step_px(), generator, jitter=0.1
         )
         like = self.pattern.intensity
-        blur = settings.detector.blur_px * OVERSAMPLING
+        blur = settings.detector.blur_px * self.oversampling
         self._rows, self._columns = (
-            blur_matrix(n, OVERSAMPLING, MARGIN, blur, like) for n in (settings.rows, settings.columns)
+            blur_matrix(n, self.oversampling, MARGIN, blur, like) for n in (settings.rows, settings.columns)
         )
 
     def _step_px(self) -> float:
@@ -72,12 +75,6 @@ class Scene:
         if self.settings.trajectory == "diagonal":
             return self.pitch_px * math.sqrt(5) / 2 / self.settings.positions
         return self.pitch_px / math.ceil(math.sqrt(self.settings.positions))
-
-    def _oversampled(self, drift_px: tuple[float, float] = (0.0, 0.0)) -> Tensor:
-        """Reference stack (N, y, x) with margins, the modulator ``drift_px`` = (x, y) further on."""
-        rows, columns = self.settings.rows, self.settings.columns
-        places = [(float(y) + drift_px[1], float(x) + drift_px[0]) for y, x in self.positions_yx_px]
-        return torch.stack([self.pattern.crop(rows, columns, place, MARGIN) for place in places])
 
     def _detect(self, image: Tensor) -> Tensor:
         """Blur, bin and crop: oversampled images with margins to detector pixels."""
@@ -94,8 +91,23 @@ class Scene:
     ) -> tuple[Tensor, ProjectedFields]:
         """Images (N, y, x) behind the sample, and the true fields, means over pixels (no drift)."""
         settings = self.settings
-        fields = project(
-            phantom, self.beam, angle_deg, settings.rows, settings.columns, self.axis_px, OVERSAMPLING, MARGIN
-        )
-        image = modulated_sample(self._oversampled(drift_px), fields, OVERSAMPLING, self.pitch_px)
-        return self._detect(image), fields.binned(OVERSAMPLING, MARGIN)
+        places = [(float(y) + drift_px[1], float(x) + drift_px[0]) for y, x in self.positions_yx_px]
+        field = (settings.rows + 2 * MARGIN, settings.columns + 2 * MARGIN)
+        size = (field[0] * self.oversampling, field[1] * self.oversampling)
+        centre = ((settings.rows - 1) / 2, self.axis_px)
+        if settings.model == "rays":
+            stack = torch.stack(
+                [self.pattern.crop(settings.rows, settings.columns, place, MARGIN) for place in places]
+            )
+            fields = project(phantom, self.beam, angle_deg, centre, size, self.oversampling, MARGIN)
+            image = modulated_sample(stack, fields, self.oversampling, self.pitch_px)
+        else:
+            # The canvas may be a little larger than the field: the phantom is projected on all of it.
+            canvas = (self._wave.shape[0], self._wave.shape[1])
+            fields = project(phantom, self.beam, angle_deg, centre, canvas, self.oversampling, MARGIN)
+            waves = shift_wave(self._wave, [(y + MARGIN, x + MARGIN) for y, x in places], self.oversampling)
+            waves = waves / self._wave.abs().square().mean().sqrt()
+            image = propagated_sample(waves, fields, self.beam, self.oversampling, self.pitch_px)
+            image = image[:, : size[0], : size[1]]
+            fields = ProjectedFields(*(f[: size[0], : size[1]] for f in fields))
+        return self._detect(image), fields.binned(self.oversampling, MARGIN)
