@@ -70,7 +70,7 @@ def test_reference_flux_is_evened_out(raw_scan: RawScan):
 def test_without_flats_the_reference_carries_the_beam(raw_scan: RawScan):
     raw_scan.flats = dict.fromkeys(raw_scan.flats)
     correction, frames = corrected(raw_scan.write())
-    assert correction.flat is None
+    assert correction.gain is None
     expected = np.broadcast_to(raw_scan.transmission[:, None], frames.shape)
     np.testing.assert_allclose(transmission(correction, frames), expected, atol=3e-4)
     assert correction.reference is not None

@@ -58,7 +58,7 @@ class Correction:
     Attributes
     ----------
     dark : (1 or N, y, x) counts, or None where the dark was subtracted before.
-    flat : (1 or N, y, x) counts, or None where no beam without diffuser was recorded.
+    gain : (1 or N, y, x), 1 / (flat - dark), or None where no beam without diffuser was recorded.
     bad : (y, x) bool, pixels that are filled from their neighbours.
     air : widths (left, right, top, bottom) in pixels of the margins that show the beam.
     flux : whether each frame is normalised to the light in its air margins.
@@ -66,22 +66,15 @@ class Correction:
     """
 
     dark: Image | None
-    flat: Image | None
+    gain: Image | None
     bad: NDArray[np.bool_]
     air: Margins
     flux: bool
     reference: Image | None = None
     _filling: Filling = field(init=False, repr=False, compare=False)
-    _gain: Image | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_filling", Filling(self.bad))
-        gain = None
-        if self.flat is not None:
-            beam = self.flat if self.dark is None else self.flat - self.dark
-            # pixels without beam are bad and filled afterwards: any finite factor will do
-            gain = np.where(beam > 0, 1 / np.where(beam > 0, beam, 1), 0).astype(np.float32)
-        object.__setattr__(self, "_gain", gain)
 
     @classmethod
     def of_stacks(
@@ -112,7 +105,7 @@ class Correction:
             size,
         )
         _check_mostly_good(found, "flat and dark frames")
-        plain = cls(_mean(level), _mean(beam), found, (0, 0, 0, 0), False)
+        plain = cls(_mean(level), _gain(beam, level), found, (0, 0, 0, 0), False)
         return replace(plain, reference=plain.correct_frames(reference))
 
     def correct_frames(self, raw: NDArray) -> Image:
@@ -143,8 +136,8 @@ class Correction:
         frames = raw.astype(np.float32)
         if self.dark is not None:
             frames -= self.dark
-        if self._gain is not None:
-            frames *= self._gain
+        if self.gain is not None:
+            frames *= self.gain
         self._filling.fill(frames)
         return frames
 
@@ -173,12 +166,14 @@ class Correction:
     def save(self, path: str | Path, scan: Scan) -> None:
         """Write ``corrected.h5``: complete or absent (see :mod:`speckleflow.io.results`)."""
         with result_file(path) as file:
-            for name in ("dark", "flat"):
-                if (image := getattr(self, name)) is not None:
-                    create(file, name, image, unit="counts", description=f"mean {name}, (1 or N, y, x)")
+            if self.dark is not None:
+                create(file, "dark", self.dark, unit="counts", description="mean dark (1 or N, y, x)")
+            if self.gain is not None:
+                words = "1 / (flat - dark), (1 or N, y, x); 0 where there is no beam"
+                create(file, "gain", self.gain, unit="1/counts", description=words)
             create(file, "bad_pixels", self.bad, unit="", description="1: filled (y, x)", dtype=np.uint8)
             if self.reference is not None:
-                unit = "counts" if self.flat is None else ""
+                unit = "counts" if self.gain is None else ""
                 words = "corrected reference stack (N, y, x)"
                 create(file, "reference", self.reference, unit=unit, description=words)
             file.attrs["air_px"] = self.air
@@ -202,13 +197,13 @@ class Correction:
         """
         with open_hdf5(path) as file:
             optional = {
-                name: file[name][()] if name in file else None for name in ("dark", "flat", "reference")
+                name: file[name][()] if name in file else None for name in ("dark", "gain", "reference")
             }
             bad = require(file, "bad_pixels")[()].astype(bool)
             left, right, top, bottom = (int(n) for n in file.attrs["air_px"])
             flux = bool(file.attrs["flux"])
         air = (left, right, top, bottom)
-        return cls(optional["dark"], optional["flat"], bad, air, flux, optional["reference"])
+        return cls(optional["dark"], optional["gain"], bad, air, flux, optional["reference"])
 
 
 def prepare_correction(scan: Scan) -> Correction:
@@ -241,12 +236,14 @@ def prepare_correction(scan: Scan) -> Correction:
     air, flux = air_margins(settings, size), settings.flux == "air"
     reference = None
     if raw is not None:
-        reference = Correction(_mean(ref_dark), _mean(ref_flat), bad, air, False).correct_frames(raw)
+        reference = Correction(_mean(ref_dark), _gain(ref_flat, ref_dark), bad, air, False).correct_frames(
+            raw
+        )
         if flux:
             # all frames see the same diffuser, so the mean light of each tells the incident flux
             light = reference.mean((1, 2), dtype=np.float64)
             reference *= (light.mean() / light).astype(np.float32)[:, None, None]
-    plain = Correction(_mean(dark), _mean(flat), bad, air, False, reference)
+    plain = Correction(_mean(dark), _gain(flat, dark), bad, air, False, reference)
     return replace(plain, air=free_margins(scan, plain) if settings.air_px == "auto" else air, flux=flux)
 
 
@@ -378,6 +375,14 @@ def _check_mostly_good(bad: NDArray[np.bool_], where: str) -> None:
 
 def _mean(frames: FrameMean | None) -> Image | None:
     return None if frames is None else frames.mean
+
+
+def _gain(flat: FrameMean | None, dark: FrameMean | None) -> Image | None:
+    if flat is None:
+        return None
+    beam = _over(flat.mean, dark)
+    # pixels without beam are bad and filled afterwards: any finite factor will do
+    return np.divide(1, beam, out=np.zeros_like(beam), where=beam > 0)
 
 
 def _over(image: Image, dark: FrameMean | None) -> Image:
