@@ -83,8 +83,8 @@ class SceneStream(Dataset[Batch]):
 
     def __init__(self, config: TrainConfig, rank: int = 0, world: int = 1) -> None:
         self.config, self.rank, self.world = config, rank, world
-        #: scenes are made where the network is: a GPU makes its own
-        self.device = config.device
+        #: worker processes make scenes on CPUs; without any, scenes are made where the network is
+        self.device = "cpu" if config.workers else config.device
         self._bank: PatternBank | None = None
 
     @property
@@ -113,12 +113,13 @@ class SceneStream(Dataset[Batch]):
     def from_step(self, first: int) -> Iterator[Batch]:
         """Batches from number ``first`` to the end of the run."""
         steps = range(first, self.config.steps)
-        workers = self.config.workers if self.device == "cpu" else 0
+        workers = self.config.workers
         loader = DataLoader(
             self,
             batch_size=None,
             sampler=list(steps),
             num_workers=workers,
             prefetch_factor=4 if workers else None,
+            pin_memory=workers > 0 and self.config.device == "cuda",
         )
         return iter(loader)

@@ -77,7 +77,7 @@ def propose(fixed: Fixed, coefficients: Tensor, u: Tensor, before: Tensor) -> Pr
     h = torch.lerp(assumed, moments.h, moments.valid)
     model = before[0] * assumed[0] + before[1] * assumed[1]
     e = torch.lerp(model, moments.energy, moments.valid)
-    # A window's step tells what its pixels have in common; what differs from pixel to pixel in u, mostly noise,
+    # A window finds what its pixels have in common; what differs from pixel to pixel in u, mostly noise,
     # would stay. So u is carried to a smooth one first, to first order, and the step is taken from there.
     smooth = filter_xy(u, WINDOWS[-1], WINDOWS[-1], "mirror")
     ax, ay = before[1] * (u - smooth)

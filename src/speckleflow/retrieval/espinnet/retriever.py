@@ -130,8 +130,13 @@ class EspinnetFast(NetworkRetriever):
 
     @property
     def halo(self) -> int:
-        """Receptive field of pyramid and polish."""
-        return fast.HALO + polish.HALO
+        """Pixels beyond which nothing was seen to matter.
+
+        The receptive field is wider (:data:`fast.HALO` and :data:`polish.HALO` together), but the weights of
+        its rim are so small that tiles with 128 px of halo agree with the whole image as well as those with
+        352 do.
+        """
+        return 160
 
     def _bytes_per_pixel(self, positions: int) -> float:
         # both stacks, spline coefficients, three regressors and their copies at 1/2, 1/4, 1/8; moments and

@@ -1,0 +1,73 @@
+"""Numbers that say how far fields are from the truth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from speckleflow.retrieval.base import Fields
+
+#: pixels next to the border that no number counts: windows leave the image there
+BORDER = 8
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of one method on one or more scenes.
+
+    Attributes
+    ----------
+    rmse, bias, percentile99 : of the displacement components, in px (bias: mean of the signed error along
+    the truth;
+        percentile99: 99th percentile of the absolute error).
+    rmse_transmission, rmse_darkfield : NaN where the method gives none.
+    within_sigma : share of the displacement errors within one predicted standard deviation (NaN without one).
+    """
+
+    rmse: float
+    bias: float
+    percentile99: float
+    rmse_transmission: float
+    rmse_darkfield: float
+    within_sigma: float
+
+    def row(self) -> dict[str, float]:
+        """Names and values."""
+        return asdict(self)
+
+
+def errors(found: Fields, ux: Tensor, uy: Tensor, transmission: Tensor, darkfield: Tensor) -> Errors:
+    """Errors of fields (B, y, x) against the truth on the reference grid (B, y, x)."""
+
+    def inner(image: Tensor) -> Tensor:
+        return image[..., BORDER:-BORDER, BORDER:-BORDER]
+
+    def rms(image: Tensor | None, truth: Tensor) -> float:
+        return float((inner(image) - inner(truth)).square().mean().sqrt()) if image is not None else math.nan
+
+    if found.ux is None or found.uy is None:
+        nan = math.nan
+        return Errors(nan, nan, nan, rms(found.transmission, transmission), nan, nan)
+    truth = torch.stack([inner(ux), inner(uy)])
+    error = torch.stack([inner(found.ux), inner(found.uy)]) - truth
+    size = error.abs()
+    bias = (error * truth).sum() / truth.square().sum().clamp_min(1e-12) * truth.square().mean().sqrt()
+    within = float((size <= inner(found.quality)).float().mean()) if found.quality is not None else math.nan
+    return Errors(
+        rmse=float(error.square().mean().sqrt()),
+        bias=float(bias),
+        # torch's quantile takes 16 million values at most
+        percentile99=float(size.flatten().double().sort().values[int(0.99 * (size.numel() - 1))]),
+        rmse_transmission=rms(found.transmission, transmission),
+        rmse_darkfield=rms(found.darkfield, darkfield),
+        within_sigma=within,
+    )
+
+
+def similarity(image: Tensor, reference: Tensor) -> float:
+    """Pearson correlation of two images (y, x), as in espinnet.txt Fig. 6e."""
+    a, b = image - image.mean(), reference - reference.mean()
+    return float((a * b).sum() / (a.norm() * b.norm()))
