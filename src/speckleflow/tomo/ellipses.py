@@ -41,18 +41,22 @@ def image(ellipses: list[Ellipse], columns: int, supersample: int = 1) -> NDArra
 
 
 def sinogram(
-    ellipses: list[Ellipse], angles_deg: ArrayLike, columns: int, axis_px: float
+    ellipses: list[Ellipse], angles_deg: ArrayLike, columns: int, axis_px: float, supersample: int = 1
 ) -> NDArray[np.float32]:
-    """Line integrals (angle, columns) in value x pixel along the rays through the pixel centres."""
+    """Line integrals (angle, columns) in value x pixel.
+
+    Each pixel is the mean over ``supersample`` rays across it, as a detector takes it (1: its centre's ray).
+    """
     angle = np.asarray(angles_deg, dtype=np.float64)[:, None]
-    s = np.arange(columns)[None, :]
     total = np.zeros((angle.shape[0], columns))
-    for e in ellipses:
-        turned = np.deg2rad(angle - e.turn_deg)
-        square = (e.a * np.cos(turned)) ** 2 + (e.b * np.sin(turned)) ** 2
-        distance = s - detector_coordinate(angle, e.x, e.y, axis_px)
-        total += 2 * e.value * e.a * e.b / square * np.sqrt(np.clip(square - distance**2, 0, None))
-    return total.astype(np.float32)
+    for step in (np.arange(supersample) + 0.5) / supersample - 0.5:
+        s = np.arange(columns)[None, :] + step
+        for e in ellipses:
+            turned = np.deg2rad(angle - e.turn_deg)
+            square = (e.a * np.cos(turned)) ** 2 + (e.b * np.sin(turned)) ** 2
+            distance = s - detector_coordinate(angle, e.x, e.y, axis_px)
+            total += 2 * e.value * e.a * e.b / square * np.sqrt(np.clip(square - distance**2, 0, None))
+    return (total / supersample).astype(np.float32)
 
 
 def shepp_logan(radius_px: float) -> list[Ellipse]:

@@ -15,8 +15,8 @@ def slab_memory_bytes(
 
     Linear in the rows, whatever the height of the scan: retrieved values, line integrals and sinograms
     (3 arrays), slices in both units (2 arrays), and what the backend holds, which does not depend on the
-    rows. Never all at once, so that this is 1.1 to 1.4 times what was measured; for a rotation axis near the middle
-    (towards the edge a backend holds up to half as much again).
+    rows. Never all at once, so that this is 1.1 to 1.4 times what was measured; for a rotation axis near the
+    middle (towards the edge a backend holds up to half as much again).
 
     Raises
     ------
