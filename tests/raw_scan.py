@@ -6,14 +6,48 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from speckleflow.config import ScanConfig, parse_config
-from speckleflow.io.data_exchange import write_data_exchange
+from speckleflow.io.data_exchange import ANGLES, DARKS, FLATS, FRAMES
 
 DARK = 100.0
+
+
+def write_data_exchange(
+    path: Path,
+    frames: NDArray,
+    *,
+    flats: NDArray | None = None,
+    darks: NDArray | None = None,
+    angles_deg: NDArray | None = None,
+    energy_kev: float | None = None,
+    pixel_size_um: float | None = None,
+    distance_m: float | None = None,
+) -> None:
+    """Write frames (theta, y, x) or (theta, N, y, x) as a Data Exchange file; geometry with its units."""
+    images = {FRAMES: (frames, "theta"), FLATS: (flats, "theta_white"), DARKS: (darks, "theta_dark")}
+    numbers = {
+        "/measurement/instrument/monochromator/energy": (energy_kev, "keV"),
+        "/measurement/instrument/detection_system/objective/resolution": (pixel_size_um, "um"),
+        "/measurement/instrument/detector/distance": (distance_m, "m"),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["implements"] = "exchange:measurement"
+        for key, (stack, first) in images.items():
+            if stack is not None:
+                middle = "position:" if stack.ndim == 4 else ""
+                written = file.create_dataset(key, data=stack)
+                written.attrs.update({"axes": f"{first}:{middle}y:x", "units": "counts"})
+        if angles_deg is not None:
+            file.create_dataset(ANGLES, data=np.asarray(angles_deg, np.float64)).attrs["units"] = "deg"
+        for key, (value, unit) in numbers.items():
+            if value is not None:
+                file.create_dataset(key, data=float(value)).attrs["units"] = unit
 
 
 @dataclass

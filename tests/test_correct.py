@@ -11,9 +11,8 @@ import pytest
 from speckleflow.correct import Correction, bad_pixels, prepare_correction
 from speckleflow.errors import InputError
 from speckleflow.io.base import InputProblems
-from speckleflow.io.data_exchange import write_data_exchange
 from speckleflow.io.scan import FrameMean, open_scan
-from tests.raw_scan import DARK, RawScan
+from tests.raw_scan import DARK, RawScan, write_data_exchange
 
 
 def corrected(scan: RawScan, **sections: dict) -> tuple[Correction, np.ndarray]:

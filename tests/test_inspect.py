@@ -19,9 +19,8 @@ from speckleflow.config import load_config, load_scans
 from speckleflow.errors import InputError
 from speckleflow.inspect import inspect_scan
 from speckleflow.io.base import InputProblems
-from speckleflow.io.data_exchange import write_data_exchange
 from speckleflow.io.scan import open_scan, scan_shape
-from tests.raw_scan import RawScan
+from tests.raw_scan import RawScan, write_data_exchange
 
 SIZE = "24 x 40 pixels"
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from tests.raw_scan import write_data_exchange
 
 from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource, unit_factor
-from speckleflow.io.data_exchange import write_data_exchange
 from speckleflow.io.dxchange import dxchange_reader
 from speckleflow.io.open import open_source
 
@@ -296,6 +296,20 @@ def test_a_link_to_a_file_that_is_gone(tmp_path: Path):
     (tmp_path / "frames/a.h5").unlink()
     with pytest.raises(InputError, match=r"a.nxs: expected a dataset .*found a link to frames/a.h5"):
         source.read()
+
+
+def test_damage_inside_the_data(tmp_path: Path):
+    """The header is whole; a chunk is not: found where it is read, and told with the file's name."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        made = file.create_dataset("exchange/data", data=FRAMES, chunks=(1, 6, 9), compression="gzip")
+        where = made.id.get_chunk_info(3).byte_offset
+    with (tmp_path / "a.h5").open("r+b") as stream:
+        stream.seek(where)
+        stream.write(b"\0" * 20)
+    source = open_source(tmp_path / "a.h5", "a.h5")
+    np.testing.assert_array_equal(source.read(slice(0, 3)), FRAMES[:3])
+    with pytest.raises(InputError, match=r"a.h5: expected a complete, readable HDF5 file, found"):
+        source.read(slice(2, 5))
 
 
 def test_real_nxtomo(shared_data):

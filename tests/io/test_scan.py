@@ -8,11 +8,10 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
-from tests.raw_scan import RawScan
+from tests.raw_scan import RawScan, write_data_exchange
 
 from speckleflow.errors import InputError
 from speckleflow.io.base import InputProblems
-from speckleflow.io.data_exchange import write_data_exchange
 from speckleflow.io.scan import FrameMean, Scan, open_scan, raw_files, scan_shape
 
 GEOMETRY = {"energy_kev": 20.0, "pixel_size_um": 1.3, "distance_m": 0.2}

@@ -7,10 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -19,7 +17,6 @@ from numpy.typing import NDArray
 from speckleflow.errors import InputError
 from speckleflow.io.base import ALL, Angles, Metadata
 from speckleflow.io.hdf5 import dataset, find_dataset, open_hdf5, quantity, read_ordered, text
-from speckleflow.io.results import result_file
 
 FRAMES, FLATS, DARKS, ANGLES = (
     "/exchange/data",
@@ -126,43 +123,6 @@ class DataExchange:
             if source.ndim == 2:  # one averaged image
                 return np.asarray(source[()])[None]
             return read_ordered(source, _axis_order(source, self.name), (ALL,) * source.ndim)
-
-
-def write_data_exchange(
-    path: str | Path,
-    frames: NDArray,
-    *,
-    flats: NDArray | None = None,
-    darks: NDArray | None = None,
-    angles_deg: NDArray | None = None,
-    energy_kev: float | None = None,
-    pixel_size_um: float | None = None,
-    distance_m: float | None = None,
-    attributes: Mapping[str, Any] | None = None,
-) -> None:
-    """Write frames (theta, y, x) or (theta, N, y, x) as a Data Exchange file; geometry with its units.
-
-    Nothing in it depends on when or where it was written. ``attributes`` become attributes of the root group.
-    """
-    images = {FRAMES: (frames, "theta"), FLATS: (flats, "theta_white"), DARKS: (darks, "theta_dark")}
-    numbers = {
-        _ENERGY[0]: (energy_kev, "keV"),
-        _EFFECTIVE_PIXEL[0]: (pixel_size_um, "um"),
-        _DISTANCE[0]: (distance_m, "m"),
-    }
-    with result_file(path) as file:
-        file.attrs.update(attributes or {})
-        file["implements"] = "exchange:measurement"
-        for key, (stack, first) in images.items():
-            if stack is not None:
-                middle = "position:" if stack.ndim == 4 else ""
-                written = file.create_dataset(key, data=stack, track_times=False)
-                written.attrs.update({"axes": f"{first}:{middle}y:x", "units": "counts"})
-        if angles_deg is not None:
-            file.create_dataset(ANGLES, data=np.asarray(angles_deg, np.float64)).attrs["units"] = "deg"
-        for key, (value, unit) in numbers.items():
-            if value is not None:
-                file.create_dataset(key, data=float(value)).attrs["units"] = unit
 
 
 def _axis_order(source: h5py.Dataset, name: str) -> tuple[int, ...]:
