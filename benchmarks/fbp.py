@@ -3,9 +3,9 @@
     python benchmarks/fbp.py > benchmarks/fbp.md
 
 Shepp-Logan (Toft's contrasts), 1024 x 1024 from 900 angles over 180 degrees, exact line integrals: as a
-detector takes them (mean over a pixel) and along the rays through the pixel centres. The truth is the mean over
-a pixel's area. Error: RMSE over standard deviation of the truth inside 0.95 R. Seconds a slice: least of three,
-arrays in memory; `fourier` over 8 slices, with its set-up and without, the others one slice at a time.
+detector takes them (mean over a pixel) and along the rays through the pixel centres. The truth is the mean
+over a pixel's area. Error: RMSE over standard deviation of the truth inside 0.95 R. Seconds a slice: least of
+three, arrays in memory; `fourier` over 8 slices, with its set-up and without, the others one at a time.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ def main() -> None:
             f"| {name} | {filter} | {setup} | {alone:.3f} | {own_seconds / alone:.1f} | {e1:.4f} | {e2:.4f} |"
         )
     print(
-        "\nRays through pixel centres hold frequencies above the detector's limit. ASTRA's linear interpolation "
-        "damps them and the edges alike; `fourier` damps nothing by itself and leaves that to the filter."
+        "\nRays through pixel centres hold frequencies beyond the detector's limit. ASTRA's linear "
+        "interpolation damps them and the edges alike; `fourier` damps nothing and leaves that to the filter."
     )
 
 

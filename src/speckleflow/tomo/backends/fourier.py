@@ -57,7 +57,7 @@ class FourierBackend(Backend):
         self._fy = np.stack([fy, -fy]).astype(np.float32).ravel()
         self._plan = finufft.Plan(
             1, (columns, columns), n_trans=self.threads, eps=ACCURACY, isign=1, dtype="complex64",
-            nthreads=self.threads, upsampfac=UPSAMPLING, spread_thread=ONE_TRANSFORM_A_THREAD,
+            nthreads=self.threads, upsampfac=UPSAMPLING, spread_thread=ONE_TRANSFORM_A_THREAD, showwarn=0,
         )  # fmt: skip
         self._plan.setpts(self._fy, self._fx)
 
