@@ -21,7 +21,7 @@ def test_a_quarter_turn_counter_clockwise_seen_from_above():
 
 
 def test_a_dot_comes_back_where_it_was():
-    """The dot at slice row 40, column 12 of 49; a scan labelled in the other sense mirrors it top to bottom."""
+    """The dot at slice row 40, column 12; a scan labelled in the other sense mirrors it top to bottom."""
     y, x = 40 - 24, 12 - 24
     angles = np.arange(120) * 1.5
     data = sinogram([Ellipse(1.0, x, y, 1.5, 1.5)], angles, 49, 23.1)[None]
