@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from speckleflow import __version__
+from speckleflow import __version__, cli_networks
 from speckleflow.errors import SpeckleflowError
 
 TOUR = """From raw modulated-pattern X-ray images to quantitative phase, absorption and dark-field volumes.
@@ -171,3 +171,7 @@ def show(
     from speckleflow.pipeline.summary import show as print_summary
 
     print_summary(results)
+
+
+app.command()(cli_networks.train)
+app.command()(cli_networks.evaluate)

@@ -99,3 +99,19 @@ def test_config_errors_name_the_key(tmp_path):
         read_train_config(path)
     with pytest.raises(ConfigError, match="cannot be read"):
         read_train_config(tmp_path / "none.yaml")
+
+
+def test_command_line(tmp_path):
+    from typer.testing import CliRunner
+
+    from speckleflow.cli import app
+
+    config = tmp_path / "train.yaml"
+    config.write_text(yaml.safe_dump({**TINY, "steps": 2, "folder": str(tmp_path / "run")}))
+    result = CliRunner().invoke(app, ["train", "--config", str(config)])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+    result = CliRunner().invoke(app, ["train", "--config", str(config)])
+    assert isinstance(result.exception, ConfigError)
+    result = CliRunner().invoke(app, ["evaluate", "umpa", "--positions", "two"])
+    assert "expected numbers" in str(result.exception)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as distributed
@@ -23,7 +22,7 @@ from speckleflow.train import checkpoint
 from speckleflow.train.config import TrainConfig
 from speckleflow.train.networks import NETWORKS, Trainable
 from speckleflow.train.stream import Batch, SceneStream, generator
-from speckleflow.train.validate import validate
+from speckleflow.train.validate import sigma_factor, validate
 
 #: keys that say where and how long a run goes, not what it computes: a resumed leg may change them
 FREE = {"folder", "minutes", "checkpoint_minutes", "workers", "threads", "device", "start_from"}
@@ -70,11 +69,14 @@ def train(config: TrainConfig, resume: bool = False, say: Callable[[str], None] 
         progress = checkpoint.restore(folder, network, average, optimizer, scheduler, fixed, device)
         say(f"resumed after step {progress.step} of {config.steps}")
 
-    def keep() -> None:
+    def keep(last: bool) -> None:
         if rank == 0:
+            about = _about(config, progress)
+            if last and (factor := sigma_factor(average.network, config, device)) is not None:
+                about["sigma_factor"] = f"{factor:.4f}"
             checkpoint.save(folder, progress, network, average, optimizer, scheduler, fixed)
             _write_curve(folder, progress.curve)
-            checkpoint.save_weights(average.network, folder / "weights.safetensors", _about(config, progress))
+            checkpoint.save_weights(average.network, folder / "weights.safetensors", about)
 
     started = kept = time.monotonic()
     before = progress.seconds
@@ -105,7 +107,7 @@ def train(config: TrainConfig, resume: bool = False, say: Callable[[str], None] 
         now = time.monotonic()
         stop = config.minutes is not None and now - started > 60 * config.minutes
         if last or stop or now - kept > 60 * config.checkpoint_minutes:
-            keep()
+            keep(last)
             kept = now
         if stop and not last:
             say(f"stopped after {config.minutes:g} minutes at step {progress.step}; resume continues")
@@ -192,7 +194,7 @@ def _write_curve(folder: Path, rows: list[dict[str, float]]) -> None:
         private.write_text(text.getvalue())
 
 
-def _about(config: TrainConfig, progress: checkpoint.Progress) -> dict[str, Any]:
+def _about(config: TrainConfig, progress: checkpoint.Progress) -> dict[str, str]:
     """What the header of a weight file says."""
     return {
         "network": config.network,

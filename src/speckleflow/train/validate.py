@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 from torch import nn
 
+from speckleflow.retrieval.espinnet.fast import FastEspinnet
 from speckleflow.simulate.fields import PatternBank
 from speckleflow.train.config import TrainConfig
 from speckleflow.train.networks import NETWORKS
@@ -45,3 +46,25 @@ def validate(network: nn.Module, config: TrainConfig, device: torch.device) -> d
         found[f"rmse_N{n}"] = float(torch.stack([r[1] for r in results]).median())
     network.train(was_training)
     return found
+
+
+#: share of Gaussian errors within one standard deviation: what a predicted one is scaled to
+ONE_SIGMA = 0.6827
+
+
+@torch.no_grad()
+def sigma_factor(network: nn.Module, config: TrainConfig, device: torch.device) -> float | None:
+    """Factor for the predicted standard deviations with which 68 % of the held-out errors are within one.
+
+    All scenes and all N count alike; None for a network that predicts none. (The loss takes errors for
+    Laplacian, whose standard deviation holds more of them.)
+    """
+    if not isinstance(network, FastEspinnet):
+        return None
+    ratios = []
+    for batches in held_out(config).values():
+        for batch in (b.to(device) for b in batches):
+            last = network(network.reference(batch.reference), batch.sample)[1][-1]
+            ratio = (last.displacement - batch.displacement).abs() / last.log_sigma.exp()
+            ratios.append(ratio[..., 8:-8, 8:-8].flatten()[::5])
+    return float(torch.cat(ratios).sort().values[int(ONE_SIGMA * sum(r.numel() for r in ratios))])

@@ -1,0 +1,172 @@
+"""Networks beside umpa: accuracy on held-out scenes, seconds, operations and memory. Writes
+benchmarks/networks.md.
+
+    python benchmarks/networks.py [--scenes 2] [--threads 2] [--only speed|memory|table]
+
+Times are the least of several runs on an otherwise idle machine, if it was one; ratios within one run hold
+anyway.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from speckleflow.config.models import EspinnetFastSettings, EspinnetSettings, UmpaSettings
+from speckleflow.evaluate.held_out import cells
+from speckleflow.evaluate.table import evaluate, markdown, write_csv
+from speckleflow.retrieval.base import Retriever
+from speckleflow.retrieval.espinnet import published
+from speckleflow.retrieval.espinnet.retriever import Espinnet, EspinnetFast
+from speckleflow.retrieval.filters import filter_xy, gaussian
+from speckleflow.retrieval.umpa import Umpa
+from speckleflow.train.checkpoint import save_weights
+
+HERE = Path(__file__).parent
+METHODS = ("umpa", "umpa:window=5", "umpa:window=9", "espinnet-fast", "espinnet-fast:polish=false", "spinnet")
+
+
+def stacks(n: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A speckle stack and its shifted, absorbed copy."""
+    generator = torch.Generator().manual_seed(4)
+    frames = torch.randn(n, side, side, generator=generator)
+    frames = 1 + 0.25 * filter_xy(frames, gaussian(1.5), gaussian(1.5), "mirror") * 5
+    return frames, 0.8 * frames.roll((1, 2), (1, 2))[None]
+
+
+def methods(folder: Path) -> dict[str, Retriever]:
+    """The methods that are timed; the published structure with random weights, which cost the same."""
+    path = folder / "random.safetensors"
+    torch.manual_seed(0)
+    save_weights(published.Espinnet(), path, {})
+    return {
+        "umpa": Umpa(UmpaSettings()),
+        "espinnet-fast": EspinnetFast(EspinnetFastSettings()),
+        "espinnet-fast, no polish": EspinnetFast(EspinnetFastSettings(polish=False)),
+        "espinnet (published)": Espinnet(EspinnetSettings(weights=str(path))),
+        "espinnet (published), refiners": Espinnet(EspinnetSettings(weights=str(path), refiners=True)),
+    }
+
+
+def speed(folder: Path, n: int = 20, side: int = 512, repeats: int = 3) -> str:
+    """Seconds and floating-point operations per pixel (multiply-add = 2, convolutions and matrix
+    products).
+    """
+    reference, sample = stacks(n, side)
+    lines = ["| method | prepare (s, once a scan) | a projection (s) | FLOP a pixel |", "|---|---|---|---|"]
+    for name, method in methods(folder).items():
+        times, prepares = [], []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            state = method.prepare(reference)
+            middle = time.perf_counter()
+            method(sample, state)
+            prepares.append(middle - start)
+            times.append(time.perf_counter() - middle)
+        with FlopCounterMode(display=False) as counter:
+            method(sample, state)
+        flop = counter.get_total_flops() / side**2
+        lines.append(f"| {name} | {min(prepares):.2f} | {min(times):.2f} | {flop:,.0f} |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines) + "\n"
+
+
+def memory(n: int = 20, side: int = 2048) -> str:
+    """Peak resident memory of one projection, each method in a process of its own."""
+    lines = ["| method | peak memory (GB) |", "|---|---|"]
+    for name in ("none", "umpa", "espinnet-fast"):
+        command = [
+            sys.executable,
+            __file__,
+            "--only",
+            "one",
+            "--method",
+            name,
+            "--side",
+            str(side),
+            "--n",
+            str(n),
+        ]
+        peak = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+        lines.append(f"| {'the two stacks alone' if name == 'none' else name} | {peak:.2f} |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines) + "\n"
+
+
+def one(name: str, n: int, side: int) -> None:
+    """Run one method and print this process's peak memory in GB."""
+    reference, sample = stacks(n, side)
+    if name != "none":
+        method: Retriever = {"umpa": Umpa, "espinnet-fast": EspinnetFast}[name](
+            {"umpa": UmpaSettings, "espinnet-fast": EspinnetFastSettings}[name]()
+        )
+        method(sample, method.prepare(reference))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+
+
+def main() -> None:
+    """Everything, or a part of it; the report is put together from the parts that are there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scenes", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", choices=("speed", "memory", "table", "one"))
+    parser.add_argument("--method", default="none")
+    parser.add_argument("--n", type=int, default=20)
+    parser.add_argument("--side", type=int, default=2048)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.only == "one":
+        one(options.method, options.n, options.side)
+        return
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parts = {"speed", "memory", "table"} if options.only is None else {options.only}
+    results = HERE / "results"
+    results.mkdir(exist_ok=True)
+    if "table" in parts:
+        rows = evaluate(METHODS, cells(), options.scenes)
+        write_csv(rows, results / "networks.csv")
+        text = "".join(
+            f"\n{title}\n\n{markdown(rows, value)}"
+            for value, title in (
+                ("rmse", "RMSE of the displacement (px)"),
+                ("percentile99", "99th percentile of its absolute error (px)"),
+                ("bias", "Bias (px)"),
+                ("rmse_transmission", "RMSE of T"),
+                ("rmse_darkfield", "RMSE of D"),
+                ("within_sigma", "Share of errors within one predicted standard deviation"),
+            )
+        )
+        (results / "networks_table.md").write_text(text)
+    if "speed" in parts:
+        with tempfile.TemporaryDirectory() as folder:
+            (results / "networks_speed.md").write_text(speed(Path(folder)))
+    if "memory" in parts:
+        (results / "networks_memory.md").write_text(memory())
+    machine = (
+        f"{platform.processor() or platform.machine()}, {options.threads} threads, torch {torch.__version__}"
+    )
+    sections = {
+        "speed": f"## Speed: N = 20, 512 x 512 pixels ({machine})",
+        "memory": "## Peak memory of a process: N = 20, 2048 x 2048 pixels",
+        "table": f"## Accuracy: {options.scenes} held-out scenes a cell, 160 x 160 pixels",
+    }
+    report = ["# Networks beside umpa\n\nMade by `python benchmarks/networks.py`.\n"]
+    for name, title in sections.items():
+        path = results / f"networks_{name}.md"
+        if path.exists():
+            report.append(f"{title}\n\n{path.read_text()}")
+    (HERE / "networks.md").write_text("\n".join(report))
+
+
+if __name__ == "__main__":
+    main()

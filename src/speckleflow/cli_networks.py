@@ -1,0 +1,58 @@
+"""The commands around the networks: train, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    config: Annotated[Path, typer.Option(help="Training configuration, e.g. config/train/cpu.yaml.")],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after the last checkpoint, if any.")
+    ] = False,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after so many minutes, with a checkpoint.")
+    ] = None,
+) -> None:
+    """Train a network on simulated scenes; kill it when you like, --resume goes on where it was."""
+    from speckleflow.train import read_train_config
+    from speckleflow.train import train as run
+
+    settings = read_train_config(config)
+    if minutes is not None:
+        settings = settings.model_copy(update={"minutes": minutes})
+    print(f"weights: {run(settings, resume=resume)}")
+
+
+def evaluate(
+    methods: Annotated[
+        list[str],
+        typer.Argument(help="Methods, with settings if wanted: umpa espinnet-fast 'umpa:window=7'."),
+    ],
+    output: Annotated[Path | None, typer.Option(help="CSV file for all numbers.")] = None,
+    scenes: Annotated[int, typer.Option(help="Held-out scenes of each cell.")] = 2,
+    positions: Annotated[str, typer.Option(help="Numbers N of diffuser positions.")] = "20,5,3,2,1",
+    photons: Annotated[str, typer.Option(help="Photons per pixel and frame.")] = "500,5000,50000",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Errors of retrieval methods on held-out simulated scenes, beside each other."""
+    from speckleflow.errors import ConfigError
+    from speckleflow.evaluate.held_out import cells
+    from speckleflow.evaluate.table import evaluate as run
+    from speckleflow.evaluate.table import markdown, write_csv
+
+    try:
+        counts = [int(n) for n in positions.split(",")]
+        numbers = [float(n) for n in photons.split(",")]
+    except ValueError as error:
+        raise ConfigError(
+            f"--positions and --photons: expected numbers with commas, found '{positions}' and '{photons}'"
+        ) from error
+    rows = run(methods, cells(positions=counts, photons=numbers), scenes, device)
+    print(f"RMSE of the displacement in px\n\n{markdown(rows)}")
+    print(f"RMSE of the transmission\n\n{markdown(rows, 'rmse_transmission')}")
+    if output is not None:
+        write_csv(rows, output)
