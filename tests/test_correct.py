@@ -96,10 +96,10 @@ def test_missing_darks_are_never_taken_as_zero(raw_scan: RawScan):
 def test_each_acquisition_has_its_own_flat_and_dark(raw_scan: RawScan):
     """Beam and dark level changed between the files; each is divided by what was recorded with it."""
     for n, factor in enumerate((0.8, 1.0, 1.3)):
-        for role in ("sample", "reference"):
-            name = f"{role}_{n + 1:02d}"
-            for stacks, level in ((raw_scan.frames, factor), (raw_scan.flats, factor), (raw_scan.darks, 1)):
-                light = (stacks[name] - DARK) * level + DARK + 20 * n
+        for role, exposure, offset in (("sample", 1.0, 0), ("reference", 1.4, 50)):
+            name, level = f"{role}_{n + 1:02d}", factor * exposure
+            for stacks, by in ((raw_scan.frames, level), (raw_scan.flats, level), (raw_scan.darks, 1)):
+                light = (stacks[name] - DARK) * by + DARK + 20 * n + offset
                 stacks[name] = light.round().astype(np.uint16)
     correction, frames = corrected(raw_scan.write(), correct={"flux": "none"})
     assert correction.dark is not None
