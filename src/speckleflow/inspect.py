@@ -168,9 +168,9 @@ def _source_problems(scan: Scan, role: str, source: FrameSource) -> list[InputEr
         problems += size_problems(frames, size, what, where)
         problems += frame_problems(frames, what, where, dark=what == "dark frames")
         if what == "dark frames":
-            level = float(np.median(frames))
+            level = _level(frames)
         elif level is not None:
-            problems += light_problems(float(np.median(frames)), level, what, where)
+            problems += light_problems(_level(frames), level, what, where)
     return problems
 
 
@@ -291,6 +291,11 @@ def _origin(scan: Scan, kind: str) -> str:
         if least:
             return f"in the {role} files, {least} each"
     return "none: the reference carries the beam shape"
+
+
+def _level(frames: NDArray[Any]) -> float:
+    """Median of about a million pixels: as good as that of all, and seconds faster on a large detector."""
+    return float(np.median(frames.ravel()[:: max(1, frames.size // 1_000_000)]))
 
 
 def _present(frames: NDArray[Any] | None) -> NDArray[Any]:

@@ -115,7 +115,7 @@ def unit_factor(unit: str, target: str) -> float | None:
     return known.get(word, known.get(word.removesuffix("s")))
 
 
-def sole_slice(chosen: slice, length: int) -> range:
+def frame_range(chosen: slice, length: int) -> range:
     """The indices that ``chosen`` means on an axis of ``length``.
 
     Raises

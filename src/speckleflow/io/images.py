@@ -11,7 +11,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from speckleflow.errors import InputError
-from speckleflow.io.base import ALL, Angles, Metadata, sole_slice
+from speckleflow.io.base import ALL, Angles, Metadata, frame_range
 from speckleflow.io.hdf5 import check_file
 
 TIFF, NPY = (".tif", ".tiff"), (".npy",)
@@ -60,8 +60,8 @@ class Images:
 
     def read(self, frames: slice = ALL, rows: slice = ALL) -> NDArray:
         if len(self.files) == 1:
-            return _read(self.files[0], self.name, sole_slice(frames, self.shape[0]), rows)
-        chosen = [self.files[i] for i in sole_slice(frames, len(self.files))]
+            return _read(self.files[0], self.name, frame_range(frames, self.shape[0]), rows)
+        chosen = [self.files[i] for i in frame_range(frames, len(self.files))]
         images = np.empty((len(chosen), *self.shape[1:]), self.dtype)[:, rows]
         for target, file in zip(images, chosen, strict=True):
             target[:] = _read(file, str(file), range(1), rows)[0]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speckleflow.errors import InputError
-from speckleflow.io.base import ALL, Angles, Metadata, sole_slice
+from speckleflow.io.base import ALL, Angles, Metadata, frame_range
 from speckleflow.io.data_exchange import Datasets
 from speckleflow.io.hdf5 import dataset, find_dataset, open_hdf5, quantity, text
 
@@ -97,7 +97,7 @@ class NXtomo:
 
     def _frames(self, key: int, frames: slice = ALL, rows: slice = ALL) -> NDArray:
         index = np.flatnonzero(self.image_key == key)
-        index = index[np.asarray(sole_slice(frames, len(index)), dtype=np.intp)]
+        index = index[np.asarray(frame_range(frames, len(index)), dtype=np.intp)]
         # contiguous runs: one hyperslab each, where a list of indices would be read point by point
         runs = np.split(index, np.flatnonzero(np.diff(index) != 1) + 1) if len(index) else []
         with open_hdf5(self.files[0], self.name) as file:

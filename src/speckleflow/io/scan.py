@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from speckleflow.config import ScanConfig
 from speckleflow.errors import InputError
-from speckleflow.io.base import ALL, FrameSource, InputProblems, sole_slice, unit_factor
+from speckleflow.io.base import ALL, FrameSource, InputProblems, frame_range, unit_factor
 from speckleflow.io.data_exchange import Datasets
 from speckleflow.io.layout import SUBTRACTED, Layout, find_layout, raw_files
 from speckleflow.io.open import open_source, read_calibration
@@ -113,7 +113,7 @@ class Scan:
         InputError
             A file cannot be read, or the range leaves the scan.
         """
-        sole_slice(projections, self.n_projections)
+        frame_range(projections, self.n_projections)
         if len(self.sample) > 1:
             first = self.sample[0].read(projections, rows)
             frames = np.empty((len(first), len(self.sample), *first.shape[1:]), self.dtype)
