@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
+from speckleflow.errors import ConfigError
 from speckleflow.evaluate.held_out import Cell, cells, scenes
 from speckleflow.evaluate.metrics import Errors, errors
 from speckleflow.io.atomic import atomic_path
@@ -22,15 +24,26 @@ log = logging.getLogger(__name__)
 
 
 def contenders(names: Sequence[str], device: str = "cpu") -> dict[str, Retriever]:
-    """Methods by the names of the table: a method's, or with settings as in 'umpa:window=7'."""
+    """Methods by the names of the table: a method's, or with settings as in 'umpa:window=7'.
+
+    Raises
+    ------
+    ConfigError
+        An unknown method or setting.
+    """
     found = {}
     for name in names:
         method, _, changes = name.partition(":")
+        kind = registry.get(method)
         settings: Any = default_settings(method)
-        values = dict(part.split("=", 1) for part in changes.split(",") if part)
-        found[name] = registry.get(method)(
-            type(settings).model_validate({**settings.model_dump(), **values}) if values else settings, device
-        )
+        values = dict(part.partition("=")[::2] for part in changes.split(",") if part)
+        if values:
+            try:
+                settings = type(settings).model_validate({**settings.model_dump(), **values})
+            except ValidationError as error:
+                first = error.errors()[0]
+                raise ConfigError(f"{name}: {first['loc'][0]}: {first['msg']}") from error
+        found[name] = kind(settings, device)
     return found
 
 

@@ -100,7 +100,7 @@ def propose(fixed: Fixed, coefficients: Tensor, u: Tensor, before: Tensor) -> Pr
         variance = residual / n / max(independent, 1.0)
         b = theta[1].clamp_min(0.02)
         step = -(theta[2:] / b)
-        length = step.norm(dim=0).clamp_min(1e-9)
+        length = (step[0] ** 2 + step[1] ** 2).sqrt().clamp_min(1e-9)
         step = smooth + step * (length.clamp_max(1.0) / length) - u
         spread = n * variance * (inverse[2] + inverse[3]) / 2 / b**2
         found.append(
