@@ -1,0 +1,216 @@
+"""How far a batch of scans is: what is done, running and failed, and where the last failure is explained.
+
+What is done follows from the results (a file that exists is complete), what runs or failed from the log that the
+latest Snakemake keeps. Nothing is opened but that log and the headers that the plan needs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from speckleflow.config import ScanConfig, load_config, load_scans
+from speckleflow.errors import SpeckleflowError
+from speckleflow.pipeline.plan import Plan, plan_scan
+
+#: the stages in their order, and where each leaves its results ({results}/{scan}/ before all but the first)
+STAGES = {
+    "simulate": "raw/{scan}/truth.h5",
+    "inspect": "manifest.json",
+    "correct": "corrected.h5",
+    "retrieve": "fields/block_*.h5",
+    "integrate": "phase/block_*.h5",
+    "sinogram": "projections.h5",
+    "reconstruct": "slabs/slab_*.h5",
+    "volume": "volumes.h5",
+    "report": "report.html",
+}
+
+
+@dataclass
+class Run:
+    """What the latest Snakemake said: jobs by (scan, rule), and the logs of those that failed for good."""
+
+    log: Path | None = None
+    running: Counter[tuple[str, str]] = field(default_factory=Counter)
+    failed: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    last_failure: str | None = None
+    over: bool = True
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Jobs of one stage of one scan."""
+
+    jobs: int
+    done: int
+    running: int
+    failed: int
+
+    def text(self) -> Text:
+        """'12/38, 3 running, 1 failed' (a queued job counts as running); a dash where there are none."""
+        if not self.jobs:
+            return Text("-", style="dim")
+        text = Text(f"{self.done}/{self.jobs}", style="green" if self.done == self.jobs else "")
+        if self.running:
+            text.append(f", {self.running} running", style="yellow")
+        if self.failed:
+            text.append(f", {self.failed} failed", style="red")
+        return text
+
+
+def status(config_path: str | Path, root: Path = Path()) -> RenderableType:
+    """Done, running and failed jobs of every scan of a configuration, for a terminal.
+
+    Parameters
+    ----------
+    config_path : the configuration file.
+    root : folder in which Snakemake runs.
+
+    Raises
+    ------
+    ConfigError
+        The configuration or its sheet cannot be used.
+    """
+    config = load_config(config_path)
+    run = read_run(root)
+    table = Table("scan", *STAGES, title=f"{config.results}/", title_justify="left")
+    notes: list[str] = []
+    for scan, settings in load_scans(config, root).items():
+        try:
+            stages = scan_status(settings, scan, run, root, config.results)
+        except SpeckleflowError as error:
+            table.add_row(scan, Text("cannot be planned", style="red"))
+            notes.append(f"{scan}: {error}")
+            continue
+        table.add_row(scan, *(stages[name].text() for name in STAGES))
+    return Group(table, *(Text(line) for line in [*notes, *_footer(run, root)]))
+
+
+def scan_status(
+    settings: ScanConfig, scan: str, run: Run, root: Path = Path(), results: str = "results"
+) -> dict[str, Stage]:
+    """The stages of one scan.
+
+    Raises
+    ------
+    InputError
+        The raw data are not there, so that nobody knows how many jobs the scan has.
+    """
+    folder = root / results / scan
+    wanted = _jobs(plan_scan(settings, scan, root), settings.simulate.enabled)
+    found = {}
+    for stage, pattern in STAGES.items():
+        here = root if stage == "simulate" else folder
+        done = sum(1 for _ in here.glob(pattern.format(scan=scan)))
+        if stage == "reconstruct" and (folder / STAGES["volume"]).exists():
+            done = wanted[stage]  # slabs are taken away once they are in the volume
+        failed = len(run.failed.get((scan, stage), ()))
+        done = min(done, wanted[stage])
+        running = min(run.running[scan, stage], wanted[stage] - done)
+        found[stage] = Stage(wanted[stage], done, running, min(failed, wanted[stage] - done))
+    return found
+
+
+def _jobs(plan: Plan, simulated: bool) -> dict[str, int]:
+    """Jobs of each stage."""
+    counts = dict.fromkeys(STAGES, 1)
+    counts["simulate"] = int(simulated)
+    counts["retrieve"] = len(plan.blocks)
+    counts["integrate"] = len(plan.blocks) if plan.has_displacement else 0
+    counts["reconstruct"] = len(plan.slabs)
+    counts["volume"] = int(plan.tomographic)
+    return counts
+
+
+_JOB = re.compile(r"^(?:local)?rule (?P<rule>\w+):$(?P<body>(?:\n    .*)+)", re.MULTILINE)
+_EVENT = re.compile(
+    _JOB.pattern
+    + r"|^Finished jobid: (?P<finished>\d+)"
+    + r"|^Error in rule \w+:$(?P<error>(?:\n    .*)+)"
+    + r"|^Trying to restart job (?P<again>\d+)"
+    + r"|^(?P<over>Complete log\(s\):|Exiting because a job execution failed)",
+    re.MULTILINE,
+)
+
+
+def read_run(root: Path = Path()) -> Run:
+    """The state of the latest Snakemake run in a folder; an empty one where there was none."""
+    logs = sorted((root / ".snakemake" / "log").glob("*.snakemake.log"), key=lambda p: p.stat().st_mtime_ns)
+    if not logs:
+        return Run()
+    run = Run(logs[-1], over=False)
+    jobs: dict[str, tuple[str, str]] = {}
+    active: set[str] = set()
+    failures: dict[str, str] = {}
+    for event in _EVENT.finditer(logs[-1].read_text(errors="replace")):
+        if event["rule"]:
+            number, scan = _line("jobid", event["body"]), re.search(r"\bscan=([^,\n]+)", event["body"])
+            if number and scan:
+                jobs[number] = (scan[1], event["rule"])
+                active.add(number)
+                failures.pop(number, None)
+        elif event["finished"]:
+            active.discard(event["finished"])
+        elif event["error"] and (number := _line("jobid", event["error"])) in jobs:
+            active.discard(number)
+            failures[number] = _line("log", event["error"]).split(" (check")[0]
+        elif event["again"] in jobs:
+            failures.pop(event["again"], None)
+            active.add(event["again"])
+        elif event["over"]:
+            run.over = True
+    run.running = Counter(jobs[number] for number in active if not run.over)
+    for number, log in failures.items():
+        run.failed.setdefault(jobs[number], []).append(log)
+        run.last_failure = log
+    return run
+
+
+def _line(key: str, body: str) -> str:
+    found = re.search(rf"^    {key}: (.*)$", body, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _footer(run: Run, root: Path) -> Iterator[str]:
+    if run.last_failure:
+        yield f"Last failure: {run.last_failure}"
+        yield from (f"  {line}" for line in _tail(root / run.last_failure.split(", ")[0]))
+    if run.log and not run.over:
+        if (owner := _owner(root)) is False:
+            yield (
+                "The run was killed; its cluster jobs may go on (squeue shows them). Start it again as "
+                "before. Should it say that the folder is locked, run: snakemake --profile slurm --unlock"
+            )
+        else:
+            yield f"Running{owner}; its own words: {run.log}"
+
+
+def _owner(root: Path) -> str | bool:
+    """' as process 12 on host' of the latest run; '' where nobody noted it, False where it is dead."""
+    try:
+        owner = json.loads((root / ".snakemake" / "speckleflow-owner.json").read_text())
+        here, pid = owner["host"] == socket.gethostname(), int(owner["pid"])
+    except (OSError, ValueError, KeyError):
+        return ""
+    if here and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+        return False
+    return f" as process {pid} on {owner['host']}"
+
+
+def _tail(log: Path, lines: int = 5) -> list[str]:
+    try:
+        return log.read_text(errors="replace").rstrip().splitlines()[-lines:]
+    except OSError:
+        return [
+            "(its log is not there: the job did not start; see the log of the cluster, named by Snakemake)"
+        ]

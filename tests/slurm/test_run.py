@@ -1,0 +1,84 @@
+"""``snakemake --profile slurm`` on a real Slurm: a sheet of scans, GPUs, what is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+
+from tests.slurm.conftest import Watcher, same_results
+from tests.slurm.mini import GPUS
+from tests.workflow.conftest import Project, tiny_config
+
+#: four scans of the same raw files that differ in how they are made
+SHEET = """\
+scan	files.sample	files.reference	window	filter	backend
+one	raw/tiny/sample_{position:02d}.h5	raw/tiny/reference_{position:02d}.h5	5	ramlak	fourier
+two	raw/tiny/sample_{position:02d}.h5	raw/tiny/reference_{position:02d}.h5	7	hann	fourier
+three	raw/tiny/sample_{position:02d}.h5	raw/tiny/reference_{position:02d}.h5	5	shepp	astra
+four	raw/tiny/sample_{position:02d}.h5	raw/tiny/reference_{position:02d}.h5	9	parzen	fourier
+"""
+ONE_JOB_A_STAGE = {
+    "simulate": {"enabled": False},
+    "retrieval": {"projections_per_block": 12, "threads": 1},
+    "tomography": {"rows_per_slab": 32, "threads": 1},
+}
+VOLUMES = [f"results/{scan}/volumes.h5" for scan in ("one", "two", "three", "four")]
+
+
+def test_a_sheet_of_four_scans_gives_the_local_runs_bits(submitted, slurm, finished, tmp_path):
+    cluster = submitted(SHEET, keep=(), **ONE_JOB_A_STAGE)
+    before = len(slurm.jobs())
+    with Watcher(cluster.folder / "results") as watcher:
+        cluster.submit(*VOLUMES)
+    jobs = slurm.jobs()[before:]
+    assert watcher.looks > 0
+    assert not watcher.broken
+    assert {job["state"] for job in jobs} == {"COMPLETED"}
+    assert {job["node"] for job in jobs} == {"node1", "node2"}
+    assert len(jobs) == 7 * 4
+    assert not any("gpu" in _asked(slurm, job["id"]) for job in jobs)
+
+    local = Project(tmp_path / "local", tiny_config(**ONE_JOB_A_STAGE), SHEET)
+    (local.folder / "raw").symlink_to(finished.folder / "raw")
+    local.run(*VOLUMES)
+    names = same_results(local.folder / "results", cluster.folder / "results")
+    assert {f"{scan}/volumes.h5" for scan in ("one", "two", "three", "four")} <= set(names)
+
+
+def test_gpu_jobs_see_their_gpu_and_are_never_more_than_there_are(submitted, slurm):
+    # there is no CUDA behind the pretended GPUs, so the jobs end with the method's own sentence
+    project = submitted(retrieval={"device": "cuda", "projections_per_block": 3})
+    before = len(slurm.jobs())
+    running = project.start("--retries", "0", *(f"results/tiny/fields/block_{b:04d}.h5" for b in range(4)))
+    seen, most = set(), 0
+    while running.process.poll() is None:
+        most = max(most, len(slurm.jobs("RUNNING")))
+        for pid in project.scripts("retrieve"):
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+                seen |= {word for word in words if word.startswith("CUDA_VISIBLE_DEVICES=")}
+    running.finish(check=False)
+    jobs = slurm.jobs()[before:]
+    assert len(jobs) == 4
+    assert all("gres/gpu=1" in _asked(slurm, job["id"]) for job in jobs)
+    assert {job["node"] for job in jobs} == {"node2"}
+    assert 1 <= most <= GPUS
+    assert seen == {f"CUDA_VISIBLE_DEVICES={i}" for i in range(GPUS)}
+    assert re.search(r"expected .*, found .*", running.said), running.said[-3000:]
+
+
+def test_a_gpu_is_asked_for_in_the_sites_words(submitted, slurm):
+    project = submitted(retrieval={"device": "cuda"})
+    before = len(slurm.jobs())
+    words = ("--default-resources", "gpu_request=gres:gpu:1")
+    project.submit("--retries", "0", *words, "--", "results/tiny/fields/block_0000.h5", check=False)
+    (job,) = slurm.jobs()[before:]
+    assert job["node"] == "node2"
+    assert "gres/gpu=1" in _asked(slurm, job["id"])
+
+
+def _asked(slurm, job: str) -> str:
+    """What a job was given, in Slurm's words."""
+    (found,) = re.findall(r"TRES=(\S+)", slurm("scontrol", "show", "job", job))
+    return found
