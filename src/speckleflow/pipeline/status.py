@@ -1,7 +1,7 @@
 """How far a batch of scans is: what is done, running and failed, and where the last failure is explained.
 
-What is done follows from the results (a file that exists is complete), what runs or failed from the log that the
-latest Snakemake keeps. Nothing is opened but that log and the headers that the plan needs.
+What is done follows from the results (a file that exists is complete); what runs or failed, from the log that
+the latest Snakemake keeps. Nothing is opened but that log and the headers that the plan needs.
 """
 
 from __future__ import annotations
