@@ -69,6 +69,7 @@ def _virtual(file: h5py.File, blocks: list[Path], folder: Path) -> None:
         for name in names:
             dataset = first[name]
             layout = h5py.VirtualLayout((sum(lengths), *dataset.shape[1:]), dataset.dtype)
+            layout.dcpl.set_obj_track_times(False)  # else the hour of its making is part of the file
             at = 0
             for path, length in zip(blocks, lengths, strict=True):
                 shape = (length, *dataset.shape[1:])
