@@ -29,7 +29,7 @@ from speckleflow.simulate.modulators import KINDS, Modulator, cast_pattern
 from speckleflow.simulate.optics import Beam, bin_mean, blur_matrix, gaussian_blur, local_mean
 from speckleflow.simulate.shapes import bezier_outline, ellipsoid_thickness, fill_outline, smooth_field
 from speckleflow.simulate.trajectories import trajectory
-from speckleflow.simulate.warp import jacobian, landing_to_reference, sample_at
+from speckleflow.simulate.warp import jacobian, landing_to_reference, spline_at
 
 #: Samples per pixel and side. Two suffice: no finer detail passes the detector's blur and its pixel.
 OVERSAMPLING = 2
@@ -138,7 +138,7 @@ def random_scene(
 
     y, x = landing_to_reference(ux * OVERSAMPLING, uy * OVERSAMPLING, tolerance=0.02, iterations=30)
     transmission, visibility = torch.exp(-attenuation), torch.exp(-extinction)
-    warped = sample_at(transmission * torch.lerp(mean, stack, visibility), y, x, mode="bicubic")
+    warped = spline_at(transmission * torch.lerp(mean, stack, visibility), y, x)
 
     blur = draw.uniform(*ranges.blur_px) * OVERSAMPLING
     beam = 1 + 0.1 * smooth_field(generator, side, 2)

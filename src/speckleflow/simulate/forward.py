@@ -22,7 +22,7 @@ from torch import Tensor
 from speckleflow.errors import ConfigError
 from speckleflow.simulate.optics import Beam, bin_mean, gaussian_blur_periodic, local_mean
 from speckleflow.simulate.phantoms import Phantom
-from speckleflow.simulate.warp import landing_to_reference, sample_at
+from speckleflow.simulate.warp import landing_to_reference, sample_at, spline_at
 from speckleflow.simulate.wave import intensity, propagate, transmission_function
 
 
@@ -104,7 +104,7 @@ def modulated_sample(
     if not (fields.ux.any() or fields.uy.any()):
         return behind
     y, x = landing_to_reference(fields.ux * oversampling, fields.uy * oversampling, tolerance=0.005)
-    return sample_at(behind, y, x, mode="bicubic")
+    return spline_at(behind, y, x)
 
 
 def propagated_sample(

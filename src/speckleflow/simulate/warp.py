@@ -2,25 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
 
 import torch
 from torch import Tensor
 
 
-def sample_at(
-    images: Tensor, y: Tensor, x: Tensor, mode: Literal["bilinear", "bicubic"] = "bilinear"
-) -> Tensor:
-    """Images (C, y, x) at the places (y, x) in samples, centres at integers; the border's value beyond the
-    border.
+def sample_at(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Images (C, y, x) at the places (y, x) in samples, centres at integers, by linear interpolation.
 
-    ``y`` and ``x`` share one shape (h, w); the result is (C, h, w).
+    ``y`` and ``x`` share one shape (h, w); the result is (C, h, w). Beyond the border the border's value.
     """
     height, width = images.shape[-2:]
     grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
     return torch.nn.functional.grid_sample(
-        images[None], grid[None].to(images.dtype), mode=mode, padding_mode="border", align_corners=False
+        images[None], grid[None].to(images.dtype), mode="bilinear", padding_mode="border", align_corners=False
     )[0]
+
+
+def spline_at(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Like :func:`sample_at`, by a cubic B-spline through the samples; not within a few samples of the
+    border.
+
+    torch's own cubic kernel (a = -3/4) does not reproduce a straight line: it moves what it interpolates by
+    up to 0.03 samples, which would be an error of the truth. The spline's error falls with the fourth power
+    of the sampling. Evaluated as four linear look-ups (Sigg and Hadwiger, GPU Gems 2, chapter 20).
+    """
+    height, width = images.shape[-2:]
+    # Coefficients: divided by the spline's transfer function (2 + cos) / 3 along both axes, periodic.
+    fy = torch.fft.fftfreq(height, dtype=images.dtype, device=images.device)[:, None]
+    fx = torch.fft.rfftfreq(width, dtype=images.dtype, device=images.device)[None, :]
+    transfer = (2 + torch.cos(2 * math.pi * fy)) * (2 + torch.cos(2 * math.pi * fx)) / 9
+    coefficients = torch.fft.irfft2(torch.fft.rfft2(images) / transfer, s=(height, width))
+    (y0, y1, wy), (x0, x1, wx) = _look_ups(y), _look_ups(x)
+    upper = torch.lerp(sample_at(coefficients, y0, x1), sample_at(coefficients, y0, x0), wx)
+    lower = torch.lerp(sample_at(coefficients, y1, x1), sample_at(coefficients, y1, x0), wx)
+    return torch.lerp(lower, upper, wy)
+
+
+def _look_ups(place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Two places where linear look-ups give the spline's four weights, and the first one's share."""
+    whole = place.floor()
+    t = place - whole
+    first, last = (1 - t) ** 3 / 6, t**3 / 6
+    third = (1 + 3 * t + 3 * t**2 - 3 * t**3) / 6
+    weight = 1 - third - last
+    return whole - first / weight, whole + 1 + last / (third + last), weight
 
 
 def jacobian(ux: Tensor, uy: Tensor) -> Tensor:

@@ -1,0 +1,151 @@
+"""Whole beamtime files: what readers find in them, that they repeat bit for bit, and that the truth fits them."""
+
+import hashlib
+
+import h5py
+import numpy as np
+import pytest
+
+from speckleflow.config.models import ScanConfig, Simulate
+from speckleflow.errors import ConfigError
+from speckleflow.io.data_exchange import DataExchange
+from speckleflow.simulate.beamtime import simulate_scan
+from speckleflow.simulate.modulators import KINDS
+
+SMALL = {"enabled": True, "rows": 32, "columns": 40, "projections": 3, "positions": 2}
+CAMERA = {"flats": 4, "darks": 4, "references": 3, "hot_pixels": 2, "dead_pixels": 2}
+
+
+def config(**changes):
+    detector = CAMERA | changes.pop("detector", {})
+    return ScanConfig(simulate=Simulate(**(SMALL | {"detector": detector} | changes)))
+
+
+@pytest.fixture(scope="module")
+def beamtime(tmp_path_factory):
+    root = tmp_path_factory.mktemp("beamtime")
+    steps = []
+    files = simulate_scan(
+        config(), "tiny", root=root, progress=lambda done, total: steps.append((done, total))
+    )
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+    return root / "raw" / "tiny", files
+
+
+def test_the_reader_finds_everything(beamtime):
+    folder, files = beamtime
+    assert [p.name for p in files] == [
+        "sample_01.h5", "sample_02.h5", "reference_01.h5", "reference_02.h5", "truth.h5",
+    ]  # fmt: skip
+    assert sorted(p.name for p in folder.iterdir()) == sorted(
+        p.name for p in files
+    )  # nothing unfinished is left
+    for path, frames in ((folder / "sample_02.h5", 3), (folder / "reference_01.h5", 3)):
+        source = DataExchange.open(path, path.name)
+        assert source.shape == (frames, 32, 40)
+        assert source.dtype == np.uint16
+        assert (source.n_flats, source.n_darks) == (4, 4)
+        found = source.metadata
+        assert (found.energy_kev, found.pixel_size_um, found.distance_m) == pytest.approx((20.0, 6.5, 0.5))
+    angles = DataExchange.open(folder / "sample_01.h5", "sample").angles()
+    assert angles.unit == "deg"
+    assert angles.values.tolist() == [0.0, 60.0, 120.0]
+    assert DataExchange.open(folder / "reference_01.h5", "reference").angles() is None
+
+
+def digest(files):
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+
+
+def test_the_same_settings_give_the_same_bytes(beamtime, tmp_path):
+    assert digest(simulate_scan(config(), "tiny", root=tmp_path)) == digest(beamtime[1])
+    assert digest(simulate_scan(config(seed=2), "tiny", root=tmp_path))[0] != digest(beamtime[1])[0]
+
+
+def corrected(path):
+    source = DataExchange.open(path, path.name)
+    dark = source.darks().mean(0)
+    return (source.read() - dark) / np.maximum(source.flats().mean(0) - dark, 1)
+
+
+def test_the_truth_fits_the_frames(beamtime, tmp_path):
+    """In a bright, quiet, undrifted scan: mean transmission, air untouched, visibility as asked."""
+    quiet = {"photons": 1e5, "gain": 4.0, "hot_pixels": 0, "dead_pixels": 0, "flux_drift": 0.0, "flats": 40}
+    settings = config(rows=64, columns=80, positions=5, drift_px=0.0, detector=quiet)
+    files = simulate_scan(settings, "quiet", root=tmp_path)
+    with h5py.File(files[-1]) as truth:
+        transmission, darkfield = (truth[f"projected/{name}"][:] for name in ("transmission", "darkfield"))
+        phase, ux = truth["projected/phase"][:], truth["projected/ux"][:]
+        visibility = truth.attrs["visibility"]
+    sample = np.stack([corrected(p) for p in files[:5]], 1)
+    reference = np.stack([corrected(p).mean(0) for p in files[5:10]])
+    assert (reference.std((1, 2)) / reference.mean((1, 2))).mean() == pytest.approx(visibility, rel=0.1)
+    assert visibility == pytest.approx(0.25, rel=0.1)
+    air = (np.abs(ux) < 1e-6) & (transmission == 1)
+    # the local mean of five positions follows the pattern only roughly: compare over wide windows
+    ratio = sample.mean(1) / reference.mean(0)
+    assert np.abs((ratio - 1)[air][ratio[air] > 0]).mean() < 0.01
+    inside = transmission < 0.9
+    assert np.mean((ratio / transmission)[inside]) == pytest.approx(1, abs=0.01)
+    # the pattern survives in the clear part and half of it in the scattering one
+    contrast = (sample / reference.mean(0)).std(1) / (reference / reference.mean(0)).std(0)
+    clear, hazy = inside & (darkfield > 0.999), darkfield < 0.6
+    seen = np.median((contrast / transmission)[hazy]) / np.median((contrast / transmission)[clear])
+    assert seen == pytest.approx(np.median(darkfield[hazy]), abs=0.06)
+    assert phase[inside].max() < 0
+
+
+def test_geometry_and_drift_in_the_truth(beamtime):
+    folder, _ = beamtime
+    with h5py.File(folder / "truth.h5") as truth:
+        assert truth.attrs["axis_px"] == pytest.approx(39 / 2 + 2.3)
+        drift, flux = truth["drift_px"][:], truth["flux"][:]
+        centre = [np.average(np.arange(40), weights=-p.sum(0)) for p in truth["projected/phase"][:]]
+        delta = truth["volumes/delta"][:]
+        assert delta.shape == (32, 40, 40)
+        assert set(truth["masks"]) == {"PVC", "bone mineral", "aluminium", "scattering PVC"}
+        assert truth["masks/aluminium"].attrs["mu_per_m"] == pytest.approx(929.3, rel=1e-3)
+        assert truth.attrs["jacobian_min"] > 0.2
+    assert np.hypot(*drift[-1]) == pytest.approx(0.15)
+    assert flux.shape == (3, 2)
+    assert 0 < np.abs(flux - 1).max() < 0.03
+    # the centre of mass goes round the axis as tomo.geometry says
+    weight = delta.sum(0)
+    y, x = (np.average(np.arange(40) - 19.5, weights=weight.sum(axis)) for axis in (1, 0))
+    for angle, found in zip(np.deg2rad([0, 60, 120]), centre, strict=True):
+        assert found == pytest.approx(39 / 2 + 2.3 + x * np.cos(angle) + y * np.sin(angle), abs=0.02)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("model", ["rays", "wave"])
+def test_every_modulator_and_model(kind, model, tmp_path):
+    settings = config(
+        modulator=kind, model=model, pitch_um=39, projections=1, visibility=0.15, trajectory="grid"
+    )
+    files = simulate_scan(settings, "one", root=tmp_path)
+    stack = np.stack([corrected(p)[0] for p in files[:2]])
+    assert np.isfinite(stack).all()
+    assert 0.5 < np.median(stack) < 1
+    assert not np.allclose(stack[0], stack[1], atol=0.1)
+
+
+def test_a_pattern_without_position_is_refused(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"files.sample: expected a pattern with \{position\}.*found 'all.h5'"
+    ):
+        simulate_scan(
+            config().model_copy(update={"files": config().files.model_copy(update={"sample": "all.h5"})}),
+            "x",
+            root=tmp_path,
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    def stop(done, total):
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        simulate_scan(config(), "x", root=tmp_path, progress=stop)
+    left = sorted(p.name for p in (tmp_path / "raw" / "x").iterdir())
+    assert left == ["reference_01.h5", "reference_02.h5"]  # complete by then; no sample, no truth

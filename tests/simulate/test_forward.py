@@ -1,0 +1,226 @@
+"""The forward models: eq. (1) to a hundredth of a pixel, signs, and wave optics against rays."""
+
+import math
+
+import pytest
+import torch
+
+from speckleflow.errors import ConfigError
+from speckleflow.simulate.forward import ProjectedFields, modulated_sample, project, propagated_sample
+from speckleflow.simulate.optics import Beam, bin_mean, blur_matrix, gaussian_blur, local_mean
+from speckleflow.simulate.phantoms import Phantom
+from speckleflow.simulate.solids import cylinder, sphere
+from speckleflow.simulate.warp import jacobian, landing_to_reference, sample_at, spline_at
+
+S = 4  #: samples a pixel
+BEAM = Beam(20.0, 6.5e-6, 0.5)
+
+
+def grid(rows, columns, oversampling=S):
+    """Places of the samples in pixels, pixel centres at integers."""
+    y = (torch.arange(rows * oversampling, dtype=torch.float64) + 0.5) / oversampling - 0.5
+    x = (torch.arange(columns * oversampling, dtype=torch.float64) + 0.5) / oversampling - 0.5
+    return y[:, None].expand(-1, len(x)), x[None, :].expand(len(y), -1)
+
+
+def wavy(y, x):
+    """A pattern of period 6 px whose value is known everywhere."""
+    return 1 + 0.2 * torch.sin(2 * math.pi * (x + 0.4 * y) / 6) * torch.cos(2 * math.pi * (y - 0.3 * x) / 7)
+
+
+def smooth_fields(y, x):
+    """ux, uy, T, D as functions of place: gradients to 0.15 per pixel, T and D in the same places."""
+    ux = 1.5 * torch.sin(x / 11) * torch.cos(y / 17)
+    uy = -1.2 * torch.cos(x / 13) + 0.4
+    bump = torch.exp(-((x - 30) ** 2 + (y - 26) ** 2) / 120)
+    return ux, uy, 1 - 0.6 * bump, 1 - 0.5 * bump
+
+
+def test_equation_1_holds_at_the_landing_points():
+    y, x = grid(56, 64)
+    ux, uy, transmission, darkfield = smooth_fields(y, x)
+    fields = ProjectedFields(ux, transmission, darkfield, ux, uy)
+    reference = wavy(y, x)[None]
+    seen = modulated_sample(reference, fields, S, 6.0)
+    # at reference places in the middle of the image: read the sample where the ray lands
+    inner = (slice(60, -60), slice(60, -60))
+    landed = spline_at(seen, ((y + uy + 0.5) * S - 0.5)[inner], ((x + ux + 0.5) * S - 0.5)[inner])
+    mean = local_mean(reference, 6.0 * S)
+    expected = (transmission * (mean + darkfield * (reference - mean)))[(slice(None), *inner)]
+    assert float((landed - expected).abs().max()) < 2e-3
+    # and it is no accident: the other sign of u is far off
+    wrong = spline_at(seen, ((y - uy + 0.5) * S - 0.5)[inner], ((x - ux + 0.5) * S - 0.5)[inner])
+    assert float((wrong - expected).abs().max()) > 0.1
+
+
+def test_a_uniform_displacement_moves_the_pattern_to_the_right_and_down():
+    y, x = grid(40, 40)
+    one = torch.ones_like(x)
+    seen = modulated_sample(wavy(y, x)[None], ProjectedFields(one, one, one, 1.3 * one, 0.7 * one), S, 6.0)[0]
+    expected = wavy(y - 0.7, x - 1.3)
+    assert float((seen - expected)[16:-16, 16:-16].abs().max()) < 1e-3
+
+
+def test_no_sample_changes_nothing():
+    y, x = grid(16, 16)
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    pattern = wavy(y, x)[None]
+    assert torch.equal(
+        modulated_sample(pattern, ProjectedFields(zero, one, one, zero, zero), S, 6.0), pattern
+    )
+
+
+def test_inverse_of_the_map_where_rays_spread_and_nearly_cross():
+    y, x = grid(48, 48, 1)
+    ux, uy = 2.7 * torch.sin(x / 3), torch.zeros_like(x)  # slopes of +-0.9: the Jacobian goes from 0.1 to 1.9
+    ry, rx = landing_to_reference(ux, uy, tolerance=1e-4, iterations=400)
+    inner = slice(4, -4)
+    back = rx + sample_at(ux[None], ry, rx)[0]
+    assert float((back - x)[inner, inner].abs().max()) < 1e-3
+    assert float((ry - y).abs().max()) == 0
+
+
+def test_jacobian_of_a_stretch():
+    y, x = grid(12, 12, 1)
+    assert torch.allclose(
+        jacobian(0.2 * x + 0.1 * y, -0.3 * y + 0.1 * x), torch.tensor(1.2 * 0.7 - 0.01).double()
+    )
+
+
+def test_pixel_means_of_u_are_the_exact_mean_of_the_gradient():
+    """A sphere: inside against the analytic gradient, over the limb against the phase."""
+    ball = Phantom((sphere("PMMA", "PMMA", (0.0, 0.0, 0.0), 20 * BEAM.pixel_size_m),))
+    fields = project(ball, BEAM, 0.0, (23.5, 23.5), (48 * S, 48 * S), S)
+    seen = fields.binned(S, 0)
+    y, x = grid(48, 48)
+    s, z = (x[0] - 23.5) * BEAM.pixel_size_m, (y[:, 0] - 23.5) * BEAM.pixel_size_m
+    slope = ball.delta_gradient(20.0, 0.0, s, z)[0]
+    # u = alpha d / p and alpha = (1/k) dphi/dx = - d(integral of delta)/dx
+    analytic = bin_mean((-slope * BEAM.distance_m / BEAM.pixel_size_m), S)
+    centre = (slice(16, 32), slice(16, 32))
+    assert torch.allclose(seen.ux[centre].double(), analytic[centre], atol=2e-4)
+    # the mean over a row telescopes to the phase difference between its ends, limb or not
+    assert float(seen.ux[24].double()[:24].sum()) == pytest.approx(
+        float(fields.phase[97:99, 95:97].double().mean() / BEAM.phase_per_px), rel=2e-3
+    )
+
+
+def test_signs_of_a_sphere():
+    """physics.md: phase negative in matter, a convex body of index below 1 sends rays outward."""
+    ball = Phantom((sphere("PMMA", "PMMA", (0.0, 0.0, 0.0), 20 * BEAM.pixel_size_m),))
+    seen = project(ball, BEAM, 0.0, (23.5, 23.5), (48 * S, 48 * S), S).binned(S, 0)
+    delta = 6.608e-7  # xraylib, PMMA at 20 keV
+    thickness = 2 * 20 * BEAM.pixel_size_m
+    assert float(seen.phase.min()) == pytest.approx(-BEAM.wavenumber_m * delta * thickness, rel=2e-3)
+    assert float(seen.phase.max()) == 0
+    assert seen.ux[24, 28:43].min() > 0  # to the right of the middle: to the right
+    assert seen.ux[24, 5:20].max() < 0
+    assert seen.uy[28:43, 24].min() > 0  # below the middle: downward
+    assert (seen.transmission <= 1).all()
+
+
+# -- wave optics against rays
+
+WAVE_S = 6
+
+
+def detected(image, size):
+    detector = blur_matrix(size, WAVE_S, 0, 1.0 * WAVE_S, image)
+    return detector @ image @ detector.T
+
+
+def lens(focusing):
+    """A weak, smooth lens in pixels: (phase, ux, uy) with displacements to 0.9 px."""
+    y, x = grid(48, 48, WAVE_S)
+    r2 = (x - 23.5) ** 2 + (y - 23.5) ** 2
+    # matter thickest in the middle (convex) or thinnest there (concave); the latter focuses X-rays
+    thickness = torch.exp(-r2 / 120) if not focusing else 1 - torch.exp(-r2 / 120)
+    strength = 9 * BEAM.phase_per_px
+    slope = strength * (-2 * torch.exp(-r2 / 120) / 120) * (1 if not focusing else -1)
+    ux, uy = (-(slope * (c - 23.5)) / BEAM.phase_per_px for c in (x, y))
+    return -strength * thickness, ux, uy
+
+
+@pytest.mark.parametrize("focusing", [True, False])
+def test_wave_and_rays_agree_on_sign_and_size(focusing):
+    """Through a weak lens the wave's image is eq. (1)'s, once the flux's 1 / Jacobian is put in."""
+    phase, ux, uy = (f.float() for f in lens(focusing))
+    y, x = grid(48, 48, WAVE_S)
+    toward_axis = -(ux * (x - 23.5) + uy * (y - 23.5)).mean()
+    assert (toward_axis > 0) == focusing
+    assert 0.7 < float(ux.hypot(uy).max()) < 1.0
+    one = torch.ones_like(ux)
+    # an absorbing pattern just before the sample; smooth, so that its own diffraction is weak
+    pattern = 1 + 0.3 * torch.sin(2 * math.pi * x / 8) * torch.sin(2 * math.pi * y / 8)
+    wave = pattern.sqrt().to(torch.complex64)[None]
+
+    def images(sign):
+        fields = ProjectedFields(phase, one, one, sign * ux, sign * uy)
+        empty = ProjectedFields(0 * phase, one, one, 0 * ux, 0 * uy)
+        reference = propagated_sample(wave, empty, BEAM, WAVE_S, 8.0)
+        rays = modulated_sample(reference, fields, WAVE_S, 8.0)
+        density = modulated_sample(
+            (1 / jacobian(WAVE_S * fields.ux, WAVE_S * fields.uy))[None], fields, WAVE_S, 8.0
+        )
+        return detected(rays * density, 48), detected(propagated_sample(wave, fields, BEAM, WAVE_S, 8.0), 48)
+
+    rays, waves = images(1.0)
+    inner = (slice(None), slice(8, -8), slice(8, -8))
+    assert float((rays - waves)[inner].std()) < 0.012
+    wrong, _ = images(-1.0)
+    assert float((wrong - waves)[inner].std()) > 0.05
+
+
+def test_wave_optics_keeps_the_flux_and_absorbs():
+    rod = Phantom((cylinder("PVC", "PVC", (0.0, 0.0, 0.0), 12 * BEAM.pixel_size_m),))
+    fields = project(rod, BEAM, 0.0, (23.5, 23.5), (48 * WAVE_S, 48 * WAVE_S), WAVE_S)
+    plane = torch.ones(1, 48 * WAVE_S, 48 * WAVE_S, dtype=torch.complex64)
+    image = propagated_sample(plane, fields, BEAM, WAVE_S, 8.0)
+    assert float(image.mean()) == pytest.approx(float(fields.transmission.mean()), rel=1e-4)
+    # the edge fringe: bright outside the limb, where rays arrive, dark inside
+    profile = detected(image, 48)[0, 24]
+    assert profile[int(23.5 + 12) : int(23.5 + 16)].max() > 1.05
+
+
+def test_the_dark_field_takes_the_visibility_of_a_wave():
+    x = grid(48, 48, WAVE_S)[1]
+    pattern = (1 + 0.3 * torch.sin(2 * math.pi * x / 8)).sqrt().to(torch.complex64)[None]
+    one = torch.ones(48 * WAVE_S, 48 * WAVE_S)
+    fields = ProjectedFields(0 * one, one, one, 0 * one, 0 * one)
+    clear, hazy = (
+        detected(propagated_sample(pattern, fields._replace(darkfield=d * one), BEAM, WAVE_S, 8.0), 48)
+        for d in (1.0, 0.4)
+    )
+    inner = (slice(None), slice(16, -16), slice(16, -16))
+    assert float(hazy[inner].std() / clear[inner].std()) == pytest.approx(0.4, abs=0.01)
+
+
+def test_aliased_refraction_is_refused():
+    one = torch.ones(64, 64)
+    steep = ProjectedFields(0 * one, one, one, 9 * one, 0 * one)
+    with pytest.raises(ConfigError, match="expected displacements below"):
+        propagated_sample(one[None].to(torch.complex64), steep, BEAM, WAVE_S, 8.0)
+
+
+# -- blur
+
+
+def test_blur_matrix_is_a_gaussian_and_a_pixel():
+    x = torch.arange(400, dtype=torch.float64)
+    wave = torch.cos(2 * math.pi * x / 40)
+    seen = blur_matrix(96, 4, 2, 6.0, wave) @ wave
+    amplitude = (
+        math.exp(-2 * (math.pi * 6 / 40) ** 2) * math.sin(4 * math.pi / 40) / (4 * math.sin(math.pi / 40))
+    )
+    centres = 8 + 4 * torch.arange(96, dtype=torch.float64) + 1.5
+    assert torch.allclose(
+        seen[10:-10], (amplitude * torch.cos(2 * math.pi * centres / 40))[10:-10], atol=1e-4
+    )
+
+
+def test_local_mean_takes_the_pattern_out_and_leaves_the_rest():
+    x = grid(8, 128)[1]
+    slow = 1 + 0.1 * torch.sin(x / 40)
+    mean = local_mean((slow + 0.2 * torch.sin(2 * math.pi * x / 6))[None], 6.0 * S)[0]
+    kernel = gaussian_blur(slow[None], 6.0 * S)[0]
+    assert float((mean - kernel)[:, 96:-96].abs().max()) < 1e-3
