@@ -10,6 +10,6 @@ with job(snakemake) as settings:
         snakemake.wildcards.scan,
         corrected=snakemake.input.corrected,
         picture=snakemake.output.picture,
-        device=snakemake.params.device,
+        device=snakemake.resources.device,
         threads=snakemake.threads,
     )

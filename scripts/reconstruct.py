@@ -10,6 +10,6 @@ with job(snakemake) as settings:
         projections=snakemake.input.projections,
         rows=snakemake.params.rows,
         output=snakemake.output.slab,
-        device=snakemake.params.device,
+        device=snakemake.resources.device,
         threads=snakemake.threads,
     )

@@ -11,6 +11,6 @@ with job(snakemake) as settings:
         corrected=snakemake.input.corrected,
         projections=snakemake.params.projections,
         output=snakemake.output.fields,
-        device=snakemake.params.device,
+        device=snakemake.resources.device,
         threads=snakemake.threads,
     )

@@ -16,9 +16,9 @@ rule reconstruct:
         runtime=runtime("reconstruct"),
         gpu=gpus("tomography"),
         gres=gres("tomography"),
+        device=lambda wildcards: SCANS[wildcards.scan].tomography.device,
     params:
         settings=settings("tomography"),
         rows=lambda wildcards: plan(wildcards.scan).slabs[int(wildcards.slab)],
-        device=lambda wildcards: SCANS[wildcards.scan].tomography.device,
     script:
         "../../scripts/reconstruct.py"

@@ -17,10 +17,10 @@ rule retrieve:
         runtime=runtime("retrieve"),
         gpu=gpus("retrieval"),
         gres=gres("retrieval"),
+        device=lambda wildcards: SCANS[wildcards.scan].retrieval.device,
     params:
         settings=settings("files", "geometry", "correct", "retrieval"),
         projections=lambda wildcards: plan(wildcards.scan).blocks[int(wildcards.block)],
-        device=lambda wildcards: SCANS[wildcards.scan].retrieval.device,
     script:
         "../../scripts/retrieve.py"
 
@@ -41,8 +41,8 @@ rule preview:
         runtime=runtime("retrieve"),
         gpu=gpus("retrieval"),
         gres=gres("retrieval"),
+        device=lambda wildcards: SCANS[wildcards.scan].retrieval.device,
     params:
         settings=settings("files", "geometry", "correct", "retrieval", "integrate"),
-        device=lambda wildcards: SCANS[wildcards.scan].retrieval.device,
     script:
         "../../scripts/preview.py"
