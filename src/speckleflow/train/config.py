@@ -45,6 +45,10 @@ class TrainConfig(Section):
     )
     folder: str = Field("runs/train", description="Folder of checkpoint, curve and weights.")
     start_from: str | None = Field(None, description="Weights to begin with; null: random ones.")
+    only: str = Field(
+        "",
+        description="Train only the parameters whose names begin so (polish.), the others stay as they are.",
+    )
     scenes: Scenes = Field(default_factory=Scenes, description="The training scenes.")
     seed: int = Field(1, description="Seed of every random number.")
     steps: Count = Field(

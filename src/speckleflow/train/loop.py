@@ -58,9 +58,14 @@ def train(config: TrainConfig, resume: bool = False, say: Callable[[str], None] 
         weights.load(network, config.start_from, partial=True)
     if device.type == "cuda":
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.startswith(config.only))
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if not trained:
+        raise ConfigError(
+            f"only: no parameter of {config.network} has a name that begins with '{config.only}'"
+        )
+    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, one_cycle(config.steps, config.warm_up))
     average = checkpoint.Average(network, config.average)
     fixed = config.model_dump(mode="json", exclude=FREE)

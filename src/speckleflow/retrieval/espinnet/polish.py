@@ -11,6 +11,7 @@ Gaussian error.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -25,8 +26,8 @@ LOW_PASS = gaussian(0.6)
 #: local mean of the reference, standard deviation in px: above the grains of usual modulators, below the
 #: beam's shape
 MEAN_SIGMA = 12.0
-#: windows: standard deviations in px; 4 pi sigma^2 = 10, 41 and 163 pixels
-WINDOWS = tuple(gaussian(sigma, truncate=3.0) for sigma in (0.9, 1.8, 3.6))
+#: windows: standard deviations in px; 4 pi sigma^2 = 4, 13, 45 and 163 pixels
+WINDOWS = tuple(gaussian(sigma, truncate=3.0) for sigma in (0.55, 1.0, 1.9, 3.6))
 STEPS = 2
 WIDTH = 32
 #: farthest pixel of one step: largest window, spline filters, convolutions; and the local mean, once
@@ -95,9 +96,9 @@ def propose(fixed: Fixed, coefficients: Tensor, u: Tensor, before: Tensor) -> Pr
             ridged[k] += 1e-6 * matrix[0]
         theta, inverse = solve(ridged, right[:4])
         residual = (right[4] - (theta * right[:4]).sum(0)).clamp_min(1e-9)
-        # the low-pass makes neighbouring errors alike: that many pixels count once
-        independent = (n * pixels * energy(LOW_PASS) ** 2 - 4.0) if n * pixels > 16 else 0.5 * n * pixels
-        variance = residual / n / max(independent, 1.0)
+        # the low-pass makes neighbouring errors alike; four unknowns are fitted; a tenth stays in any case
+        independent = max(n * pixels * energy(LOW_PASS) ** 2 - 4.0, 0.1 * n * pixels)
+        variance = residual / n / independent
         b = theta[1].clamp_min(0.02)
         step = -(theta[2:] / b)
         length = (step[0] ** 2 + step[1] ** 2).sqrt().clamp_min(1e-9)
@@ -125,7 +126,7 @@ class Polish(nn.Module):
         #: step, log sigma
         self.parts = (1 + k, k, k, 2, 1)
         self.body = nn.Sequential(
-            nn.Conv2d(6 * k + 3 + hidden, WIDTH, 3, padding=1),
+            nn.Conv2d(6 * k + 4 + hidden, WIDTH, 3, padding=1),
             nn.LeakyReLU(0.1),
             nn.Conv2d(WIDTH, WIDTH, 3, padding=1),
             nn.LeakyReLU(0.1),
@@ -136,12 +137,12 @@ class Polish(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(
-        self, found: Proposals, prior: Tensor, prior_log_sigma: Tensor, hidden: Tensor
+        self, found: Proposals, prior: Tensor, prior_log_sigma: Tensor, hidden: Tensor, positions: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Step (B, 2, y, x), log sigma, T and D (B, 1, y, x).
 
         ``found`` has a leading batch axis; ``prior`` (B, 2, y, x) is the step that would lead to the
-        network's displacement, ``prior_log_sigma`` its predicted error.
+        network's displacement, ``prior_log_sigma`` its predicted error, ``positions`` is N.
         """
         batch, k, _, height, width = found.step.shape
         prior_log_sigma = prior_log_sigma.detach().clamp(-7.0, 3.0)
@@ -154,6 +155,7 @@ class Polish(nn.Module):
                 found.misfit,
                 prior.clamp(-3.0, 3.0),
                 prior_log_sigma,
+                torch.full_like(prior_log_sigma, math.log(positions / 5)),
                 hidden,
             ],
             1,
@@ -187,7 +189,7 @@ def polish(
         with torch.no_grad():
             each = [propose(f, c, v, b) for f, c, v, b in zip(beam, coefficients, now, before, strict=True)]
             found = Proposals(*(torch.stack([getattr(p, name) for p in each]) for name in _NAMES))
-        step, sigma, t, d = network(found, prior - now, log_sigma, hidden)
+        step, sigma, t, d = network(found, prior - now, log_sigma, hidden, sample.shape[1])
         results.append((now + step, sigma, t, d))
         now = (now + step).detach().float()
         before = torch.cat([t - 1, t * d], 1).detach().float()
