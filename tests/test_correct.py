@@ -151,7 +151,7 @@ def test_bad_pixels_are_found_without_flats(tmp_path: Path):
 def test_a_few_good_pixels_at_most_are_called_bad():
     """Gaussian noise alone, a million pixels: nothing lies 8 robust standard deviations away."""
     rng = np.random.default_rng(2)
-    dark = FrameMean.of(100 + 2 * rng.standard_normal((10, 1000, 1000), dtype=np.float32))
+    dark = FrameMean.of(100 + 2 * rng.standard_normal((10, 1000, 1000), dtype=np.float32), spread=True)
     beam = (5000 + 70 * rng.standard_normal((1, 1000, 1000))).astype(np.float32)
     assert not bad_pixels([dark], [beam], 8.0, (1000, 1000)).any()
 

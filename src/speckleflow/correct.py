@@ -97,7 +97,8 @@ class Correction:
                     expected=f"{size[0]} x {size[1]} pixels as in the reference",
                     found=f"shape {frames.shape}",
                 )
-        beam, level = (None if frames is None else FrameMean.of(frames) for frames in (flat, dark))
+        beam = None if flat is None else FrameMean.of(flat)
+        level = None if dark is None else FrameMean.of(dark, spread=True)
         found = bad_pixels(
             [] if level is None else [level],
             [] if beam is None else [_over(beam.mean, level)],

@@ -230,13 +230,13 @@ def test_means_leave_out_a_cosmic_ray():
     mean = FrameMean.of(frames)
     np.testing.assert_array_equal(mean.mean, np.full((1, 2, 3), 100, np.float32))
     rng = np.random.default_rng(0)
-    noisy = FrameMean.of(1000 + 10 * rng.standard_normal((20, 50, 50)))
+    noisy = FrameMean.of(1000 + 10 * rng.standard_normal((20, 50, 50)), spread=True)
     assert noisy.mean.mean() == pytest.approx(1000, abs=0.2)
     # the mean of the inner 18 of 20 is hardly noisier than that of all
     assert noisy.mean.std() == pytest.approx(10 / np.sqrt(20), rel=0.05)
     assert noisy.spread is not None
     assert noisy.spread.mean() == pytest.approx(10, rel=0.05)
-    assert FrameMean.of(frames[:2]).spread is None
+    assert FrameMean.of(frames[:2], spread=True).spread is None
 
 
 def test_the_shape_is_read_from_one_header(raw_scan: RawScan, monkeypatch: pytest.MonkeyPatch):

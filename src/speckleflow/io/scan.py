@@ -52,24 +52,27 @@ class ScanGeometry:
 
 @dataclass(frozen=True)
 class FrameMean:
-    """Mean and standard deviation (None: too few) of ``count`` repeated frames, each (1 or N, y, x)."""
+    """Mean and standard deviation (None: too few, or not asked) of repeated frames, each (1 or N, y, x)."""
 
     mean: NDArray[np.float32]
     spread: NDArray[np.float32] | None
     count: int
 
     @classmethod
-    def of(cls, frames: NDArray) -> FrameMean:
-        """From frames (k, y, x) or (k, N, y, x); of five and more a pixel's two extremes are left out."""
+    def of(cls, frames: NDArray, *, spread: bool = False) -> FrameMean:
+        """From frames (k, y, x) or (k, N, y, x); of five and more, a pixel's two extremes are left out."""
         count = len(frames)
         total = frames.sum(0, dtype=np.float64)
-        if count < _TRIM_FROM:
-            mean, spread = total / count, None
-        else:
+        mean, deviation, trim = total / count, None, count >= _TRIM_FROM
+        if trim:
             mean = (total - frames.min(0) - frames.max(0)) / (count - 2)
-            spread = frames.std(0, dtype=np.float64).astype(np.float32)
-            spread = spread if spread.ndim == 3 else spread[None]
-        return cls((mean if mean.ndim == 3 else mean[None]).astype(np.float32), spread, count)
+        if trim and spread:
+            squares = np.zeros_like(mean)
+            for frame in frames:  # one at a time: a copy of the whole stack would be as large as the raw data
+                squares += np.square(frame - mean)
+            deviation = np.sqrt(squares / count).astype(np.float32)
+            deviation = deviation if deviation.ndim == 3 else deviation[None]
+        return cls((mean if mean.ndim == 3 else mean[None]).astype(np.float32), deviation, count)
 
     @classmethod
     def stack(cls, parts: list[FrameMean]) -> FrameMean:
@@ -159,15 +162,15 @@ class Scan:
         names = self.layout.flat if kind == "flats" else self.layout.dark
         if names:
             keys = datasets(self.config)
-            parts = [FrameMean.of(read_calibration(self.root / name, name, keys, kind)) for name in names]
-            return FrameMean.stack(parts)
+            held = (read_calibration(self.root / name, name, keys, kind) for name in names)
+            return FrameMean.stack([FrameMean.of(frames, spread=kind == "darks") for frames in held])
         roles = [self.sample, self.reference]
         for sources in roles if role == "sample" else reversed(roles):
             if kind == "flats" and self.config.files.reference_dataset == AS_FLATS:
                 continue  # what the files call flats shows the diffuser
             if sources and all(source_count(source, kind) for source in sources):
-                held = [getattr(source, kind)() for source in sources]
-                return FrameMean.stack([FrameMean.of(frames) for frames in held])
+                held = (getattr(source, kind)() for source in sources)
+                return FrameMean.stack([FrameMean.of(frames, spread=kind == "darks") for frames in held])
         return None
 
 
