@@ -39,8 +39,8 @@ def warp(coefficients: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
     Returns
     -------
-    (N, h, w). Two neighbouring cubic weights are one linear interpolation at a shifted place, so sixteen taps are
-    four bilinear look-ups (Sigg and Hadwiger, GPU Gems 2, ch. 20).
+    (N, h, w). Two neighbouring cubic weights are one linear interpolation at a shifted place, so that sixteen
+    taps are four bilinear look-ups (Sigg and Hadwiger, GPU Gems 2, ch. 20).
     """
     height, width = coefficients.shape[-2:]
     left, right, at_left = _pairs(x, width)
@@ -58,7 +58,7 @@ def warp(coefficients: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _pairs(position: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Places (in grid_sample's units) of the two linear look-ups along one axis, and the weight of the first."""
+    """Places (grid_sample's units) of the two linear look-ups along one axis, and the weight of the first."""
     base = position.floor()
     f = position - base
     g = 1.0 - f

@@ -95,8 +95,7 @@ def _blocks(
             source = source.clip(0, length - 1)
         low, high = int(source.min()), int(source.max()) + 1
         matrix = np.zeros((high - low, stop - start))
-        np.add.at(
-            matrix, (source - low, np.broadcast_to(np.arange(stop - start)[:, None], source.shape)), weight
-        )
+        target = np.broadcast_to(np.arange(stop - start)[:, None], source.shape)
+        np.add.at(matrix, (source - low, target), weight)
         blocks.append((start, stop, low, high, torch.tensor(matrix, dtype=torch.float32, device=device)))
     return blocks

@@ -7,14 +7,14 @@ from torch import Tensor
 
 from speckleflow.retrieval.base import FLAG_EDGE, FLAG_FOLD
 
-#: Where the Jacobian of x -> x + u is below this, neighbouring rays come closer than a quarter of a pixel pitch and
-#: noise of the usual size makes them cross: simulated sharp spheres with a smallest true Jacobian of 0.3 were still
-#: retrieved without bias, those with crossing rays were not.
+#: Where the Jacobian of x -> x + u is below this, neighbouring rays come closer than a quarter of a pixel pitch
+#: and noise of the usual size makes them cross: simulated sharp spheres with a smallest true Jacobian of 0.3 were
+#: still retrieved without bias, those with crossing rays were not.
 FOLD_LIMIT = 0.25
 
 
 def jacobian(ux: Tensor, uy: Tensor) -> Tensor:
-    """Determinant of the Jacobian of x -> x + u, (..., y, x), by central differences (one-sided at the border)."""
+    """Determinant of the Jacobian of x -> x + u, (..., y, x), by central differences (one-sided at borders)."""
     ux_y, ux_x = torch.gradient(ux, dim=(-2, -1))
     uy_y, uy_x = torch.gradient(uy, dim=(-2, -1))
     return (1 + ux_x) * (1 + uy_y) - ux_y * uy_x

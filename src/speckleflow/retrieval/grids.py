@@ -14,8 +14,8 @@ from torch import Tensor
 from speckleflow.errors import SpeckleflowError
 from speckleflow.retrieval.base import FLAG_EDGE, Fields
 
-#: The fixed-point iteration u <- u(y - u) contracts by 1 - J per step, J being the Jacobian of x -> x + u: 30 steps
-#: reach 1e-3 of the first step where J >= 0.2; where it is smaller the pixel carries FLAG_FOLD already.
+#: The fixed-point iteration u <- u(y - u) contracts by 1 - J per step, J being the Jacobian of x -> x + u: 30
+#: steps reach 1e-3 of the first step where J >= 0.2; where it is smaller the pixel carries FLAG_FOLD already.
 _STEPS = 30
 
 

@@ -1,14 +1,15 @@
 """Normal equations of the UMPA model per pixel, and their solution in a window.
 
 At a place x of the reference grid, with the sample warped by a current displacement u0, the model
-(espinnet.txt eq. 1; Zdora et al., Phys. Rev. Lett. 118, 203903, 2017) is, to first order in the correction du,
+(espinnet.txt eq. 1; Zdora et al., Phys. Rev. Lett. 118, 203903, 2017) is, to first order in the
+correction du,
 
     s_n(x + u0) - m = (T - 1) m + B rho_n - B (J^-T grad r_n) . du,     B = T D,   rho_n = r_n - m,
 
 with m the local mean of the reference and J = 1 + grad u0 the Jacobian of x -> x + u0: linear in the four
-unknowns (T - 1, B, du_x, du_y). All that the data say about them are the sums over the positions n of products of
-the regressors (m, rho, r_x, r_y) with each other and with the sample: a few maps, whatever N is. A window is
-then a filter of these maps.
+unknowns (T - 1, B, du_x, du_y). All that the data say about them are the sums over the positions n of products
+of the regressors (m, rho, r_x, r_y) with each other and with the sample: a few maps, whatever N is. A window
+is then a filter of these maps.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from speckleflow.retrieval.filters import Kernel, compose, filter_columns, filte
 PACKED = tuple((i, j) for i in range(4) for j in range(i, 4))
 PLACE = {pair: k for k, pair in enumerate(PACKED)} | {(j, i): k for k, (i, j) in enumerate(PACKED)}
 
-#: bytes of one stack's strip of rows on a CPU: the strip, its three partners and the intermediates of the warp
-#: then stay in the caches of common processors
+#: bytes of one stack's strip of rows on a CPU: the strip, its three partners and the intermediates of the
+#: warp then stay in the caches of common processors
 _STRIP_BYTES = 1 << 19
 
 
@@ -52,9 +53,22 @@ class Basis:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """Current fields at one resolution, each (y, x): T, B = T D, displacement in pixels of that resolution."""
+
+    t: Tensor
+    b: Tensor
+    ux: Tensor
+    uy: Tensor
+
+
+@dataclass(frozen=True)
 class Moments:
-    """Sums over n at each pixel for one warp: ``h`` (4, y, x) = sum_n regressor * (s - m), ``energy`` (y, x) =
-    sum_n (s - m)^2, ``valid`` (y, x) = 1 where the ray lands inside the image, else 0."""
+    """Sums over n at each pixel for one warp.
+
+    ``h`` (4, y, x) = sum_n regressor * (s - m), ``energy`` (y, x) = sum_n (s - m)^2, ``valid`` (y, x) = 1 where
+    the ray lands inside the image, else 0.
+    """
 
     h: Tensor
     energy: Tensor
@@ -128,7 +142,7 @@ def apply(matrix: Tensor, vector: Tensor) -> Tensor:
 
 
 def solve(matrix: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Solve the packed 4 x 4 systems (10, y, x) for (4, y, x) by LDL^T; also the diagonal of the inverse (4, y, x).
+    """Solve the packed 4 x 4 systems (10, y, x) for (4, y, x) by LDL^T; also the inverse's diagonal (4, y, x).
 
     The matrix must be positive definite (a ridge added by the caller sees to that).
     """
@@ -169,7 +183,7 @@ def solve(matrix: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def local_mean(reference: Tensor, sigma: float) -> Tensor:
-    """Local mean m (y, x) of a reference stack (N, y, x): over the positions, and over a Gaussian of ``sigma`` pixels.
+    """Local mean m (y, x) of a reference stack (N, y, x): over positions and a Gaussian of ``sigma`` pixels.
 
     The speckle pattern averages out over both; what stays is the shape of the beam.
     """

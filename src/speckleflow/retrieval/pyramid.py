@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import product
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from speckleflow.retrieval.filters import energy, filter_xy, gaussian
 from speckleflow.retrieval.normal import (
     Basis,
+    Estimate,
     Moments,
     apply,
     make_basis,
@@ -28,19 +28,9 @@ _LOW_PASS = gaussian(0.6)
 _SMALLEST = 12
 #: steps a level; the second halves what the first left, more changes less than the noise
 _STEPS = 2
-#: evidence (twice the log-likelihood ratio) that a shift at the coarsest level must have over none: the largest of
-#: 25 chi-square values of one degree of freedom stays below 12 in 98.7 % of pure noise
+#: evidence (twice the log-likelihood ratio) that a shift must have over none: the largest of 25 chi-square
+#: values of one degree of freedom stays below 12 in 98.7 % of pure noise
 _EVIDENCE = 12.0
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Current fields at one resolution, each (y, x): T, B = T D, displacement in pixels of that resolution."""
-
-    t: Tensor
-    b: Tensor
-    ux: Tensor
-    uy: Tensor
 
 
 def halve(stack: Tensor) -> Tensor:
@@ -49,7 +39,7 @@ def halve(stack: Tensor) -> Tensor:
 
 
 def pyramid(reference: Tensor, mean: Tensor, levels: int) -> list[Basis]:
-    """Bases of the reference at 1/2, 1/4, ... of the resolution (at most ``levels``, fewer for small images)."""
+    """Bases of the reference at 1/2, 1/4, ... of the resolution (``levels``, or fewer for small images)."""
     bases: list[Basis] = []
     while len(bases) < levels and min(reference.shape[-2:]) // 2 >= _SMALLEST:
         reference, mean = halve(reference), halve(mean[None])[0]
@@ -58,7 +48,7 @@ def pyramid(reference: Tensor, mean: Tensor, levels: int) -> list[Basis]:
 
 
 def first_estimate(sample: Tensor, bases: list[Basis], max_displacement: float) -> Estimate:
-    """Fields at full resolution from the coarse levels ``bases`` (finest first) of a sample stack (N, y, x)."""
+    """Fields at full resolution from the coarse ``bases`` (finest first) of a sample stack (N, y, x)."""
     samples = [sample]
     for _ in bases:
         samples.append(halve(samples[-1]))
@@ -67,7 +57,11 @@ def first_estimate(sample: Tensor, bases: list[Basis], max_displacement: float) 
         basis, scale = bases[level - 1], 2.0**level
         coefficients = spline_coefficients(samples[level], _LOW_PASS)
         reach = max_displacement / scale
-        now = _search(coefficients, basis, math.ceil(reach)) if now is None else now
+        now = (
+            _search(coefficients, basis, math.ceil(reach))
+            if now is None
+            else _or_none(now, coefficients, basis)
+        )
         for _ in range(_STEPS):
             now = _step(now, measure(coefficients, basis, now.ux, now.uy), basis, reach)
         now = _double(now, samples[level - 1].shape[-2:])
@@ -83,34 +77,63 @@ def first_estimate(sample: Tensor, bases: list[Basis], max_displacement: float) 
 
 def _search(coefficients: Tensor, basis: Basis, reach: int) -> Estimate:
     """Best whole-pixel shift within ``reach``; none where no shift is clearly better than none."""
-    n, height, width = basis.shape
+    _, height, width = basis.shape
     zero = torch.zeros(height, width, device=coefficients.device)
-    pixels = 1.0 / energy(WINDOW) ** 2
-    gram = filter_xy(basis.gram[[0, 1, 4]], WINDOW, WINDOW, "zero")
-    gram[2] += 1e-6 * gram[0]
     shifts = sorted(product(range(-reach, reach + 1), repeat=2), key=lambda s: s[0] ** 2 + s[1] ** 2)
-    gains, residuals, slopes = [], [], []
-    for dy, dx in shifts:
-        moments = measure(coefficients, basis, zero + dx, zero + dy)
-        maps = torch.stack((moments.h[0], moments.h[1], moments.energy)) * moments.valid
-        mean, product_, total = filter_xy(maps, WINDOW, WINDOW, "zero")
-        variance = gram[2] - gram[1] ** 2 / gram[0]
-        covariance = (product_ - gram[1] * mean / gram[0]).clamp_min(0)
-        gains.append(covariance**2 / variance)
-        residuals.append((total - mean**2 / gram[0] - gains[-1]).clamp_min(0))
-        slopes.append(covariance / variance)
-    gain, residual, slope = torch.stack(gains), torch.stack(residuals), torch.stack(slopes)
-    noise = residual.amin(0) / n + 1e-12
+    gram = _window_gram(basis)
+    fits = [_fit(coefficients, basis, gram, zero + dx, zero + dy) for dy, dx in shifts]
+    gain, residual, slope = (torch.stack(parts) for parts in zip(*fits, strict=True))
     best = gain.argmax(0)
-    evidence = (gain.amax(0) - gain[0]) * pixels / noise
-    best = torch.where(evidence > _EVIDENCE, best, torch.zeros_like(best))
+    best = torch.where(_evidence(gain.amax(0), gain[0], residual.amin(0), basis) > _EVIDENCE, best, 0)
     table = torch.tensor(shifts, dtype=torch.float32, device=zero.device)
     b = slope.gather(0, best[None])[0].clamp(0.05, 1.5)
     return Estimate(torch.ones_like(zero), b, table[best, 1], table[best, 0])
 
 
+def _or_none(now: Estimate, coefficients: Tensor, basis: Basis) -> Estimate:
+    """The displacement carried over from the coarser level, where it explains this level better than none.
+
+    A pattern of fine pitch has all but vanished at the coarse levels, which then follow noise; here, where it
+    is seen, such a displacement fits worse than none at all.
+    """
+    gram = _window_gram(basis)
+    zero = torch.zeros_like(now.ux)
+    gain, residual, slope = _fit(coefficients, basis, gram, now.ux, now.uy)
+    gain_none, residual_none, slope_none = _fit(coefficients, basis, gram, zero, zero)
+    least = torch.minimum(residual, residual_none)
+    keep = _evidence(gain, gain_none, least, basis) > _EVIDENCE
+    b = torch.where(keep, slope, slope_none).clamp(0.05, 1.5)
+    return Estimate(now.t, b, torch.where(keep, now.ux, zero), torch.where(keep, now.uy, zero))
+
+
+def _window_gram(basis: Basis) -> Tensor:
+    """Window sums of m m, m rho and rho rho, (3, y, x), the last with a ridge against an empty pattern."""
+    gram = filter_xy(basis.gram[[0, 1, 4]], WINDOW, WINDOW, "zero")
+    gram[2] += 1e-6 * gram[0]
+    return gram
+
+
+def _fit(
+    coefficients: Tensor, basis: Basis, gram: Tensor, ux: Tensor, uy: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Best T and B in a window for a given displacement: what B explains, what is left, B; each (y, x)."""
+    moments = measure(coefficients, basis, ux, uy)
+    maps = torch.stack((moments.h[0], moments.h[1], moments.energy)) * moments.valid
+    mean, product_, total = filter_xy(maps, WINDOW, WINDOW, "zero")
+    variance = gram[2] - gram[1] ** 2 / gram[0]
+    covariance = (product_ - gram[1] * mean / gram[0]).clamp_min(0)
+    gain = covariance**2 / variance
+    return gain, (total - mean**2 / gram[0] - gain).clamp_min(0), covariance / variance
+
+
+def _evidence(gain: Tensor, gain_none: Tensor, residual: Tensor, basis: Basis) -> Tensor:
+    """Twice the log-likelihood ratio of a shift over none, its noise from what the better one leaves."""
+    pixels = 1.0 / energy(WINDOW) ** 2
+    return (gain - gain_none) * pixels / (residual / basis.shape[0] + 1e-12)
+
+
 def _step(now: Estimate, moments: Moments, basis: Basis, reach: float) -> Estimate:
-    """One Gauss-Newton step in a fixed window, with the prior that displacements are of the order of ``reach``."""
+    """One Gauss-Newton step in a fixed window; prior: displacements are of the order of ``reach``."""
     zero = torch.zeros_like(now.t)
     theta = torch.stack((now.t - 1, now.b, zero, zero))
     residual = (moments.h - apply(basis.gram, theta)) * moments.valid

@@ -26,9 +26,9 @@ def retrieve_stack(
 ) -> Fields:
     """Fields (1, y, x) of a sample stack (N, y, x) against its reference stack (N, y, x).
 
-    ``settings`` is the method's section of the configuration (None: its defaults); ``grid`` says where the fields
-    belong, see :mod:`speckleflow.retrieval.grids`. ``reference`` may be None for a method that needs no diffuser
-    (``absorption``), when the sample has been divided by its flat.
+    ``settings`` is the method's section of the configuration (None: its defaults); ``grid`` says where the
+    fields belong, see :mod:`speckleflow.retrieval.grids`. ``reference`` may be None for a method that needs no
+    diffuser (``absorption``), when the sample has been divided by its flat.
 
     Raises
     ------

@@ -1,0 +1,151 @@
+"""Windows: one that is given, or the best mixture of many at each pixel.
+
+``auto`` goes from wide Gaussian windows to narrow ones. Each adds to the fields what the wider ones left in the
+residual, but only as far as it rises above the noise expected of it: the local mean square P of the correction is
+compared with its expected variance C, and the correction enters with the weight 1 - tau C / P (Wiener's filter
+with an estimated signal, as in the empirical-Bayes shrinkage of James and Stein, Proc. 4th Berkeley Symp. 1, 361,
+1961). Where the displacement is smooth, the wide windows speak alone and average the noise of many pixels; at
+edges the narrow ones are heard. All this happens in the quadratic model of one warp, on a few maps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from speckleflow.retrieval.filters import Kernel, box, energy, filter_xy, gaussian
+from speckleflow.retrieval.noise import NoiseGain
+from speckleflow.retrieval.normal import PACKED, PLACE, Basis, Estimate, Moments, apply, solve
+
+#: widths of the windows in pixels, wide to narrow, by factors near 1.6: finer spacing changed the error by less than
+#: 1 %, wider ones raised it. The widest averages over 800 pixels, the narrowest is the pixel and its neighbours.
+SCALES = (8.0, 5.0, 3.0, 2.0, 1.3, 0.8)
+#: for a step that only prepares the next warp
+COARSE_SCALES = (4.0, 2.0, 1.0)
+#: tau: with P averaged over about ten independent cells, noise alone exceeds 1.5 C in one place of ten
+_THRESHOLD = 1.5
+#: P is averaged over a Gaussian this many times as wide as the window
+_NEIGHBOURHOOD = 2.0
+#: the noise is averaged over this width: wide enough to know it to a few per cent with N = 3
+_NOISE_SIGMA = 4.0
+#: no step moves a ray by more than this: the linear model does not reach farther than a speckle
+_CLAMP_PX = 1.0
+#: limits of T and D: beyond them the data contradict the model
+T_LIMITS = (0.005, 3.0)
+D_LIMITS = (0.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Linearised:
+    """The quadratic model around an estimate, in the unknowns (T, D, u_x, u_y).
+
+    ``gram`` (10, y, x) packed, ``residual`` (4, y, x) its right-hand side, ``noise`` (y, x) variance of one
+    sample about the model.
+    """
+
+    gram: Tensor
+    residual: Tensor
+    noise: Tensor
+
+
+def linearise(now: Estimate, moments: Moments, basis: Basis) -> Linearised:
+    """Quadratic model around ``now``, from the sums over n of the sample warped by it."""
+    t, b = now.t, now.b
+    d = b / t
+    zero = torch.zeros_like(t)
+    theta = torch.stack((t - 1, b, zero, zero))
+    rest = moments.h - apply(basis.gram, theta)
+    squares = (moments.energy - (theta * (moments.h + rest)).sum(0)).clamp_min(0) * moments.valid
+    wide = gaussian(_NOISE_SIGMA, truncate=3.0)
+    sums = filter_xy(torch.stack((squares, moments.valid)), wide, wide, "zero")
+    noise = sums[0] / (sums[1] * basis.shape[0]).clamp_min(1e-3)
+
+    # new regressors: T: m + D rho; D: T rho; u: -B J^-T grad r, with the determinant kept from vanishing at folds
+    ux_y, ux_x = torch.gradient(now.ux)
+    uy_y, uy_x = torch.gradient(now.uy)
+    scale = -b / ((1 + ux_x) * (1 + uy_y) - ux_y * uy_x).clamp_min(0.2)
+    xx, yx, xy, yy = scale * (1 + uy_y), -scale * uy_x, -scale * ux_y, scale * (1 + ux_x)
+
+    def row(v: list[Tensor]) -> list[Tensor]:
+        return [v[0] + d * v[1], t * v[1], xx * v[2] + yx * v[3], xy * v[2] + yy * v[3]]
+
+    half = [row([basis.gram[PLACE[i, j]] for j in range(4)]) for i in range(4)]
+    full = [row([half[i][j] for i in range(4)]) for j in range(4)]
+    gram = torch.stack([full[j][i] for i, j in PACKED]).mul_(moments.valid)
+    residual = torch.stack(row(list(rest.unbind()))).mul_(moments.valid)
+    return Linearised(gram, residual, noise)
+
+
+def fixed_window(now: Estimate, model: Linearised, gain: NoiseGain, side: int) -> tuple[Estimate, Tensor, Tensor]:
+    """One Gauss-Newton step with a square window of ``side`` pixels.
+
+    Returns the new estimate, the expected variance of one displacement component in px^2, and a mask of the pixels
+    that met a bound.
+    """
+    kernel = box(side)
+    # a box of side k has the second moment of a Gaussian of width k / sqrt(12)
+    step, variance = _window_step(model, model.residual, kernel, gain(max(side, 2) / 12**0.5))
+    fields = torch.stack((now.t, now.b / now.t, now.ux, now.uy))
+    estimate, bound = _moved(now, fields + step)
+    return estimate, (variance[2] + variance[3]) / 2, bound
+
+
+def mixed_windows(
+    now: Estimate, model: Linearised, gain: NoiseGain, scales: tuple[float, ...]
+) -> tuple[Estimate, Tensor, Tensor]:
+    """One step with windows of all ``scales`` (pixels, wide to narrow), mixed as the module says.
+
+    Returns as :func:`fixed_window`.
+    """
+    fields = torch.stack((now.t, now.b / now.t, now.ux, now.uy))
+    widest = gaussian(scales[0], truncate=3.0)
+    ones = torch.ones_like(now.t)[None]
+    # The data are asked again for every detail: what an earlier, noisier estimate put in must not survive unasked.
+    delta = filter_xy(fields, widest, widest, "zero") / filter_xy(ones, widest, widest, "zero") - fields
+    expected = torch.zeros_like(now.t)
+    for k, sigma in enumerate(scales):
+        kernel = gaussian(sigma, truncate=3.0)
+        step, variance = _window_step(model, model.residual - apply(model.gram, delta), kernel, gain(sigma))
+        if k == 0:
+            # twice: 1 - (1 - W)^2 leaves the fourth derivative of the field as bias, W alone the second
+            delta = delta + step
+            again = model.residual - apply(model.gram, delta)
+            step, _ = _window_step(model, again, kernel, gain(sigma))
+            delta = delta + step
+            # energy of the kernel 2 W - W * W against W: 4 - 8/3 + 1/2 = 1.83 for a Gaussian in two dimensions
+            expected += 1.83 * (variance[2] + variance[3]) / 2
+            continue
+        around = gaussian(max(_NEIGHBOURHOOD * sigma, 1.0), truncate=3.0)
+        ratio = filter_xy(step**2 / (variance + 1e-12), around, around, "zero")
+        ratio /= filter_xy(ones, around, around, "zero")
+        ratio[2] = ratio[3] = (ratio[2] + ratio[3]) / 2
+        weight = (1 - _THRESHOLD / (ratio + 1e-9)).clamp_min_(0)
+        delta = delta + weight * step
+        w = weight[2]
+        signal = (ratio[2] - 1).clamp_min(0)
+        expected += (w**2 + (1 - w) ** 2 * signal) * (variance[2] + variance[3]) / 2
+    estimate, bound = _moved(now, fields + delta)
+    return estimate, expected, bound
+
+
+def _window_step(model: Linearised, residual: Tensor, kernel: Kernel, gain: Tensor) -> tuple[Tensor, Tensor]:
+    """Solution of the window's normal equations (4, y, x), and the variance expected of it."""
+    gram = filter_xy(model.gram, kernel, kernel, "zero")
+    # relative to the light in the window: no information, no step; 1e-5 is far below the weakest usable contrast^2
+    floor = 1e-5 * gram[0] + 1e-12
+    for i in range(4):
+        gram[PLACE[i, i]] += floor
+    step, inverse = solve(gram, filter_xy(residual, kernel, kernel, "zero"))
+    return step, inverse * model.noise * (gain * energy(kernel) ** 2)
+
+
+def _moved(now: Estimate, fields: Tensor) -> tuple[Estimate, Tensor]:
+    """The estimate at ``fields`` (T, D, u_x, u_y), held within the bounds, and where they were met."""
+    t = fields[0].clamp(*T_LIMITS)
+    d = fields[1].clamp(*D_LIMITS)
+    ux = torch.minimum(torch.maximum(fields[2], now.ux - _CLAMP_PX), now.ux + _CLAMP_PX)
+    uy = torch.minimum(torch.maximum(fields[3], now.uy - _CLAMP_PX), now.uy + _CLAMP_PX)
+    bound = (t != fields[0]) | (d != fields[1]) | (ux != fields[2]) | (uy != fields[3])
+    return Estimate(t, t * d, ux, uy), bound
