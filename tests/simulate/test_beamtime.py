@@ -1,4 +1,4 @@
-"""Whole beamtime files: what readers find in them, that they repeat bit for bit, and that the truth fits them."""
+"""Whole beamtime files: what readers find in them, that they repeat bit for bit, that the truth fits."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Training scenes: eq. (1) holds between their stacks and their truth, they are repeatable and within limits."""
+"""Training scenes: eq. (1) holds between stacks and truth, they are repeatable and within limits."""
 
 import pytest
 import torch
@@ -27,33 +27,37 @@ def scene_without_noise(bank, seed, **limits):
 def test_the_sample_is_the_warped_reference(seed):
     """Without absorption and scattering the sample, read where rays land, is the reference."""
     coarse = PatternBank(generator(2), patterns=3, size_px=128, ranges=SceneRanges(pitch_px=(6.0, 10.0)))
-    limits = {"transmission_min": 1.0, "darkfield_min": 1.0, "contrast": (0.3, 0.3), "blur_px": (0.7, 0.7)}
+    limits = {
+        "transmission_min": 1.0,
+        "darkfield_min": 1.0,
+        "contrast": (0.3, 0.3),
+        "blur_px": (0.7, 0.7),
+        "beam": 0.0,
+    }
     scene = scene_without_noise(coarse, seed, displacement_px=(1.0, 3.0), **limits)
     y, x = torch.meshgrid(torch.arange(SIZE).double(), torch.arange(SIZE).double(), indexing="ij")
     landed = spline_at(scene.sample.double(), y + scene.uy, x + scene.ux)
     inner = (slice(None), slice(10, -10), slice(10, -10))
-    error = (landed - scene.reference)[inner].abs().median()
-    # the beam's shape stays where it is on the detector, at most 1 % over a displacement of 3 px
-    assert float(error) < 0.012
-    still = (scene.sample - scene.reference)[inner].abs().median()
-    mirrored = (
-        (spline_at(scene.sample.double(), y - scene.uy, x - scene.ux) - scene.reference)[inner].abs().median()
-    )
+    error = (landed - scene.reference)[inner].std()
+    still = (scene.sample - scene.reference)[inner].std()
+    mirrored = (spline_at(scene.sample.double(), y - scene.uy, x - scene.ux) - scene.reference)[inner].std()
     assert float(error) < 0.3 * float(min(still, mirrored))
 
 
 def test_transmission_and_dark_field_are_those_of_the_stack(bank):
-    limits = {"displacement_px": (1e-6, 1e-6), "contrast": (0.3, 0.3)}
-    checked = 0
-    for seed in range(12):
+    """Without displacement every pixel obeys I_s = T (1 + D (I_r - 1)), but for edges, which are blurred."""
+    limits = {"displacement_px": (1e-6, 1e-6), "contrast": (0.3, 0.3), "beam": 0.0}
+    seen = 0
+    for seed in range(8):
         scene = scene_without_noise(bank, seed, **limits)
-        flat = scene.transmission < 0.8
-        if flat.sum() < 400 or (scene.darkfield[flat] < 0.999).any():
-            continue
-        ratio = (scene.sample.mean(0) / scene.reference.mean(0))[flat]
-        assert float((ratio - scene.transmission[flat]).abs().median()) < 0.01
-        checked += 1
-    assert checked >= 2
+        expected = scene.transmission * (1 + scene.darkfield * (scene.reference - 1))
+        error = (scene.sample - expected).abs()
+        assert float(error.median()) < 2e-3
+        dark = (scene.transmission < 0.8) & (scene.darkfield < 0.8)
+        seen += int(dark.sum())
+        if dark.sum() > 100:
+            assert float(error[:, dark].median()) < 5e-3
+    assert seen > 500
 
 
 def test_limits_are_kept(bank):

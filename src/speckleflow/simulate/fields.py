@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from speckleflow.simulate.modulators import KINDS, Modulator, cast_pattern
-from speckleflow.simulate.optics import Beam, bin_mean, blur_matrix, gaussian_blur, local_mean
+from speckleflow.simulate.optics import Beam, bin_mean, blur_matrix, gaussian_blur
 from speckleflow.simulate.shapes import bezier_outline, ellipsoid_thickness, fill_outline, smooth_field
 from speckleflow.simulate.trajectories import trajectory
 from speckleflow.simulate.warp import jacobian, landing_to_reference, spline_at
@@ -52,12 +52,15 @@ class SceneRanges:
 
     displacement_px: tuple[float, float] = (0.05, 10.0)
     pitch_px: tuple[float, float] = (2.0, 20.0)
+    #: standard deviation / mean of the pattern on the detector
     contrast: tuple[float, float] = (0.05, 0.6)
     photons: tuple[float, float] = (200.0, 1e5)
     blur_px: tuple[float, float] = (0.3, 1.0)
     #: lowest transmission and lowest visibility ratio
     transmission_min: float = 0.2
     darkfield_min: float = 0.1
+    #: variation of the beam over the image, which stays where it is on the detector (standard deviation)
+    beam: float = 0.1
     #: standard deviation of the flux of one frame that normalisation left over
     flux_error: float = 0.01
     #: rays may come this near to crossing (determinant of the Jacobian); beyond, eq. (1) has no single answer
@@ -100,8 +103,8 @@ class PatternBank:
         pattern = cast_pattern(modulator, beam, (size_px, size_px), generator, OVERSAMPLING)
         return pattern.intensity, pitch
 
-    def stack(self, generator: torch.Generator, n: int, side: int) -> tuple[Tensor, float]:
-        """One random pattern at n diffuser positions (n, side, side), in samples, and its pitch in px."""
+    def stack(self, generator: torch.Generator, n: int, side: int) -> Tensor:
+        """One random pattern at n diffuser positions: (n, side, side) samples, mean about 1."""
         draw = _Draw(generator)
         which = draw.integer(0, len(self.images))
         image, pitch = self.images[which], self.pitches[which]
@@ -117,7 +120,7 @@ class PatternBank:
         stack = image[y[:, :, None], x[:, None, :]]
         if draw.uniform(0, 1) < 0.5:
             stack = stack.transpose(1, 2)
-        return stack, pitch
+        return stack
 
 
 def random_scene(
@@ -130,21 +133,18 @@ def random_scene(
     side = (size + 2 * margin) * OVERSAMPLING
 
     ux, uy, attenuation, extinction = _random_sample(generator, side, ranges)
-    stack, pitch = bank.stack(generator, n, side)
-    mean = local_mean(stack, min(pitch, 8.0) * OVERSAMPLING)
-    contrast = (stack - mean).std() / stack.mean()
-    wanted = draw.log_uniform(*ranges.contrast)
-    stack = (mean + (stack - mean) * (wanted / contrast).clamp_max(1.0)).clamp_min(0.02)
+    stack = bank.stack(generator, n, side)
+    blur = draw.uniform(*ranges.blur_px) * OVERSAMPLING
+    detector = blur_matrix(size, OVERSAMPLING, margin, blur, stack)
+    # As deep as wanted on the detector, but not below zero (a fine pattern under a wide blur stays fainter).
+    depth = draw.log_uniform(*ranges.contrast) / (detector @ stack @ detector.T).std()
+    stack = 1 + torch.minimum(depth, 0.98 / (1 - stack.min())) * (stack - 1)
 
     y, x = landing_to_reference(ux * OVERSAMPLING, uy * OVERSAMPLING, tolerance=0.02, iterations=30)
     transmission, visibility = torch.exp(-attenuation), torch.exp(-extinction)
-    warped = spline_at(transmission * torch.lerp(mean, stack, visibility), y, x)
-
-    blur = draw.uniform(*ranges.blur_px) * OVERSAMPLING
-    beam = 1 + 0.1 * smooth_field(generator, side, 2)
-    frames = torch.cat([stack, warped]) * beam / stack.mean()
-    detector = blur_matrix(size, OVERSAMPLING, margin, blur, frames)
-    frames = (detector @ frames @ detector.T).clamp_min(1e-3)
+    warped = spline_at(transmission * (1 + visibility * (stack - 1)), y, x)
+    beam = 1 + ranges.beam * smooth_field(generator, side, 2)
+    frames = (detector @ (torch.cat([stack, warped]) * beam) @ detector.T).clamp_min(1e-3)
 
     photons = draw.log_uniform(*ranges.photons)
     noise = torch.randn(frames.shape, generator=generator, device=generator.device)

@@ -1,9 +1,9 @@
 """Forward models on an oversampled detector: exact projections, then eq. (1) or Fresnel wave optics.
 
-Rays, :func:`modulated_sample`: ``I_s(x + u(x)) = T(x) { m(x) + D(x) [ I_r(x) - m(x) ] }`` with m the local
-mean of the reference. The equation has no Jacobian factor: light that refraction gathers or spreads changes
-its place but not its intensity, so there are no edge fringes. Where rays have crossed it has no single
-answer; the direct beam is taken there (see :func:`warp.landing_to_reference`).
+Rays, :func:`modulated_sample`: ``I_s(x + u(x)) = T(x) { m(x) + D(x) [ I_r(x) - m(x) ] }`` with m the mean of
+the reference over many pitches: the beam without modulator, 1. The equation has no Jacobian factor: light
+that refraction gathers or spreads changes its place but not its intensity, so there are no edge fringes.
+Where rays have crossed it has no single answer; the direct beam is taken (:func:`warp.landing_to_reference`).
 
 Waves, :func:`propagated_sample`: what light does, edge fringes included.
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from speckleflow.errors import ConfigError
-from speckleflow.simulate.optics import Beam, bin_mean, gaussian_blur_periodic, local_mean
+from speckleflow.simulate.optics import Beam, bin_mean, gaussian_blur_periodic
 from speckleflow.simulate.phantoms import Phantom
 from speckleflow.simulate.warp import landing_to_reference, sample_at, spline_at
 from speckleflow.simulate.wave import intensity, propagate, transmission_function
@@ -88,34 +88,25 @@ def _corner_mean(corners: Tensor) -> Tensor:
     return (rows[:, :-1] + rows[:, 1:]) / 4
 
 
-def modulated_sample(
-    reference: Tensor, fields: ProjectedFields, oversampling: int, mean_width_px: float
-) -> Tensor:
-    """Eq. (1): intensity (N, y, x) behind the sample, oversampled, from the oversampled reference (N, y, x).
+def modulated_sample(reference: Tensor, fields: ProjectedFields, oversampling: int) -> Tensor:
+    """Eq. (1): intensity (N, y, x) behind the sample from the reference (N, y, x).
 
-    Parameters
-    ----------
-    fields : oversampled, as :func:`project` gives them.
-    mean_width_px : standard deviation in pixels of the Gaussian that takes the local mean m of the reference:
-        one pitch of the modulator, so that nothing of the pattern is left in it.
+    In units of the beam without modulator; oversampled, as the ``fields`` are.
     """
-    mean = local_mean(reference, mean_width_px * oversampling)
-    behind = fields.transmission * torch.lerp(mean, reference, fields.darkfield)
+    behind = fields.transmission * (1 + fields.darkfield * (reference - 1))
     if not (fields.ux.any() or fields.uy.any()):
         return behind
     y, x = landing_to_reference(fields.ux * oversampling, fields.uy * oversampling, tolerance=0.005)
     return spline_at(behind, y, x)
 
 
-def propagated_sample(
-    wave: Tensor, fields: ProjectedFields, beam: Beam, oversampling: int, mean_width_px: float
-) -> Tensor:
+def propagated_sample(wave: Tensor, fields: ProjectedFields, beam: Beam, oversampling: int) -> Tensor:
     """Fresnel wave optics: intensity (N, y, x) at the detector of waves that cross the sample.
 
     The sample stands just behind the modulator and multiplies the wave by exp(i phi) sqrt(T); both are
     propagated over the whole distance, so that edge fringes, flux and crossing rays come out as they do.
-    Scattering by what is too small for the grid is not in a wave: D acts on the propagated pattern as in
-    eq. (1), at the place where the light lands.
+    Scattering by what is too small for the grid is not in a wave: as in eq. (1), D shrinks the pattern
+    towards the image that the sample gives without modulator, at the place where the light lands.
 
     Parameters
     ----------
@@ -136,8 +127,13 @@ def propagated_sample(
             f"pixel), found more at {steep:.1%} of the samples; use a shorter distance or model rays"
         )
     sample = transmission_function(fields.phase, -fields.transmission.log())
-    image = intensity(propagate(wave * sample, beam.fresnel_number / oversampling**2))
-    image = gaussian_blur_periodic(image, beam.source_blur_px * oversampling)
+
+    def image(incident: Tensor) -> Tensor:
+        arrived = intensity(propagate(incident * sample, beam.fresnel_number / oversampling**2))
+        return gaussian_blur_periodic(arrived, beam.source_blur_px * oversampling)
+
+    if not (fields.darkfield < 1).any():
+        return image(wave)
     y, x = landing_to_reference(fields.ux * oversampling, fields.uy * oversampling, tolerance=0.01)
     landed = sample_at(fields.darkfield[None], y, x)
-    return torch.lerp(local_mean(image, mean_width_px * oversampling), image, landed)
+    return torch.lerp(image(torch.ones_like(wave[:1])), image(wave), landed)

@@ -115,22 +115,6 @@ def blur_matrix(pixels: int, oversampling: int, margin: int, sigma: float, like:
     return (kernel / kernel.sum(1, keepdim=True)).to(like.dtype)
 
 
-def local_mean(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian local mean of images (..., y, x), for a standard deviation of several samples.
-
-    Computed on block means a third of ``sigma`` wide and interpolated linearly: exact to a per cent of the
-    pattern that it removes, and many times faster than the full kernel.
-    """
-    block = max(1, int(sigma / 3))
-    height, width = image.shape[-2:]
-    planes = image.reshape(1, -1, height, width)
-    pad = (0, -width % block, 0, -height % block)
-    coarse = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(planes, pad, mode="replicate"), block)
-    coarse = gaussian_blur(coarse, sigma / block)
-    fine = torch.nn.functional.interpolate(coarse, scale_factor=block, mode="bilinear", align_corners=False)
-    return fine[..., :height, :width].reshape(image.shape)
-
-
 def bin_mean(image: Tensor, factor: int) -> Tensor:
     """Mean over ``factor`` x ``factor`` samples: (..., y, x) to (..., y / factor, x / factor)."""
     if factor == 1:

@@ -100,14 +100,14 @@ class Scene:
                 [self.pattern.crop(settings.rows, settings.columns, place, MARGIN) for place in places]
             )
             fields = project(phantom, self.beam, angle_deg, centre, size, self.oversampling, MARGIN)
-            image = modulated_sample(stack, fields, self.oversampling, self.pitch_px)
+            image = modulated_sample(stack, fields, self.oversampling)
         else:
             # The canvas may be a little larger than the field: the phantom is projected on all of it.
             canvas = (self._wave.shape[0], self._wave.shape[1])
             fields = project(phantom, self.beam, angle_deg, centre, canvas, self.oversampling, MARGIN)
             waves = shift_wave(self._wave, [(y + MARGIN, x + MARGIN) for y, x in places], self.oversampling)
             waves = waves / self._wave.abs().square().mean().sqrt()
-            image = propagated_sample(waves, fields, self.beam, self.oversampling, self.pitch_px)
+            image = propagated_sample(waves, fields, self.beam, self.oversampling)
             image = image[:, : size[0], : size[1]]
             fields = ProjectedFields(*(f[: size[0], : size[1]] for f in fields))
         return self._detect(image), fields.binned(self.oversampling, MARGIN)
