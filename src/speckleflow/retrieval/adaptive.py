@@ -78,7 +78,9 @@ def linearise(now: Estimate, moments: Moments, basis: Basis) -> Linearised:
     return Linearised(gram, residual, noise)
 
 
-def fixed_window(now: Estimate, model: Linearised, gain: NoiseGain, side: int) -> tuple[Estimate, Tensor, Tensor]:
+def fixed_window(
+    now: Estimate, model: Linearised, gain: NoiseGain, side: int
+) -> tuple[Estimate, Tensor, Tensor]:
     """One Gauss-Newton step with a square window of ``side`` pixels.
 
     Returns the new estimate, the expected variance of one displacement component in px^2, and a mask of the pixels

@@ -29,7 +29,9 @@ class NoiseGain:
 
     def __call__(self, sigma: float) -> Tensor:
         """(4, 1, 1) for a Gaussian window of ``sigma`` pixels."""
-        return (self.products * torch.exp(-self.squares / (4 * sigma**2))).sum(1)[:, None, None].clamp_min(0.1)
+        return (
+            (self.products * torch.exp(-self.squares / (4 * sigma**2))).sum(1)[:, None, None].clamp_min(0.1)
+        )
 
 
 def noise_gain(basis: Basis, low_pass_sigma: float) -> NoiseGain:
@@ -37,11 +39,10 @@ def noise_gain(basis: Basis, low_pass_sigma: float) -> NoiseGain:
     reach = min(_REACH, (min(basis.shape[1:]) - 1) // 4)
     lag = torch.arange(-reach, reach + 1, dtype=torch.float32, device=basis.rho.device)
     squares = lag[:, None] ** 2 + lag**2
-    if low_pass_sigma > 0:
-        noise = torch.exp(-squares / (4 * low_pass_sigma**2))
-    else:
-        noise = (squares == 0).float()
-    regressors = [torch.ones_like(noise)] + [_autocorrelation(g, reach) for g in (basis.rho, basis.rx, basis.ry)]
+    noise = torch.exp(-squares / (4 * max(low_pass_sigma, 1e-3) ** 2))
+    regressors = [torch.ones_like(noise)] + [
+        _autocorrelation(g, reach) for g in (basis.rho, basis.rx, basis.ry)
+    ]
     return NoiseGain(torch.stack([(noise * g).flatten() for g in regressors]), squares.flatten())
 
 
