@@ -116,6 +116,27 @@ def tiff_stack_compressed(folder: Path) -> Path:
     return folder / "a.tif"
 
 
+def _edf(frame: NDArray, **more: str) -> bytes:
+    """One image as the ESRF writes it."""
+    keys = {"EDF_DataBlockID": "0.Image.Psd", "ByteOrder": "LowByteFirst", "DataType": "UnsignedShort"}
+    keys |= {"Dim_1": str(frame.shape[1]), "Dim_2": str(frame.shape[0]), "title": "ESRF = data"} | more
+    text = "{\n" + "".join(f"{key} = {value} ;\n" for key, value in keys.items())
+    return text.encode().ljust(1022) + b"}\n" + frame.tobytes()
+
+
+def edf_stack(folder: Path) -> Path:
+    (folder / "a.edf").write_bytes(b"".join(_edf(frame) for frame in FRAMES))
+    return folder / "a.edf"
+
+
+def edf_folder(folder: Path) -> Path:
+    """Big-endian, one image a file."""
+    for i, frame in enumerate(FRAMES):
+        big = frame.astype(">u2")
+        (folder / f"a_{i + 8}.edf").write_bytes(_edf(big, ByteOrder="HighByteFirst"))
+    return folder
+
+
 def npy(folder: Path) -> Path:
     np.save(folder / "a.npy", FRAMES)
     return folder / "a.npy"
@@ -139,7 +160,16 @@ def dxchange(folder: Path) -> Path:
 
 
 HDF5 = [data_exchange, data_exchange_transposed, data_exchange_compressed, nxtomo, dxchange]
-IMAGES = [tiff_stack, tiff_stack_imagej, tiff_stack_compressed, npy, image_folder, image_glob]
+IMAGES = [
+    tiff_stack,
+    tiff_stack_imagej,
+    tiff_stack_compressed,
+    edf_stack,
+    edf_folder,
+    npy,
+    image_folder,
+    image_glob,
+]
 
 
 @pytest.fixture(params=[*HDF5, *IMAGES], ids=lambda make: make.__name__)
@@ -310,6 +340,30 @@ def test_damage_inside_the_data(tmp_path: Path):
     np.testing.assert_array_equal(source.read(slice(0, 3)), FRAMES[:3])
     with pytest.raises(InputError, match=r"a.h5: expected a complete, readable HDF5 file, found"):
         source.read(slice(2, 5))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda data: data[:-10],
+            r"a.edf: expected a complete image file, found damage \(7914 bytes where its header",
+        ),
+        (lambda data: b"II" + data[2:], "no EDF header"),
+        (lambda data: data.replace(b"UnsignedShort", b"Complex64    "), "unknown DataType Complex64"),
+        (lambda data: data.replace(b"Dim_2", b"Dim_9"), "an EDF header without dim_2"),
+        (lambda data: data.replace(b"title = ESRF = data", b"Compression = GZip  "), "compression GZip"),
+        (
+            lambda data: data.replace(b"Dim_1 = 9 ;\nDim_2 = 6", b"Dim_1 = 6 ;\nDim_2 = 9", 1),
+            "different shapes",
+        ),
+    ],
+)
+def test_edf_that_is_not(tmp_path: Path, change: Callable[[bytes], bytes], said: str):
+    path = edf_stack(tmp_path)
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(InputError, match=said):
+        open_source(path, "a.edf")
 
 
 def test_real_nxtomo(shared_data):

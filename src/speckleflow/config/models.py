@@ -32,8 +32,8 @@ class Files(Section):
 
     format: Literal["auto", "data_exchange", "nxtomo", "images", "dxchange"] = Field(
         "auto",
-        description="File format; auto decides from the files themselves. images: a TIFF or .npy stack, or a folder "
-        "or glob of images; dxchange: Data Exchange read by that package.",
+        description="File format; auto decides from the files themselves. images: a TIFF, EDF or .npy stack, or a "
+        "folder or glob of images; dxchange: Data Exchange read by that package.",
     )
     sample: str = Field(
         "raw/{scan}/sample_{position:02d}.h5",

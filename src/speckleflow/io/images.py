@@ -1,4 +1,4 @@
-"""Image files: a TIFF stack, a folder or glob of images (natural order), or a .npy array."""
+"""Image files: a TIFF or EDF stack, a folder or glob of images (natural order), or a .npy array."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from speckleflow.errors import InputError
 from speckleflow.io.base import ALL, Angles, Metadata, frame_range
+from speckleflow.io.edf import edf_header, edf_read
 from speckleflow.io.hdf5 import check_file
 
-TIFF, NPY = (".tif", ".tiff"), (".npy",)
-SUFFIXES = TIFF + NPY
+TIFF, EDF, NPY = (".tif", ".tiff"), (".edf",), (".npy",)
+SUFFIXES = TIFF + EDF + NPY
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,9 @@ def _header(file: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
             array = np.load(file, mmap_mode="r", allow_pickle=False)
             shape, dtype = array.shape, array.dtype
             del array
+        elif file.suffix.lower() in EDF:
+            images = edf_header(file)
+            shape, dtype = images.shape, images.dtype.newbyteorder("=")
         else:
             with tifffile.TiffFile(file) as tiff:
                 series = tiff.series[0]
@@ -152,6 +156,8 @@ def _read(file: Path, name: str, frames: range, rows: slice) -> NDArray:
             array = np.load(file, mmap_mode="r", allow_pickle=False)
             array = array[None] if array.ndim == 2 else array
             return np.array(array[frames.start : frames.stop : frames.step, ..., rows, :])
+        if file.suffix.lower() in EDF:
+            return edf_read(file, frames)[:, rows]
         with tifffile.TiffFile(file) as tiff:
             series = tiff.series[0]
             if len(series.shape) == 3 and len(series.pages) == series.shape[0] and len(frames):
