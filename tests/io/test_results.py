@@ -18,7 +18,9 @@ from speckleflow.io.results import create, read_provenance, result_file, version
 WRITE = """
 import sys
 import numpy as np
+from speckleflow.io import results
 from speckleflow.io.results import create, result_file, write_provenance
+results.git_commit = lambda: "0123456"  # a source tree that is being worked on may change between two runs
 with result_file(sys.argv[1]) as file:
     data = create(file, "a", shape=(3, 20, 30), unit="px", description="a stack")
     data[:] = np.arange(1800).reshape(3, 20, 30)

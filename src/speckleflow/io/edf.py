@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 _BLOCK = 512  #: a header is filled up to a multiple of so many bytes
 _LONGEST = 64 * _BLOCK  #: a header without its end by then is no header
 _TYPES = {
-    "signedbyte": "i1", "unsignedbyte": "u1", "signedshort": "i2", "unsignedshort": "u2",
-    "signedinteger": "i4", "unsignedinteger": "u4", "signedlong": "i4", "unsignedlong": "u4", "signed64": "i8", "unsigned64": "u8",
-    "floatvalue": "f4", "float": "f4", "real": "f4", "doublevalue": "f8", "double": "f8",
+    "signedbyte": "i1", "signedshort": "i2", "signedinteger": "i4", "signedlong": "i4", "signed64": "i8",
+    "unsignedbyte": "u1", "unsignedshort": "u2", "unsignedinteger": "u4", "unsignedlong": "u4",
+    "unsigned64": "u8", "floatvalue": "f4", "float": "f4", "real": "f4", "doublevalue": "f8", "double": "f8",
 }  # fmt: skip
 
 
