@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from speckleflow.errors import InputError
+from speckleflow.io import results
 from speckleflow.io.results import create, read_provenance, result_file, versions, write_provenance
 
 WRITE = """
@@ -92,3 +93,47 @@ def test_an_error_leaves_nothing(tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_commit_of_the_code(tmp_path: Path):
+    """That of the package, '-dirty' only where the package itself was changed; none outside a repository."""
+    package = tmp_path / "project/src/speckleflow/io"
+    package.mkdir(parents=True)
+    (package / "results.py").write_text(Path(results.__file__).read_text())
+    (tmp_path / "project/config.yaml").write_text("a: 1")
+    project = tmp_path / "project"
+    code = (
+        "import importlib.util, sys\n"
+        "spec = importlib.util.spec_from_file_location('copy', sys.argv[1])\n"
+        "copy = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(copy)\n"
+        "print(copy.git_commit())\n"
+    )
+
+    def found() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(package / "results.py")],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        done = subprocess.run(
+            ["git", "-C", str(project), *identity, *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    assert found() == "None"
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "another project")
+    assert found() == "None"
+    git("add", "-A")
+    git("commit", "-q", "-m", "all")
+    commit = git("rev-parse", "HEAD")
+    (project / "config.yaml").write_text("a: 2")
+    assert found() == commit
+    (package / "results.py").write_text((package / "results.py").read_text() + "\n")
+    assert found() == f"{commit}-dirty"

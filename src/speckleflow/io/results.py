@@ -155,10 +155,18 @@ def versions(packages: Sequence[str] = ()) -> dict[str, str]:
 @functools.cache
 def git_commit() -> str | None:
     """Commit of the source that runs, '-dirty' where it was changed since; None outside a repository."""
-    folder = Path(__file__).parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--match", ""]
+    package = str(Path(__file__).parents[1])
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", "-C", package, *arguments], capture_output=True, text=True, timeout=10)
+
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        # a package installed somewhere below another repository is not of its commit
+        if git("ls-files", "--error-unmatch", "io/results.py").returncode:
+            return None
+        commit = git("rev-parse", "HEAD")
+        # the package alone: an edited configuration is in the settings, and changes no code
+        changed = git("diff", "--quiet", "HEAD", "--", ".").returncode == 1
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None
+    return None if commit.returncode else commit.stdout.strip() + "-dirty" * changed
