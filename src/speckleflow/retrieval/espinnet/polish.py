@@ -12,7 +12,7 @@ Gaussian error.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ MEAN_SIGMA = 12.0
 #: windows: standard deviations in px; 4 pi sigma^2 = 4, 13, 45 and 163 pixels
 WINDOWS = tuple(gaussian(sigma, truncate=3.0) for sigma in (0.55, 1.0, 1.9, 3.6))
 STEPS = 2
+#: least noise of a window as a share of the next larger one's, whose own may hold an edge
+POOLED = 0.3
 WIDTH = 32
 #: farthest pixel of one step: largest window, spline filters, convolutions; and the local mean, once
 HALO = STEPS * (2 * (len(WINDOWS[-1]) // 2) + 2) + 3 + 2 * 15 + int(3 * MEAN_SIGMA) + 1
@@ -47,7 +49,8 @@ class Proposals:
     """For one sample: (K, ...) proposals of the K windows at the displacement that was tried.
 
     ``step`` (K, 2, y, x) px, ``log_sigma`` (K, y, x), ``transmission`` and ``amplitude`` B = T D (K, y, x),
-    ``misfit`` (K, y, x) log of the residual's standard deviation over the mean.
+    ``misfit`` (K, y, x) log of the residual's standard deviation over the mean;
+    ``log_variance_t``, ``log_variance_b`` (K, y, x): expected errors of T and B.
     """
 
     step: Tensor
@@ -55,6 +58,8 @@ class Proposals:
     transmission: Tensor
     amplitude: Tensor
     misfit: Tensor
+    log_variance_t: Tensor
+    log_variance_b: Tensor
 
 
 def fix(reference: Tensor) -> Fixed:
@@ -87,32 +92,38 @@ def propose(fixed: Fixed, coefficients: Tensor, u: Tensor, before: Tensor) -> Pr
     h = h - torch.stack([gram[k] * ax + gram[j] * ay for k, j in rows])
     maps = torch.cat([h, e[None]])
     found: list[list[Tensor]] = []
-    for kernel, matrix in zip(WINDOWS, fixed.windows, strict=True):
-        pixels = 1.0 / energy(kernel) ** 2
+    noise = torch.zeros_like(e)
+    # the low-pass makes neighbouring errors alike: only so many pixels of a window count
+    for kernel, matrix in reversed(list(zip(WINDOWS, fixed.windows, strict=True))):
+        pixels = energy(LOW_PASS) ** 2 / energy(kernel) ** 2
         right = filter_xy(maps, kernel, kernel, "zero")
         ridged = matrix.clone()
         # rounding leaves uniform regions singular; 1e-6 of the beam is far below any modulation
         for k in (4, 7, 9):
             ridged[k] += 1e-6 * matrix[0]
         theta, inverse = solve(ridged, right[:4])
-        residual = (right[4] - (theta * right[:4]).sum(0)).clamp_min(1e-9)
-        # the low-pass makes neighbouring errors alike; four unknowns are fitted; a tenth stays in any case
-        independent = max(n * pixels * energy(LOW_PASS) ** 2 - 4.0, 0.1 * n * pixels)
-        variance = residual / n / independent
+        residual = (right[4] - (theta * right[:4]).sum(0)).clamp_min(0) / n
+        # four unknowns are fitted; something is taken to be left in any case
+        freedom = max(n * pixels - 4.0, 0.4 * n * pixels)
+        # a small window can fit its few pixels by chance: its noise is not much below that of the larger ones
+        noise = torch.maximum(residual * (n * pixels / freedom), POOLED * noise).clamp_min(1e-9)
         b = theta[1].clamp_min(0.02)
         step = -(theta[2:] / b)
         length = (step[0] ** 2 + step[1] ** 2).sqrt().clamp_min(1e-9)
         step = smooth + step * (length.clamp_max(1.0) / length) - u
-        spread = n * variance * (inverse[2] + inverse[3]) / 2 / b**2
+        spread = noise / pixels * (inverse[2] + inverse[3]) / 2 / b**2
         found.append(
             [
                 step,
                 0.5 * (spread + 1e-8).log(),
                 (theta[0] + 1).clamp(0.01, 2.0),
                 theta[1].clamp(0.0, 2.0),
-                0.5 * (residual / n).log(),
+                0.5 * noise.log(),
+                (noise / pixels * inverse[0] + 1e-8).log(),
+                (noise / pixels * inverse[1] + 1e-8).log(),
             ]
         )
+    found.reverse()
     return Proposals(*(torch.stack(parts) for parts in zip(*found, strict=True)))
 
 
@@ -166,8 +177,10 @@ class Polish(nn.Module):
         candidates = torch.cat([prior[:, None], found.step], 1)
         step = (weights[:, :, None] * candidates).sum(1) + 0.1 * rest
         log_sigma = of_sigma - 0.5 * precision.logsumexp(1, keepdim=True)
-        t = (of_t.softmax(1) * found.transmission).sum(1, keepdim=True)
-        d = (of_d.softmax(1) * found.amplitude / found.transmission).sum(1, keepdim=True)
+        t = ((of_t - found.log_variance_t).softmax(1) * found.transmission).sum(1, keepdim=True)
+        d = ((of_d - found.log_variance_b).softmax(1) * found.amplitude / found.transmission).sum(
+            1, keepdim=True
+        )
         return step, log_sigma, t, d.clamp(0.0, 1.5)
 
 
@@ -196,4 +209,4 @@ def polish(
     return results
 
 
-_NAMES = ("step", "log_sigma", "transmission", "amplitude", "misfit")
+_NAMES = tuple(field.name for field in fields(Proposals))
