@@ -307,6 +307,23 @@ def test_twelve_sample_frames_against_thirteen_references(tmp_path: Path):
     ]
 
 
+def test_several_positions_in_files_of_one_each(raw_scan: RawScan):
+    raw_scan.frames["sample_02"] = np.stack([raw_scan.frames["sample_02"]] * 2, 1)
+    found = problems(raw_scan.write())
+    assert any(
+        is_said(p, "sample_02", "frames (theta, y, x) of one", "4 frames of 2 positions") for p in found
+    )
+
+
+def test_several_files_missing_are_one_sentence_a_role(tmp_path: Path):
+    scan = RawScan(tmp_path, projections=1, positions=9).write()
+    for n in (2, 3, 5, 6, 7, 8):
+        scan.path(f"reference_{n:02d}").unlink()
+    found = problems(scan)
+    assert len(found) == 1
+    assert is_said(found[0], "reference_02", "9 reference files", "3, none for position 2, 3, 5, 6, 7 ...")
+
+
 def test_no_files_at_all(raw_scan: RawScan):
     found = problems(raw_scan)
     assert found[0] == (

@@ -23,6 +23,7 @@ class Layout:
     ----------
     positions : diffuser positions that have files of their own; empty where a single file holds them all.
     sample, reference, flat, dark : one name, or one a position; empty: none given.
+    missing : those of sample and reference that are not there.
     """
 
     positions: tuple[int, ...]
@@ -30,6 +31,7 @@ class Layout:
     reference: tuple[str, ...]
     flat: tuple[str, ...]
     dark: tuple[str, ...]
+    missing: frozenset[str] = frozenset()
 
 
 def find_layout(config: ScanConfig, scan: str, root: Path = Path()) -> tuple[Layout, list[InputError]]:
@@ -42,10 +44,12 @@ def find_layout(config: ScanConfig, scan: str, root: Path = Path()) -> tuple[Lay
     numbered = {role: pattern.find(scan, root) for role, pattern in patterns.items() if pattern.has_position}
     listed = None if files.positions == "auto" else parse_positions(files.positions)
     wanted = listed if listed is not None else sorted({n for found in numbered.values() for n in found})
-    problems = []
+    problems: list[InputError] = []
+    absent: set[str] = set()
     for role, found in numbered.items():
         if missing := [n for n in wanted if n not in found] if wanted else [0]:
             problems.append(_missing(role, patterns[role], scan, root, wanted, missing, listed is not None))
+            absent |= {patterns[role].fill(scan, n) for n in missing}
 
     positions = tuple(wanted) if numbered else ()
     names = {role: _names(pattern, scan, positions) for role, pattern in patterns.items()}
@@ -53,8 +57,8 @@ def find_layout(config: ScanConfig, scan: str, root: Path = Path()) -> tuple[Lay
         text = getattr(files, key)
         if text is not None and text != SUBTRACTED:
             names[key] = _names(Pattern(text, f"files.{key}"), scan, positions)
-    layout = Layout(positions, *(names.get(role, ()) for role in ("sample", "reference", "flat", "dark")))
-    return layout, problems
+    roles = (names.get(role, ()) for role in ("sample", "reference", "flat", "dark"))
+    return Layout(positions, *roles, frozenset(absent)), problems
 
 
 def raw_files(config: ScanConfig, scan: str, root: Path = Path()) -> list[Path]:
@@ -72,7 +76,7 @@ def raw_files(config: ScanConfig, scan: str, root: Path = Path()) -> list[Path]:
         try:
             if any(sign in name for sign in "*?[") or (path.is_dir() and path.suffix.lower() not in SUFFIXES):
                 found += find_images(path, name)
-            elif not path.exists() and not any(problem.where == name for problem in problems):
+            elif not path.exists() and name not in layout.missing:
                 raise InputError(name, expected="a raw file", found="no such file")
             else:
                 found.append(path)

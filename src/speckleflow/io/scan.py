@@ -224,12 +224,11 @@ def try_open_scan(
 ) -> tuple[Scan | None, list[InputError], list[tuple[str, FrameSource]]]:
     """The scan if its headers allow one, all problems, and (role, source) of every file that opened."""
     layout, problems = find_layout(config, scan, root)
-    absent = {problem.where for problem in problems}
     opened: dict[str, list[FrameSource]] = {"sample": [], "reference": []}
     for role, sources in opened.items():
         for name in getattr(layout, role):
             try:
-                if name not in absent and ((root / name).exists() or not layout.positions or "*" in name):
+                if name not in layout.missing:  # said already
                     sources.append(_open(config, name, root, role))
             except InputError as problem:
                 problems.append(problem)
@@ -238,7 +237,8 @@ def try_open_scan(
         return None, problems, both
     first = opened["sample"][0]
     projections, positions = _axes(config, layout, first)
-    problems += _unequal(opened["sample"], first, config)
+    problems += [*_four_axes(opened["sample"]), *_four_axes(opened["reference"])]
+    problems += _unequal(opened["sample"], first)
     problems += _unpaired(opened["reference"], first, positions, layout, config)
     angles = np.zeros(projections)
     try:
@@ -341,7 +341,20 @@ def _axes(config: ScanConfig, layout: Layout, source: FrameSource) -> tuple[int,
     return 1, frames
 
 
-def _unequal(sources: list[FrameSource], first: FrameSource, config: ScanConfig) -> list[InputError]:
+def _four_axes(sources: list[FrameSource]) -> list[InputError]:
+    """Files of one position each that hold several."""
+    return [
+        InputError(
+            source.name,
+            expected="frames (theta, y, x) of one diffuser position, as there is a file for each",
+            found=_shape(source),
+        )
+        for source in sources
+        if len(sources) > 1 and len(source.shape) == 4
+    ]
+
+
+def _unequal(sources: list[FrameSource], first: FrameSource) -> list[InputError]:
     """Sample files whose frames differ from the first one's in number, size or type."""
     return [
         InputError(
