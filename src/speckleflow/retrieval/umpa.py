@@ -18,15 +18,13 @@ from speckleflow.retrieval.adaptive import COARSE_SCALES, SCALES, fixed_window, 
 from speckleflow.retrieval.base import FLAG_BOUND, Fields, Retriever
 from speckleflow.retrieval.filters import gaussian
 from speckleflow.retrieval.flags import edge_flags, fold_flags
+from speckleflow.retrieval.lowpass import choose_low_pass
 from speckleflow.retrieval.noise import NoiseGain, noise_gain
 from speckleflow.retrieval.normal import Basis, Estimate, local_mean, make_basis, measure, spline_coefficients
 from speckleflow.retrieval.pyramid import first_estimate, pyramid
 
 #: coarse levels below full resolution: 1/2, 1/4, 1/8
 _LEVELS = 3
-#: Equal low-pass of both stacks in pixels (standard deviation). It makes the noise of the interpolated sample
-#: independent of the sub-pixel fraction; more of it blurs the limbs. 0.4 was chosen on simulated and real stacks.
-LOW_PASS_PX = 0.4
 #: scale in pixels over which the reference is averaged to its local mean: several periods of common modulators
 _MEAN_SIGMA = 12.0
 #: steps at full resolution; after two the changes are below the noise
@@ -35,12 +33,13 @@ _STEPS = 2
 
 @dataclass(frozen=True)
 class State:
-    """What a scan's reference gives once: mean level, basis at full and coarse resolution, gain of the noise."""
+    """What a scan's reference gives once: mean level, bases at full and coarse resolution, noise, low-pass."""
 
     scale: float
     basis: Basis
     coarse: list[Basis]
     gain: NoiseGain
+    low_pass: float
 
 
 class Umpa(Retriever):
@@ -61,8 +60,10 @@ class Umpa(Retriever):
             raise InputError("reference stack", expected="a beam (mean above 0)", found=f"mean {scale:g}")
         reference = reference / scale
         mean = local_mean(reference, _MEAN_SIGMA)
-        basis = make_basis(reference, mean, gaussian(LOW_PASS_PX))
-        return State(scale, basis, pyramid(reference, mean, _LEVELS), noise_gain(basis, LOW_PASS_PX))
+        low_pass = choose_low_pass(reference)
+        basis = make_basis(reference, mean, gaussian(low_pass))
+        coarse = pyramid(reference, mean, _LEVELS)
+        return State(scale, basis, coarse, noise_gain(basis, low_pass), low_pass)
 
     def _reference_shape(self, state: State) -> tuple[int, int, int]:
         return state.basis.shape
@@ -76,7 +77,7 @@ class Umpa(Retriever):
         limit = float(self.settings.max_displacement_px)
         window = self.settings.window
         now = first_estimate(sample, state.coarse, limit)
-        coefficients = spline_coefficients(sample, gaussian(LOW_PASS_PX))
+        coefficients = spline_coefficients(sample, gaussian(state.low_pass))
         for step in range(_STEPS):
             model = linearise(now, measure(coefficients, state.basis, now.ux, now.uy), state.basis)
             if window == "auto":
