@@ -57,8 +57,15 @@ def find_layout(config: ScanConfig, scan: str, root: Path = Path()) -> tuple[Lay
         text = getattr(files, key)
         if text is not None and text != SUBTRACTED:
             names[key] = _names(Pattern(text, f"files.{key}"), scan, positions)
-    roles = (names.get(role, ()) for role in ("sample", "reference", "flat", "dark"))
-    return Layout(positions, *roles, frozenset(absent)), problems
+    layout = Layout(
+        positions,
+        names["sample"],
+        names.get("reference", ()),
+        names.get("flat", ()),
+        names.get("dark", ()),
+        frozenset(absent),
+    )
+    return layout, problems
 
 
 def raw_files(config: ScanConfig, scan: str, root: Path = Path()) -> list[Path]:
