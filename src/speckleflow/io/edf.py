@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,8 +71,8 @@ def _header(text: bytes) -> tuple[dict[str, str], int]:
     end = text.find(b"}")
     if not text.startswith((b"{", b"\n{", b"\r\n{")) or end < 0:
         raise ValueError("no EDF header")
-    pairs = re.findall(r"([\w ]+?)\s*=\s*([^;]*?)\s*;", text[:end].decode("latin-1"))
-    header = {key.strip().lower(): value.strip() for key, value in pairs}
+    lines = (line.partition("=") for line in text[:end].decode("latin-1").strip().strip("{").split(";"))
+    header = {key.strip().lower(): value.strip() for key, _, value in lines}
     missing = [key for key in ("dim_1", "dim_2", "datatype") if key not in header]
     if missing:
         raise ValueError(f"an EDF header without {', '.join(missing)}")
