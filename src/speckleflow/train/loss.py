@@ -50,8 +50,8 @@ def displacement_loss(found: Tensor, log_sigma: Tensor | None, truth: Tensor) ->
 
 
 def contrast_loss(found: Tensor, truth: Tensor) -> Tensor:
-    """Log of the mean absolute error of a scene's T or D (B, 1, y, x), mean over the batch.
+    """Log of the root mean square error of a scene's T or D (B, 1, y, x), mean over the batch.
 
     The log makes a clean and a noisy scene count alike; errors below 1e-3 are good enough for anybody.
     """
-    return ((found - truth).abs().mean((1, 2, 3)) + 1e-3).log().mean()
+    return 0.5 * ((found - truth).square().mean((1, 2, 3)) + 1e-6).log().mean()

@@ -54,20 +54,19 @@ def scale_weights(scales: int, progress: float) -> list[float]:
 
 
 def fast_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
-    """Loss over all scales of the fast network and the steps of its polish (the last scales)."""
+    """Loss over all scales of the fast network and of its polish, the last one."""
     assert isinstance(network, FastEspinnet)
     scales, polished = network(network.reference(batch.reference), batch.sample)
-    found = [*scales, *polished]
-    weights = scale_weights(len(found), progress)
+    assert polished is not None
+    weights = scale_weights(len(scales) + 1, progress)
     loss = torch.zeros((), device=batch.sample.device)
-    for weight, scale in zip(weights, found, strict=True):
+    for weight, scale in zip(weights, [*scales, polished], strict=True):
         if weight:
             part = displacement_loss(scale.displacement.float(), scale.log_sigma.float(), batch.displacement)
-            if len(scale) > 2:  # a polished one
-                part = part + CONTRASTS * contrast_loss(scale.transmission, batch.transmission)
-                part = part + CONTRASTS * contrast_loss(scale.darkfield, batch.darkfield)
             loss = loss + weight * part
-    return loss, rmse(found[-1].displacement, batch.displacement)
+    loss = loss + weights[-1] * CONTRASTS * contrast_loss(polished.transmission, batch.transmission)
+    loss = loss + weights[-1] * CONTRASTS * contrast_loss(polished.darkfield, batch.darkfield)
+    return loss, rmse(polished.displacement, batch.displacement)
 
 
 def published_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speckleflow.retrieval.espinnet.layers import cost_volume, pixel_grid, sample_at
-from speckleflow.retrieval.espinnet.polish import Fixed, Polish, fix, polish
+from speckleflow.retrieval.espinnet.polish import Fixed, Pattern, Polish, Polished, characterise, fix, polish
 
 SCALES = (8, 4, 2)  #: sides of the pixels of the pyramid, in detector pixels
 MULTIPLE = SCALES[0]
@@ -67,15 +67,6 @@ class Scale(NamedTuple):
     log_sigma: Tensor
 
 
-class Polished(NamedTuple):
-    """Result of one step of the polish, full resolution: as :class:`Scale`, and T and D (B, 1, y, x)."""
-
-    displacement: Tensor
-    log_sigma: Tensor
-    transmission: Tensor
-    darkfield: Tensor
-
-
 @dataclass(frozen=True)
 class Reference:
     """What the network needs of reference stacks: once a scan."""
@@ -89,8 +80,8 @@ class FastEspinnet(nn.Module):
 
     ``forward`` takes what :meth:`reference` made of reference stacks (1 or B, N, y, x) and samples (B, N, y,
     x), y and x multiples of 8, all divided by the mean of the reference stack. It returns one :class:`Scale`
-    for each of ``SCALES`` (coarsest first) and one at full resolution, then one :class:`Polished` for each
-    step of the polish; all on the REFERENCE grid.
+    for each of ``SCALES`` (coarsest first) and one at full resolution, and what the polish made of it (None
+    without); all on the REFERENCE grid.
     """
 
     def __init__(self) -> None:
@@ -125,14 +116,18 @@ class FastEspinnet(nn.Module):
             self.enlarge.bias.copy_(bilinear_doubling().clamp_min(0.01).log().flatten())
 
     @torch.no_grad()
-    def reference(self, stack: Tensor, polished: bool = True) -> Reference:
-        """The reference's side: scales coarsest first, and the polish's normal equations."""
+    def reference(self, stack: Tensor, pattern: Pattern | None = None, polished: bool = True) -> Reference:
+        """The reference's side: scales coarsest first, and the polish's normal equations.
+
+        ``pattern`` is that of the whole image where ``stack`` is a tile.
+        """
         levels = [_reference_level(F.avg_pool2d(stack, s)) for s in SCALES]
-        return Reference(levels, [fix(one) for one in stack] if polished else [])
+        fixed = [fix(one, pattern or characterise(one)) for one in stack] if polished else []
+        return Reference(levels, fixed)
 
     def forward(
         self, reference: Reference, sample: Tensor, polished: bool = True
-    ) -> tuple[list[Scale], list[Polished]]:
+    ) -> tuple[list[Scale], Polished | None]:
         found: list[Scale] = []
         hidden = last = sample.new_zeros(0)
         for side, level in zip(SCALES, reference.levels, strict=True):
@@ -159,9 +154,8 @@ class FastEspinnet(nn.Module):
         u, log_sigma = (convex_doubling(t, mix) for t in found[-1])
         found.append(Scale(u, log_sigma))
         if not polished:
-            return found, []
-        results = polish(self.polish, reference.fixed, sample, u, log_sigma, double(hidden))
-        return found, [Polished(*result) for result in results]
+            return found, None
+        return found, polish(self.polish, reference.fixed, sample, u, log_sigma, double(hidden))
 
 
 def double(image: Tensor) -> Tensor:

@@ -1,143 +1,134 @@
-"""The last step at full resolution: Gauss-Newton solutions of several windows, joined with the network's
-result.
+"""The last steps at full resolution: those of ``umpa``, begun at the network's displacement, with it as
+prior.
 
-The normal equations and the interpolation are those of ``umpa``. Each window proposes a displacement,
-transmission and dark field with an expected error; the displacement that the network brings, with its own
-predicted error, is one more proposal: the prior. To begin with they are averaged with their inverse
-variances (the maximum a posteriori of independent Gaussian proposals); a small network, which sees all of
-them and their surroundings, corrects these weights, because windows overlap and an edge inside one is no
-Gaussian error.
+The network finds which speckle is which, also where a window would lock on to a wrong one; the normal
+equations of ``umpa`` (its code, not a copy) then give the sub-pixel place, transmission and dark field with
+an expected error. Both displacements are averaged with their inverse variances: the maximum a posteriori of
+the data under the prior that the network predicts, so that pixels with little information keep the network's
+value and the others follow the data. A small network that sees both and their surroundings corrects the
+weights and cleans what is left, for at an edge neither error is Gaussian.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from speckleflow.retrieval.filters import energy, filter_xy, gaussian
-from speckleflow.retrieval.normal import Basis, local_mean, make_basis, measure, solve, spline_coefficients
+from speckleflow.retrieval.adaptive import COARSE_SCALES, SCALES, linearise, mixed_windows
+from speckleflow.retrieval.filters import filter_xy, gaussian
+from speckleflow.retrieval.lowpass import choose_low_pass
+from speckleflow.retrieval.noise import NoiseGain, noise_gain
+from speckleflow.retrieval.normal import (
+    Basis,
+    Estimate,
+    Moments,
+    local_mean,
+    make_basis,
+    measure,
+    solve,
+    spline_coefficients,
+)
 
-#: both stacks are low-passed by this (px): it lowers the noise more than the signal (sigma of a usual
-#: detector)
-LOW_PASS = gaussian(0.6)
 #: local mean of the reference, standard deviation in px: above the grains of usual modulators, below the
 #: beam's shape
 MEAN_SIGMA = 12.0
-#: windows: standard deviations in px; 4 pi sigma^2 = 4, 13, 45 and 163 pixels
-WINDOWS = tuple(gaussian(sigma, truncate=3.0) for sigma in (0.55, 1.0, 1.9, 3.6))
-STEPS = 2
-#: least noise of a window as a share of the next larger one's, whose own may hold an edge
-POOLED = 0.3
+#: window in which the first T and D are found, for 50 pixels
+START = gaussian(2.0, truncate=3.0)
+#: side of the central piece and number of frames that the noise is characterised on
+CENTRE, FRAMES = 288, 4
 WIDTH = 32
-#: farthest pixel of one step: largest window, spline filters, convolutions; and the local mean, once
-HALO = STEPS * (2 * (len(WINDOWS[-1]) // 2) + 2) + 3 + 2 * 15 + int(3 * MEAN_SIGMA) + 1
+#: farthest pixel that matters: twice the widest window and its neighbourhood, spline filters, convolutions,
+#: local mean
+HALO = 2 * int(9 * SCALES[0]) + 2 * 15 + 3 + int(3 * MEAN_SIGMA)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What a whole reference stack tells of its pattern: the low-pass it needs (px), and how noise enters."""
+
+    low_pass: float
+    gain: NoiseGain
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """What the polish needs of one reference stack: its regressors, and their products in every window."""
+    """What the polish needs of one reference stack, or of a tile of it."""
 
+    pattern: Pattern
     basis: Basis
-    windows: tuple[Tensor, ...]  #: (10, y, x) each
+    start: Tensor  #: (10, y, x) products of the regressors in the window START
 
 
 @dataclass(frozen=True)
-class Proposals:
-    """For one sample: (K, ...) proposals of the K windows at the displacement that was tried.
+class Polished:
+    """Fields (B, 1 or 2, y, x): displacement in px, log of its standard deviation, T and D."""
 
-    ``step`` (K, 2, y, x) px, ``log_sigma`` (K, y, x), ``transmission`` and ``amplitude`` B = T D (K, y, x),
-    ``misfit`` (K, y, x) log of the residual's standard deviation over the mean;
-    ``log_variance_t``, ``log_variance_b`` (K, y, x): expected errors of T and B.
-    """
-
-    step: Tensor
+    displacement: Tensor
     log_sigma: Tensor
     transmission: Tensor
-    amplitude: Tensor
-    misfit: Tensor
-    log_variance_t: Tensor
-    log_variance_b: Tensor
+    darkfield: Tensor
 
 
-def fix(reference: Tensor) -> Fixed:
-    """The reference's side (N, y, x), divided by its mean: once a scan."""
-    basis = make_basis(reference, local_mean(reference, MEAN_SIGMA), LOW_PASS)
-    return Fixed(basis, tuple(filter_xy(basis.gram, k, k, "zero") for k in WINDOWS))
+def characterise(reference: Tensor) -> Pattern:
+    """Once for a whole reference stack (N, y, x), divided by its mean; tiles share it."""
+    low_pass = choose_low_pass(reference)
+    height, width = reference.shape[-2:]
+    top, left = max(0, (height - CENTRE) // 2), max(0, (width - CENTRE) // 2)
+    centre = reference[:FRAMES, top : top + CENTRE, left : left + CENTRE].contiguous()
+    basis = make_basis(centre, local_mean(centre, MEAN_SIGMA), gaussian(low_pass))
+    return Pattern(low_pass, noise_gain(basis, low_pass))
 
 
-def propose(fixed: Fixed, coefficients: Tensor, u: Tensor, before: Tensor) -> Proposals:
-    """Solve every window at the displacement ``u`` (2, y, x).
+def fix(reference: Tensor, pattern: Pattern) -> Fixed:
+    """The reference's side (N, y, x): once a scan, or once a tile."""
+    basis = make_basis(reference, local_mean(reference, MEAN_SIGMA), gaussian(pattern.low_pass))
+    start = filter_xy(basis.gram, START, START, "zero")
+    start /= filter_xy(torch.ones_like(start[:1]), START, START, "zero")
+    for k in (0, 4, 7, 9):
+        start[k] += 1e-5 * start[0] + 1e-12
+    return Fixed(pattern, basis, start)
 
-    ``before`` (2, y, x) holds T - 1 and B, assumed where a ray lands outside the image and there is no
-    measurement.
+
+def first_contrasts(fixed: Fixed, moments: Moments) -> tuple[Tensor, Tensor]:
+    """T and B = T D (y, x) by linear least squares in the window START; 1 where nothing was measured."""
+    maps = torch.cat([moments.h * moments.valid, moments.valid[None]])
+    right = filter_xy(maps, START, START, "zero")
+    theta, _ = solve(fixed.start, right[:4] / right[4].clamp_min(1e-2))
+    seen = right[4] > 0.1
+    t = torch.where(seen, (theta[0] + 1).clamp(0.02, 2.0), torch.ones_like(theta[0]))
+    b = torch.where(seen, theta[1].clamp(0.02, 2.0), t)
+    return t, b
+
+
+def refine(fixed: Fixed, sample: Tensor, u: Tensor) -> Tensor:
+    """The steps of ``umpa`` for one sample stack (N, y, x) from the displacement ``u`` (2, y, x).
+
+    Returns (6, y, x): ux, uy, T, D, log of the expected standard deviation of u, log of the noise's.
     """
-    n = fixed.basis.shape[0]
-    moments = measure(coefficients, fixed.basis, u[0], u[1])
-    gram = fixed.basis.gram
-    # (T - 1, B, 0, 0) times the packed matrix: what would have been measured there
-    pairs = ((0, 1), (1, 4), (2, 5), (3, 6))
-    assumed = torch.stack([gram[k] * before[0] + gram[j] * before[1] for k, j in pairs])
-    h = torch.lerp(assumed, moments.h, moments.valid)
-    model = before[0] * assumed[0] + before[1] * assumed[1]
-    e = torch.lerp(model, moments.energy, moments.valid)
-    # A window finds what its pixels have in common; what differs from pixel to pixel in u, mostly noise,
-    # would stay. So u is carried to a smooth one first, to first order, and the step is taken from there.
-    smooth = filter_xy(u, WINDOWS[-1], WINDOWS[-1], "mirror")
-    ax, ay = before[1] * (u - smooth)
-    e = e - 2 * (ax * h[2] + ay * h[3]) + ax * (ax * gram[7] + 2 * ay * gram[8]) + ay * ay * gram[9]
-    rows = ((2, 3), (5, 6), (7, 8), (8, 9))
-    h = h - torch.stack([gram[k] * ax + gram[j] * ay for k, j in rows])
-    maps = torch.cat([h, e[None]])
-    found: list[list[Tensor]] = []
-    noise = torch.zeros_like(e)
-    # the low-pass makes neighbouring errors alike: only so many pixels of a window count
-    for kernel, matrix in reversed(list(zip(WINDOWS, fixed.windows, strict=True))):
-        pixels = energy(LOW_PASS) ** 2 / energy(kernel) ** 2
-        right = filter_xy(maps, kernel, kernel, "zero")
-        ridged = matrix.clone()
-        # rounding leaves uniform regions singular; 1e-6 of the beam is far below any modulation
-        for k in (4, 7, 9):
-            ridged[k] += 1e-6 * matrix[0]
-        theta, inverse = solve(ridged, right[:4])
-        residual = (right[4] - (theta * right[:4]).sum(0)).clamp_min(0) / n
-        # four unknowns are fitted; something is taken to be left in any case
-        freedom = max(n * pixels - 4.0, 0.4 * n * pixels)
-        # a small window can fit its few pixels by chance: its noise is not much below that of the larger ones
-        noise = torch.maximum(residual * (n * pixels / freedom), POOLED * noise).clamp_min(1e-9)
-        b = theta[1].clamp_min(0.02)
-        step = -(theta[2:] / b)
-        length = (step[0] ** 2 + step[1] ** 2).sqrt().clamp_min(1e-9)
-        step = smooth + step * (length.clamp_max(1.0) / length) - u
-        spread = noise / pixels * (inverse[2] + inverse[3]) / 2 / b**2
-        found.append(
-            [
-                step,
-                0.5 * (spread + 1e-8).log(),
-                (theta[0] + 1).clamp(0.01, 2.0),
-                theta[1].clamp(0.0, 2.0),
-                0.5 * noise.log(),
-                (noise / pixels * inverse[0] + 1e-8).log(),
-                (noise / pixels * inverse[1] + 1e-8).log(),
-            ]
-        )
-    found.reverse()
-    return Proposals(*(torch.stack(parts) for parts in zip(*found, strict=True)))
+    coefficients = spline_coefficients(sample, gaussian(fixed.pattern.low_pass))
+    ux, uy = u
+    moments = measure(coefficients, fixed.basis, ux, uy)
+    now = Estimate(*first_contrasts(fixed, moments), ux, uy)
+    model = linearise(now, moments, fixed.basis)
+    now, _, _ = mixed_windows(now, model, fixed.pattern.gain, COARSE_SCALES)
+    model = linearise(now, measure(coefficients, fixed.basis, now.ux, now.uy), fixed.basis)
+    now, variance, _ = mixed_windows(now, model, fixed.pattern.gain, SCALES)
+    log_sigma = 0.5 * (variance + 1e-8).log()
+    return torch.stack([now.ux, now.uy, now.t, now.b / now.t, log_sigma, 0.5 * (model.noise + 1e-10).log()])
 
 
 class Polish(nn.Module):
-    """Joins the proposals; the same weights serve every step."""
+    """Joins the network's displacement and that of the data."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        k = len(WINDOWS)
-        #: corrections of the log weights of [prior, windows], of the windows' for T and for D, residual
-        #: step, log sigma
-        self.parts = (1 + k, k, k, 2, 1)
+        #: corrections of the log weights of [prior, data], of the displacement, of T and D, of log sigma
+        self.parts = (2, 2, 2, 1)
         self.body = nn.Sequential(
-            nn.Conv2d(6 * k + 4 + hidden, WIDTH, 3, padding=1),
+            nn.Conv2d(8 + hidden, WIDTH, 3, padding=1),
             nn.LeakyReLU(0.1),
             nn.Conv2d(WIDTH, WIDTH, 3, padding=1),
             nn.LeakyReLU(0.1),
@@ -148,65 +139,39 @@ class Polish(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(
-        self, found: Proposals, prior: Tensor, prior_log_sigma: Tensor, hidden: Tensor, positions: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Step (B, 2, y, x), log sigma, T and D (B, 1, y, x).
-
-        ``found`` has a leading batch axis; ``prior`` (B, 2, y, x) is the step that would lead to the
-        network's displacement, ``prior_log_sigma`` its predicted error, ``positions`` is N.
+        self, data: Tensor, prior: Tensor, prior_log_sigma: Tensor, hidden: Tensor, positions: int
+    ) -> Polished:
+        """Fields from those of the data (B, 6, y, x, as :func:`refine` gives them) and the prior (B, 2, y,
+        x).
         """
-        batch, k, _, height, width = found.step.shape
+        u, t, d, log_sigma, noise = data.split((2, 1, 1, 1, 1), 1)
+        log_sigma = log_sigma.clamp(-7.0, 3.0)
         prior_log_sigma = prior_log_sigma.detach().clamp(-7.0, 3.0)
-        known = torch.cat(
-            [
-                found.step.reshape(batch, 2 * k, height, width),
-                found.log_sigma,
-                found.transmission,
-                found.amplitude,
-                found.misfit,
-                prior.clamp(-3.0, 3.0),
-                prior_log_sigma,
-                torch.full_like(prior_log_sigma, math.log(positions / 5)),
-                hidden,
-            ],
-            1,
+        prior = prior.detach()
+        count = torch.full_like(t, math.log(positions / 5))
+        known = [(u - prior).clamp(-3.0, 3.0), t, d, log_sigma, prior_log_sigma, noise, count, hidden]
+        found = self.last(self.body(torch.cat(known, 1)))
+        of_weights, rest, of_contrasts, of_sigma = found.split(self.parts, 1)
+        precision = -2 * torch.cat([prior_log_sigma, log_sigma], 1)
+        # in units of the expected error, and limited: what the network never saw must not become a wild value
+        rest = torch.exp(-0.5 * precision.logsumexp(1, True)) * rest.tanh()
+        precision = precision + of_weights
+        weights = precision.softmax(1)
+        contrasts = (torch.cat([t, d], 1) + 0.05 * of_contrasts.tanh()).clamp_min(0.0)
+        return Polished(
+            weights[:, :1] * prior + weights[:, 1:] * u + rest,
+            of_sigma - 0.5 * precision.logsumexp(1, keepdim=True),
+            contrasts[:, :1],
+            contrasts[:, 1:],
         )
-        of_step, of_t, of_d, rest, of_sigma = self.last(self.body(known)).split(self.parts, 1)
-        precision = -2 * torch.cat([prior_log_sigma, found.log_sigma.clamp(-7.0, 3.0)], 1)
-        weights = (of_step + precision).softmax(1)
-        candidates = torch.cat([prior[:, None], found.step], 1)
-        step = (weights[:, :, None] * candidates).sum(1) + 0.1 * rest
-        log_sigma = of_sigma - 0.5 * precision.logsumexp(1, keepdim=True)
-        t = ((of_t - found.log_variance_t).softmax(1) * found.transmission).sum(1, keepdim=True)
-        d = ((of_d - found.log_variance_b).softmax(1) * found.amplitude / found.transmission).sum(
-            1, keepdim=True
-        )
-        return step, log_sigma, t, d.clamp(0.0, 1.5)
 
 
 def polish(
     network: Polish, fixed: list[Fixed], sample: Tensor, u: Tensor, log_sigma: Tensor, hidden: Tensor
-) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """All steps for a batch: displacement (B, 2, y, x), its log sigma, T and D (B, 1, y, x) after each.
-
-    ``fixed`` has one entry, or one for each of the batch; ``u``, ``log_sigma`` and ``hidden`` are the
-    pyramid's at full resolution.
-    """
+) -> Polished:
+    """Fields of a batch. ``fixed`` has one entry, or one for each of the batch; ``u``, ``log_sigma`` and
+    ``hidden`` are the pyramid's at full resolution."""
     with torch.no_grad():
-        coefficients = [spline_coefficients(s.float(), LOW_PASS) for s in sample]
-        beam = [(fixed[0] if len(fixed) == 1 else fixed[i]) for i in range(len(sample))]
-    prior = now = u.detach().float()
-    before = torch.stack([torch.zeros_like(now[:, 0]), torch.ones_like(now[:, 0])], 1)
-    results = []
-    for _ in range(STEPS):
-        with torch.no_grad():
-            each = [propose(f, c, v, b) for f, c, v, b in zip(beam, coefficients, now, before, strict=True)]
-            found = Proposals(*(torch.stack([getattr(p, name) for p in each]) for name in _NAMES))
-        step, sigma, t, d = network(found, prior - now, log_sigma, hidden, sample.shape[1])
-        results.append((now + step, sigma, t, d))
-        now = (now + step).detach().float()
-        before = torch.cat([t - 1, t * d], 1).detach().float()
-    return results
-
-
-_NAMES = tuple(field.name for field in fields(Proposals))
+        beams = fixed * len(sample) if len(fixed) == 1 else fixed
+        each = [refine(f, s.float(), v.float()) for f, s, v in zip(beams, sample, u.detach(), strict=True)]
+    return network(torch.stack(each), u, log_sigma, hidden, sample.shape[1])

@@ -32,6 +32,7 @@ class State:
     reference: Tensor
     padding: tuple[int, int, int, int]
     side: int
+    whole: Any = None  #: what the network needs of the whole reference, for every tile
     prepared: dict[int, Any] = field(default_factory=dict)
 
     def tiles(self, halo: int, multiple: int) -> list[Tile]:
@@ -63,7 +64,11 @@ class NetworkRetriever(Retriever):
         """Peak memory of one projection over its pixels, float32."""
         raise NotImplementedError
 
-    def _prepare_tile(self, reference: Tensor) -> Any:
+    def _prepare_whole(self, reference: Tensor) -> Any:
+        """What every tile needs of the whole reference (N, y, x)."""
+        return None
+
+    def _prepare_tile(self, reference: Tensor, whole: Any) -> Any:
         """What the network needs of a reference tile (N, y, x)."""
         raise NotImplementedError
 
@@ -87,7 +92,8 @@ class NetworkRetriever(Retriever):
         free = free_memory(self.device)
         side = choose_side(height, width, self.halo, self._bytes_per_pixel(len(reference)), free)
         n, y, x = reference.shape
-        return State((n, y, x), scale, padded[0], padding, side)
+        whole = self._prepare_whole(reference / scale)
+        return State((n, y, x), scale, padded[0], padding, side, whole)
 
     @torch.inference_mode()
     def _retrieve(self, sample: Tensor, state: Any) -> Fields:
@@ -96,7 +102,7 @@ class NetworkRetriever(Retriever):
             whole: list[Tensor] = []
             for index, tile in enumerate(state.tiles(self.halo, self.multiple)):
                 if index not in state.prepared:
-                    state.prepared[index] = self._prepare_tile(tile.cut(state.reference))
+                    state.prepared[index] = self._prepare_tile(tile.cut(state.reference), state.whole)
                 found = self._run_tile(tile.cut(padded), state.prepared[index])
                 whole = whole or [padded.new_empty(len(part), *padded.shape[-2:]) for _ in found]
                 for image, piece in zip(whole, found, strict=True):
@@ -143,23 +149,24 @@ class EspinnetFast(NetworkRetriever):
         # windows
         return 4.0 * (10 * positions + 180)
 
-    def _prepare_tile(self, reference: Tensor) -> fast.Reference:
+    def _prepare_whole(self, reference: Tensor) -> polish.Pattern:
+        return polish.characterise(reference)
+
+    def _prepare_tile(self, reference: Tensor, whole: Any) -> fast.Reference:
         network = self.network
         assert isinstance(network, fast.FastEspinnet)
-        return network.reference(reference[None])
+        return network.reference(reference[None], whole)
 
     def _run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
-        scales, polished = self.network(prepared, sample, polished=True)
-        last = polished[-1]
-        # without the polish its fields of the contrasts stay: only the displacement is the pyramid's
-        chosen = last if self.settings.polish else scales[-1]
+        scales, polished = self.network(prepared, sample)
+        # without the polish its T and D stay: only the displacement is the pyramid's
+        chosen = polished if self.settings.polish else scales[-1]
         u, sigma = chosen.displacement, chosen.log_sigma.exp() * self.file.number("sigma_factor", 1.0)
-        return [u[:, :1], u[:, 1:], last.transmission, last.darkfield, sigma]
+        return [u[:, :1], u[:, 1:], polished.transmission, polished.darkfield, sigma]
 
     def _fields(self, found: list[Tensor]) -> Fields:
         ux, uy, t, d, sigma = found
-        half = len(polish.WINDOWS[0]) // 2
-        flags = fold_flags(ux, uy) | edge_flags(ux, uy, half)
+        flags = fold_flags(ux, uy) | edge_flags(ux, uy, len(polish.START) // 2)
         return Fields(transmission=t, ux=ux, uy=uy, darkfield=d, quality=sigma, flags=flags)
 
 
@@ -183,7 +190,7 @@ class Espinnet(NetworkRetriever):
         # 20 frames each, 51 + 128 + 96 channels of the estimator at full resolution, and as much in passing
         return 4.0 * (2 * positions + 80 + 2 * 275)
 
-    def _prepare_tile(self, reference: Tensor) -> Tensor:
+    def _prepare_tile(self, reference: Tensor, whole: Any) -> Tensor:
         return scale_positions(reference[None], published.POSITIONS, self.settings.scaling)
 
     def _run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:

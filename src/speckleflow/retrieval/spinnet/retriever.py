@@ -42,12 +42,13 @@ class Spinnet(EspinnetFast):
             4.0 * 600 if isinstance(self.network, published.Spinnet) else super()._bytes_per_pixel(positions)
         )
 
-    def _prepare_tile(self, reference: Tensor) -> Any:
-        return (
-            reference[None]
-            if isinstance(self.network, published.Spinnet)
-            else super()._prepare_tile(reference)
-        )
+    def _prepare_whole(self, reference: Tensor) -> Any:
+        return None if isinstance(self.network, published.Spinnet) else super()._prepare_whole(reference)
+
+    def _prepare_tile(self, reference: Tensor, whole: Any) -> Any:
+        if isinstance(self.network, published.Spinnet):
+            return reference[None]
+        return super()._prepare_tile(reference, whole)
 
     def _run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
         if isinstance(self.network, published.Spinnet):
