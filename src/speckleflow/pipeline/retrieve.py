@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from speckleflow.config import ScanConfig
 from speckleflow.correct import Correction, Margins
+from speckleflow.errors import InputError
 from speckleflow.integrate import remove_drift
 from speckleflow.io.results import create, result_file, write_provenance
 from speckleflow.io.scan import Scan, open_scan
@@ -42,6 +44,14 @@ def make_retriever(config: ScanConfig, device: str, threads: int) -> Retriever:
     torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+        raise InputError(
+            "retrieval.device",
+            expected="a GPU for 'cuda'",
+            found=f"none that torch {torch.__version__} sees (CUDA_VISIBLE_DEVICES: {seen})",
+            hint="set it to 'cpu' or 'auto', or install a torch with CUDA",
+        )
     return registry.get(config.retrieval.method)(settings_of(config), device)
 
 
