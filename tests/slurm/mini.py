@@ -54,14 +54,15 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
-MinJobAge=300
+# the tests look back at all their jobs
+MinJobAge=7200
 KillWait=2
 SlurmdTimeout=15
 SlurmctldTimeout=10
-# the nodes pretend to be larger than the machine
+# the nodes pretend to be larger than the machine; the first is soon full, the second has CPUs to spare per GPU
 SlurmdParameters=config_overrides
 GresTypes=gpu
-NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={node1} CPUs=4 RealMemory=10000
+NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={node1} CPUs=2 RealMemory=10000
 NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={node2} CPUs=4 RealMemory=10000 Gres=gpu:{gpus}
 PartitionName=cpu Nodes=node1,node2 Default=YES MaxTime=60 State=UP
 """
