@@ -40,7 +40,13 @@ BATCH_BYTES = 128e6
 
 
 def make_retriever(config: ScanConfig, device: str, threads: int) -> Retriever:
-    """The scan's method, bound to its settings and a device."""
+    """The scan's method, bound to its settings and a device.
+
+    Raises
+    ------
+    InputError
+        A GPU was asked for and there is none.
+    """
     torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
