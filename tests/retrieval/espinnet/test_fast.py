@@ -11,12 +11,10 @@ from speckleflow.config.models import EspinnetFastSettings, SpinnetSettings
 from speckleflow.errors import InputError, SpeckleflowError
 from speckleflow.evaluate.held_out import Cell, scenes
 from speckleflow.evaluate.metrics import errors
-from speckleflow.retrieval.bspline import warp
 from speckleflow.retrieval.espinnet import fast, polish
 from speckleflow.retrieval.espinnet.retriever import EspinnetFast
 from speckleflow.retrieval.espinnet.tiles import make_tiles
 from speckleflow.retrieval.filters import filter_xy, gaussian
-from speckleflow.retrieval.normal import spline_coefficients
 from speckleflow.retrieval.spinnet.retriever import Spinnet
 
 
@@ -33,7 +31,7 @@ def network():
 
 def _run(network, reference, sample):
     with torch.inference_mode():
-        return network(network.reference(reference), sample)[1][-1]
+        return network(network.reference(reference), sample)[1]
 
 
 def test_size(network):
@@ -44,7 +42,9 @@ def test_order_of_positions_and_brightness_do_not_matter(network, scene):
     found = _run(network, scene.reference, scene.sample)
     order = torch.tensor([3, 0, 4, 1, 2])
     other = _run(network, scene.reference[:, order], scene.sample[:, order])
-    torch.testing.assert_close(other.displacement, found.displacement, atol=1e-3, rtol=0)
+    # not to rounding: the noise is characterised on the first frames
+    torch.testing.assert_close(other.displacement, found.displacement, atol=1e-2, rtol=0)
+    assert float((other.displacement - found.displacement).abs().mean()) < 1e-3
     # the same positions twice say nothing new
     twice = _run(network, scene.reference.repeat(1, 2, 1, 1), scene.sample.repeat(1, 2, 1, 1))
     torch.testing.assert_close(twice.transmission, found.transmission, atol=2e-2, rtol=0)
@@ -54,39 +54,31 @@ def test_reference_is_prepared_once_for_a_batch(network, scene):
     pair = torch.cat([scene.sample, scene.sample.flip(1)])
     with torch.inference_mode():
         prepared = network.reference(scene.reference)
-        together = network(prepared, pair)[1][-1].displacement
-        alone = network(prepared, pair[1:])[1][-1].displacement
+        together = network(prepared, pair)[1].displacement
+        alone = network(prepared, pair[1:])[1].displacement
     torch.testing.assert_close(together[1:], alone, atol=1e-4, rtol=0)
 
 
-def test_proposals_are_accurate_as_predicted_and_calm_the_noise_of_their_start():
-    """Window solutions on a smooth field: error near the prediction, whatever pixel noise the start had."""
-    generator = torch.Generator().manual_seed(5)
-    pattern = filter_xy(torch.randn(5, 160, 160, generator=generator), gaussian(1.3), gaussian(1.3), "mirror")
-    reference = 1 + 0.25 * pattern / pattern.std()
-    y = torch.arange(160.0)[:, None].expand(160, 160)
-    u = torch.stack([1.5 * torch.sin(y / 25), 0.8 * torch.cos(y.T / 30)])
-    # eq. (1) the other way round: r(x) = s(x + u), exactly, with D = 1 and T = 0.7
-    coefficients = spline_coefficients(reference, (1.0,))
-    x, yy = torch.meshgrid(torch.arange(160.0), torch.arange(160.0), indexing="xy")
-    landing = warp(coefficients, x - u[0], yy - u[1])  # u varies slowly: u(x - u) is u within 0.05 px
-    truth = u.clone()
-    for _ in range(20):
-        truth = torch.stack([1.5 * torch.sin((yy + truth[1]) / 25), 0.8 * torch.cos((x + truth[0]) / 30)])
-    noise = 0.01
-    reference = reference + noise * torch.randn(reference.shape, generator=generator)
-    sample = 0.7 * landing + noise * torch.randn(reference.shape, generator=generator)
-    fixed = polish.fix(reference)
-    start = truth + 0.1 * torch.randn(truth.shape, generator=generator)
-    before = torch.stack([torch.full_like(x, -0.3), torch.full_like(x, 0.7)])
-    found = polish.propose(fixed, spline_coefficients(sample, polish.LOW_PASS), start, before)
-    inside = (slice(None), slice(16, -16), slice(16, -16))
-    rms = [float((start + step - truth)[inside].square().mean().sqrt()) for step in found.step]
-    predicted = [float(s.exp()[16:-16, 16:-16].mean()) for s in found.log_sigma]
-    assert rms[0] > rms[1]
-    assert rms[1] < 0.02  # the start had 0.1 px
-    assert 0.5 < rms[1] / predicted[1] < 2.0
-    assert float((found.transmission[1][16:-16, 16:-16] - 0.7).abs().mean()) < 0.01
+def test_polish_starts_as_the_maximum_a_posteriori(scene):
+    """Untrained, the polish is umpa's steps averaged with the prior: a good prior helps, a vague one does no harm."""
+    torch.manual_seed(4)
+    head = polish.Polish(fast.HIDDEN)
+    reference, sample = scene.reference[0, :2], scene.sample[:, :2]
+    fixed = [polish.fix(reference, polish.characterise(reference))]
+    truth = torch.stack([scene.ux, scene.uy], 1)
+    start = truth + 0.2 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(6))
+    hidden = torch.zeros(1, fast.HIDDEN, 128, 128)
+
+    def run(prior, log_sigma):
+        with torch.inference_mode():
+            found = polish.polish(
+                head, fixed, sample, prior, torch.full_like(truth[:, :1], log_sigma), hidden
+            )
+        return float((found.displacement - truth)[..., 8:-8, 8:-8].square().mean().sqrt())
+
+    vague = run(start, 2.0)
+    assert vague < 0.1  # it started from 0.2
+    assert run(truth, -6.0) < 0.5 * vague
 
 
 def test_shipped_weights_meet_their_card(scene):
