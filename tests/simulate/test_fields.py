@@ -41,7 +41,7 @@ def test_the_sample_is_the_warped_reference(seed):
     error = (landed - scene.reference)[inner].std()
     still = (scene.sample - scene.reference)[inner].std()
     mirrored = (spline_at(scene.sample.double(), y - scene.uy, x - scene.ux) - scene.reference)[inner].std()
-    assert float(error) < 0.3 * float(min(still, mirrored))
+    assert float(error) < 0.4 * float(min(still, mirrored))
 
 
 def test_transmission_and_dark_field_are_those_of_the_stack(bank):
