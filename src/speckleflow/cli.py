@@ -164,6 +164,20 @@ def reconstruct(
 
 
 @app.command()
+def status(
+    config: Annotated[Path, typer.Argument(help="Configuration file of the batch.")] = Path(
+        "config/config.yaml"
+    ),
+) -> None:
+    """How far a batch is: done, running and failed jobs of every scan, and the last failure's log."""
+    from rich.console import Console
+
+    from speckleflow.pipeline.status import status as batch
+
+    Console().print(batch(config))
+
+
+@app.command()
 def show(
     results: Annotated[Path, typer.Argument(help="Results folder of a scan, e.g. results/demo.")],
 ) -> None:
