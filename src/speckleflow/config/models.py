@@ -147,6 +147,12 @@ class UmpaSettings(Section):
     max_displacement_px: Positive = Field(
         12.0, description="Largest displacement that is searched for, in pixels."
     )
+    detector_blur_px: NonNegative = Field(
+        0.0,
+        description="Standard deviation of the detector's point spread in pixels, where it is known. Where the "
+        "transmission changes, it looks like a displacement, which is then taken off; that of the pixel itself "
+        "always is.",
+    )
 
     @model_validator(mode="after")
     def _odd(self) -> UmpaSettings:
@@ -224,7 +230,11 @@ class Integrate(Section):
         "mirror", description="How the field continues beyond the image."
     )
     ramp: bool = Field(False, description="Also remove a linear ramp fitted to the air margins.")
-    weights: bool = Field(True, description="Weight the pixels by their expected error (iterative).")
+    weights: bool = Field(
+        False,
+        description="Weight the pixels by their expected error (iterative). Good against outliers; edges, whose error "
+        "is large too, then count less, so that delta comes out lower by some per cent.",
+    )
 
 
 class Tomography(Section):
@@ -279,7 +289,11 @@ class Simulate(Section):
     """A simulated beamtime with known truth, written as Data Exchange files."""
 
     enabled: bool = Field(False, description="Make the raw files of this scan before they are processed.")
-    phantom: str = Field("demo", description="Phantom; `speckleflow simulate --list` names them.")
+    phantom: Literal["demo", "sphere", "foam"] = Field(
+        "demo",
+        description="demo: a PVC pebble with beads of aluminium and bone mineral and a region that scatters. "
+        "sphere: one of PMMA. foam: PMMA with air bubbles and glass beads.",
+    )
     columns: Annotated[int, Field(ge=32)] = Field(160, description="Detector columns.")
     rows: Annotated[int, Field(ge=16)] = Field(128, description="Detector rows.")
     projections: Annotated[int, Field(ge=1)] = Field(90, description="Rotation angles over 180 degrees.")
@@ -302,7 +316,8 @@ class Simulate(Section):
     )
     trajectory: Literal["diagonal", "grid", "random"] = Field("random", description="Path of the modulator.")
     model: Literal["rays", "wave"] = Field(
-        "rays", description="rays: the modulated-pattern equation on exact projections; wave: Fresnel propagation."
+        "rays",
+        description="rays: the modulated-pattern equation on exact projections; wave: Fresnel propagation.",
     )
     axis_offset_px: float = Field(2.3, description="Rotation axis minus image centre in pixels.")
     drift_px: NonNegative = Field(

@@ -81,16 +81,18 @@ def linearise(now: Estimate, moments: Moments, basis: Basis) -> Linearised:
 def fixed_window(
     now: Estimate, model: Linearised, gain: NoiseGain, side: int
 ) -> tuple[Estimate, Tensor, Tensor]:
-    """One Gauss-Newton step with a square window of ``side`` pixels.
+    """One Gauss-Newton step with a square window of ``side`` pixels in which all four unknowns are constant.
 
-    Returns the new estimate, the expected variance of one displacement component in px^2, and a mask of the pixels
-    that met a bound.
+    Returns the new estimate, the expected variance of one displacement component in px^2, and a mask of the
+    pixels that met a bound.
     """
     kernel = box(side)
-    # a box of side k has the second moment of a Gaussian of width k / sqrt(12)
-    step, variance = _window_step(model, model.residual, kernel, gain(max(side, 2) / 12**0.5))
     fields = torch.stack((now.t, now.b / now.t, now.ux, now.uy))
-    estimate, bound = _moved(now, fields + step)
+    # asked for the fields, not for their change: repeated changes would undo the window's averaging and its noise
+    # reduction. A box of side k has the second moment of a Gaussian of width k / sqrt(12).
+    right = model.residual + apply(model.gram, fields)
+    found, variance = _window_step(model, right, kernel, gain(max(side, 2) / 12**0.5))
+    estimate, bound = _moved(now, found)
     return estimate, (variance[2] + variance[3]) / 2, bound
 
 

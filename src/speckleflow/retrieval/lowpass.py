@@ -20,21 +20,21 @@ from torch import Tensor
 #: candidate widths in pixels. The least keeps the noise of the interpolated sample nearly independent of the
 #: sub-pixel fraction; beyond the widest nothing is left of a pattern that needs it.
 CANDIDATES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4)
-#: largest bias that is accepted: half of what absolute phase is usually asked to be right to
-ACCEPTED = 0.01
+#: largest bias that is accepted: a third of what absolute phase is usually asked to be right to
+ACCEPTED = 0.006
 _FRAMES, _SIDE = 8, 256
 
 
 def choose_low_pass(reference: Tensor) -> float:
     """Narrowest of :data:`CANDIDATES` (sigma in pixels) with a predicted bias within :data:`ACCEPTED`.
 
-    ``reference``: stack (N, y, x); the centre of its first frames is looked at.
+    Where none reaches that (a grating has one frequency, which no low-pass changes): the narrowest within a
+    tenth of the best. ``reference``: stack (N, y, x); the centre of its first frames is looked at.
     """
     power, wy, wx = _spectrum(reference)
-    for sigma in CANDIDATES:
-        if interpolation_bias(power, wy, wx, sigma) <= ACCEPTED:
-            return sigma
-    return CANDIDATES[-1]
+    biases = [interpolation_bias(power, wy, wx, sigma) for sigma in CANDIDATES]
+    enough = max(ACCEPTED, 1.1 * min(biases))
+    return next(sigma for sigma, bias in zip(CANDIDATES, biases, strict=True) if bias <= enough)
 
 
 def interpolation_bias(power: Tensor, wy: Tensor, wx: Tensor, sigma: float) -> float:
@@ -49,7 +49,11 @@ def interpolation_bias(power: Tensor, wy: Tensor, wx: Tensor, sigma: float) -> f
 
 
 def _spectrum(reference: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean power spectrum (y, x) of the centre of a few frames, and its angular frequencies in rad per pixel."""
+    """Mean power (y, x) of the pattern in the centre of a few frames, and its frequencies in rad per pixel.
+
+    White noise is taken off: it is what the spectrum holds in its corners, beyond 0.8 of both Nyquist
+    frequencies (power of noise is exponentially distributed, its median is ln 2 of its mean).
+    """
     _, height, width = reference.shape
     top, left = max(0, (height - _SIDE) // 2), max(0, (width - _SIDE) // 2)
     part = reference[:_FRAMES, top : top + _SIDE, left : left + _SIDE]
@@ -60,4 +64,5 @@ def _spectrum(reference: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     power = torch.fft.fft2(part * hann_y * hann_x).abs().square().mean(0)
     wy = 2 * math.pi * torch.fft.fftfreq(height, device=part.device)[:, None]
     wx = 2 * math.pi * torch.fft.fftfreq(width, device=part.device)[None]
-    return power, wy, wx
+    corner = power[(wy.abs() > 0.8 * math.pi) & (wx.abs() > 0.8 * math.pi)]
+    return (power - corner.median() / math.log(2)).clamp_min_(0), wy, wx

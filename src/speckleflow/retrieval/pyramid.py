@@ -47,16 +47,22 @@ def pyramid(reference: Tensor, mean: Tensor, levels: int) -> list[Basis]:
     return bases
 
 
-def first_estimate(sample: Tensor, bases: list[Basis], max_displacement: float) -> Estimate:
-    """Fields at full resolution from the coarse ``bases`` (finest first) of a sample stack (N, y, x)."""
-    samples = [sample]
+def first_estimate(
+    sample: Tensor, bases: list[Basis], max_displacement: float, scale: float = 1.0
+) -> Estimate:
+    """Fields at full resolution from the coarse ``bases`` (finest first) of a sample stack (N, y, x).
+
+    The sample is divided by ``scale``, the mean level of the reference.
+    """
+    shapes = [sample.shape[-2:]]
+    samples: list[Tensor] = []
     for _ in bases:
-        samples.append(halve(samples[-1]))
+        samples.append(halve(samples[-1]) if samples else halve(sample) / scale)
+        shapes.append(samples[-1].shape[-2:])
     now: Estimate | None = None
     for level in range(len(bases), 0, -1):
-        basis, scale = bases[level - 1], 2.0**level
-        coefficients = spline_coefficients(samples[level], _LOW_PASS)
-        reach = max_displacement / scale
+        basis, reach = bases[level - 1], max_displacement / 2.0**level
+        coefficients = spline_coefficients(samples[level - 1], _LOW_PASS)
         now = (
             _search(coefficients, basis, math.ceil(reach))
             if now is None
@@ -64,7 +70,7 @@ def first_estimate(sample: Tensor, bases: list[Basis], max_displacement: float) 
         )
         for _ in range(_STEPS):
             now = _step(now, measure(coefficients, basis, now.ux, now.uy), basis, reach)
-        now = _double(now, samples[level - 1].shape[-2:])
+        now = _double(now, shapes[level - 1])
     if now is None:
         height, width = sample.shape[-2:]
         one, zero = (

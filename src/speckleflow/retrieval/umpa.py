@@ -16,6 +16,8 @@ from torch import Tensor
 from speckleflow.errors import InputError
 from speckleflow.retrieval.adaptive import COARSE_SCALES, SCALES, fixed_window, linearise, mixed_windows
 from speckleflow.retrieval.base import FLAG_BOUND, Fields, Retriever
+from speckleflow.retrieval.blur import PIXEL_VARIANCE, without_blur_shift
+from speckleflow.retrieval.espinnet.tiles import Tile, choose_side, free_memory, make_tiles
 from speckleflow.retrieval.filters import gaussian
 from speckleflow.retrieval.flags import edge_flags, fold_flags
 from speckleflow.retrieval.lowpass import choose_low_pass
@@ -32,69 +34,102 @@ _STEPS = 2
 
 
 @dataclass(frozen=True)
-class State:
-    """What a scan's reference gives once: mean level, bases at full and coarse resolution, noise, low-pass."""
+class Prepared:
+    """What a reference tile gives once a scan: bases at full and coarse resolution, gain of the noise."""
 
-    scale: float
     basis: Basis
     coarse: list[Basis]
     gain: NoiseGain
+
+
+@dataclass(frozen=True)
+class State:
+    """A scan's reference: shape (N, y, x), mean level, low-pass in pixels, tiles with what they need."""
+
+    shape: tuple[int, int, int]
+    scale: float
     low_pass: float
+    tiles: list[tuple[Tile, Prepared]]
 
 
 class Umpa(Retriever):
-    """UMPA with transmission and dark field; ``settings``: UmpaSettings(window, max_displacement_px)."""
+    """UMPA with transmission and dark field; ``settings``: UmpaSettings(window, max_displacement_px).
+
+    Images that do not fit into the free memory are worked on in tiles; ``memory_bytes`` sets another limit.
+    """
 
     name = "umpa"
     gives = frozenset({"ux", "uy", "transmission", "darkfield", "quality", "flags"})
+    memory_bytes: float | None = None
 
     @property
     def halo(self) -> int:
         """The widest windows of the coarsest level and of full resolution, and the search range."""
-        reach = int(self.settings.max_displacement_px) + 1
-        return 8 * ((96 + reach + 7) // 8)
+        return 96 + int(self.settings.max_displacement_px) + 1
 
     def _prepare(self, reference: Tensor) -> State:
+        n, height, width = reference.shape
         scale = float(reference.mean())
         if not scale > 0:
             raise InputError("reference stack", expected="a beam (mean above 0)", found=f"mean {scale:g}")
-        reference = reference / scale
-        mean = local_mean(reference, _MEAN_SIGMA)
-        low_pass = choose_low_pass(reference)
-        basis = make_basis(reference, mean, gaussian(low_pass))
-        coarse = pyramid(reference, mean, _LEVELS)
-        return State(scale, basis, coarse, noise_gain(basis, low_pass), low_pass)
+        low_pass = choose_low_pass(reference / scale)
+        free = free_memory(self.device) if self.memory_bytes is None else self.memory_bytes
+        side = choose_side(height, width, self.halo, _bytes_per_pixel(n), free)
+        tiles = []
+        for tile in make_tiles(height, width, side, self.halo, 2**_LEVELS):
+            part = tile.cut(reference) / scale
+            mean = local_mean(part, _MEAN_SIGMA)
+            basis = make_basis(part, mean, gaussian(low_pass))
+            gain = noise_gain(basis, low_pass)
+            tiles.append((tile, Prepared(basis, pyramid(part, mean, _LEVELS), gain)))
+        return State((n, height, width), scale, low_pass, tiles)
 
     def _reference_shape(self, state: State) -> tuple[int, int, int]:
-        return state.basis.shape
+        return state.shape
 
+    @torch.inference_mode()
     def _retrieve(self, sample: Tensor, state: Any) -> Fields:
-        each = [dict(self._one(stack / state.scale, state).items()) for stack in sample]
-        return Fields(**{name: torch.stack([fields[name] for fields in each]) for name in each[0]})
-
-    def _one(self, sample: Tensor, state: State) -> Fields:
-        """Fields (y, x) of one sample stack (N, y, x)."""
-        limit = float(self.settings.max_displacement_px)
+        each = [self._one(stack, state) for stack in sample]
+        t, b, ux, uy, variance, bound = (torch.stack(maps) for maps in zip(*each, strict=True))
         window = self.settings.window
-        now = first_estimate(sample, state.coarse, limit)
-        coefficients = spline_coefficients(sample, gaussian(state.low_pass))
+        blur = state.low_pass**2 + self.settings.detector_blur_px**2 + PIXEL_VARIANCE
+        ux, uy = without_blur_shift(ux, uy, b, blur)
+        flags = (bound > 0).to(torch.uint8) * FLAG_BOUND
+        flags |= fold_flags(ux, uy)
+        flags |= edge_flags(ux, uy, int(SCALES[-1] * 3) if window == "auto" else int(window) // 2)
+        return Fields(transmission=t, ux=ux, uy=uy, darkfield=b / t, quality=variance.sqrt(), flags=flags)
+
+    def _one(self, sample: Tensor, state: State) -> list[Tensor]:
+        """T, B, u_x, u_y, variance of u, bounds met (all (y, x)) of one sample stack (N, y, x)."""
+        if len(state.tiles) == 1:
+            return self._tile(sample, state.tiles[0][1], state)
+        whole = [sample.new_empty(sample.shape[-2:]) for _ in range(6)]
+        for tile, prepared in state.tiles:
+            for image, piece in zip(whole, self._tile(tile.cut(sample), prepared, state), strict=True):
+                image[tile.inner] = tile.core(piece)
+        return whole
+
+    def _tile(self, sample: Tensor, prepared: Prepared, state: State) -> list[Tensor]:
+        limit = float(self.settings.max_displacement_px)
+        window, basis = self.settings.window, prepared.basis
+        now = first_estimate(sample, prepared.coarse, limit, state.scale)
+        coefficients = spline_coefficients(sample, gaussian(state.low_pass)).div_(state.scale)
+        met = torch.zeros_like(now.t)
         for step in range(_STEPS):
-            model = linearise(now, measure(coefficients, state.basis, now.ux, now.uy), state.basis)
+            model = linearise(now, measure(coefficients, basis, now.ux, now.uy), basis)
             if window == "auto":
                 scales = SCALES if step == _STEPS - 1 else COARSE_SCALES
-                now, variance, bound = mixed_windows(now, model, state.gain, scales)
+                now, variance, bound = mixed_windows(now, model, prepared.gain, scales)
             else:
-                now, variance, bound = fixed_window(now, model, state.gain, int(window))
-            beyond = (now.ux.abs() > limit) | (now.uy.abs() > limit)
+                now, variance, bound = fixed_window(now, model, prepared.gain, int(window))
+            met = (bound | (now.ux.abs() > limit) | (now.uy.abs() > limit)).to(now.t.dtype)
             now = Estimate(now.t, now.b, now.ux.clamp(-limit, limit), now.uy.clamp(-limit, limit))
-        flags = (bound | beyond).to(torch.uint8) * FLAG_BOUND
-        flags |= fold_flags(now.ux, now.uy)
-        flags |= edge_flags(now.ux, now.uy, int(SCALES[-1] * 3) if window == "auto" else int(window) // 2)
-        return Fields(
-            transmission=now.t,
-            ux=now.ux,
-            uy=now.uy,
-            darkfield=now.b / now.t,
-            quality=variance.sqrt(),
-            flags=flags,
-        )
+        return [now.t, now.b, now.ux, now.uy, variance, met]
+
+
+def _bytes_per_pixel(positions: int) -> float:
+    """Peak memory over the pixels: rho, r_x, r_y and their coarse levels, both stacks, coefficients; 150 maps.
+
+    Measured at 1024 x 1024 and 2048 x 2048 (benchmarks/umpa.md).
+    """
+    return 4.0 * (7.5 * positions + 150)

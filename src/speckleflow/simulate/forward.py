@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from speckleflow.errors import ConfigError
-from speckleflow.simulate.optics import Beam, bin_mean, gaussian_blur_periodic
+from speckleflow.simulate.optics import Beam, bin_mean, gaussian_blur, gaussian_blur_periodic
 from speckleflow.simulate.phantoms import Phantom
 from speckleflow.simulate.warp import landing_to_reference, sample_at, spline_at
 from speckleflow.simulate.wave import intensity, propagate, transmission_function
@@ -34,6 +34,17 @@ class ProjectedFields(NamedTuple):
     darkfield: Tensor
     ux: Tensor
     uy: Tensor
+
+    def resolved(self, beam: Beam, oversampling: int) -> ProjectedFields:
+        """What rays can resolve: the fields smoothed over the Fresnel scale.
+
+        Geometrical optics holds for structures wider than sqrt(lambda d); below, diffraction spreads the light
+        of an edge over that width. At a sharp limb the derivative of the phase has no bound: without this the
+        outermost rays would cross the direct beam, where eq. (1) has no answer, and be lost. The Fresnel kernel
+        exp(i pi x^2 / lambda d) is a Gaussian of variance lambda d / (2 pi) but for the i; that width is taken.
+        """
+        sigma = math.sqrt(beam.distance_m / beam.wavenumber_m) / beam.pixel_size_m * oversampling
+        return ProjectedFields(*(gaussian_blur(field, sigma) for field in self))
 
     def binned(self, oversampling: int, margin: int) -> ProjectedFields:
         """Means over detector pixels, without ``margin`` pixels on every side."""

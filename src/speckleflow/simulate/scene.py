@@ -100,7 +100,7 @@ class Scene:
                 [self.pattern.crop(settings.rows, settings.columns, place, MARGIN) for place in places]
             )
             fields = project(phantom, self.beam, angle_deg, centre, size, self.oversampling, MARGIN)
-            image = modulated_sample(stack, fields, self.oversampling)
+            image = modulated_sample(stack, fields.resolved(self.beam, self.oversampling), self.oversampling)
         else:
             # The canvas may be a little larger than the field: the phantom is projected on all of it.
             canvas = (self._wave.shape[0], self._wave.shape[1])
