@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -83,7 +84,9 @@ def status(config_path: str | Path, root: Path = Path()) -> RenderableType:
     """
     config = load_config(config_path)
     run = read_run(root)
-    table = Table("scan", *STAGES, title=f"{config.results}/", title_justify="left")
+    table = Table(title=f"{config.results}/", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    for name in ("scan", *STAGES):
+        table.add_column(name, overflow="fold")
     notes: list[str] = []
     for scan, settings in load_scans(config, root).items():
         try:
