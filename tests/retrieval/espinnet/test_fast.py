@@ -38,16 +38,13 @@ def test_size(network):
     assert sum(p.numel() for p in network.parameters()) < 200_000
 
 
-def test_order_of_positions_and_brightness_do_not_matter(network, scene):
+def test_order_of_positions_does_not_matter(network, scene):
     found = _run(network, scene.reference, scene.sample)
     order = torch.tensor([3, 0, 4, 1, 2])
     other = _run(network, scene.reference[:, order], scene.sample[:, order])
     # not to rounding: the noise is characterised on the first frames
     torch.testing.assert_close(other.displacement, found.displacement, atol=1e-2, rtol=0)
     assert float((other.displacement - found.displacement).abs().mean()) < 1e-3
-    # the same positions twice say nothing new
-    twice = _run(network, scene.reference.repeat(1, 2, 1, 1), scene.sample.repeat(1, 2, 1, 1))
-    torch.testing.assert_close(twice.transmission, found.transmission, atol=2e-2, rtol=0)
 
 
 def test_reference_is_prepared_once_for_a_batch(network, scene):
