@@ -27,8 +27,9 @@ from speckleflow.retrieval.pyramid import first_estimate, pyramid
 
 #: coarse levels below full resolution: 1/2, 1/4, 1/8
 _LEVELS = 3
-#: scale in pixels over which the reference is averaged to its local mean: several periods of common modulators
-_MEAN_SIGMA = 12.0
+#: Scale in pixels over which the reference is averaged to its local mean m: wide enough that the pattern of a few
+#: positions averages out (an error of m is one of T, times 1 - D), narrow beside the shape of a beam.
+_MEAN_SIGMA = 32.0
 #: steps at full resolution; after two the changes are below the noise
 _STEPS = 2
 
