@@ -29,7 +29,7 @@ from speckleflow.retrieval.pyramid import first_estimate, pyramid
 _LEVELS = 3
 #: Scale in pixels over which the reference is averaged to its local mean m: wide enough that the pattern of a few
 #: positions averages out (an error of m is one of T, times 1 - D), narrow beside the shape of a beam.
-_MEAN_SIGMA = 32.0
+_MEAN_SIGMA = 64.0
 #: steps at full resolution; after two the changes are below the noise
 _STEPS = 2
 
@@ -74,15 +74,16 @@ class Umpa(Retriever):
         if not scale > 0:
             raise InputError("reference stack", expected="a beam (mean above 0)", found=f"mean {scale:g}")
         low_pass = choose_low_pass(reference / scale)
+        mean = local_mean(reference, _MEAN_SIGMA) / scale
         free = free_memory(self.device) if self.memory_bytes is None else self.memory_bytes
         side = choose_side(height, width, self.halo, _bytes_per_pixel(n), free)
         tiles = []
         for tile in make_tiles(height, width, side, self.halo, 2**_LEVELS):
             part = tile.cut(reference) / scale
-            mean = local_mean(part, _MEAN_SIGMA)
-            basis = make_basis(part, mean, gaussian(low_pass))
+            level = tile.cut(mean)
+            basis = make_basis(part, level, gaussian(low_pass))
             gain = noise_gain(basis, low_pass)
-            tiles.append((tile, Prepared(basis, pyramid(part, mean, _LEVELS), gain)))
+            tiles.append((tile, Prepared(basis, pyramid(part, level, _LEVELS), gain)))
         return State((n, height, width), scale, low_pass, tiles)
 
     def _reference_shape(self, state: State) -> tuple[int, int, int]:
@@ -95,6 +96,8 @@ class Umpa(Retriever):
         window = self.settings.window
         blur = state.low_pass**2 + self.settings.detector_blur_px**2 + PIXEL_VARIANCE
         ux, uy = without_blur_shift(ux, uy, b, blur)
+        limit = float(self.settings.max_displacement_px)
+        ux, uy = ux.clamp(-limit, limit), uy.clamp(-limit, limit)
         flags = (bound > 0).to(torch.uint8) * FLAG_BOUND
         flags |= fold_flags(ux, uy)
         flags |= edge_flags(ux, uy, int(SCALES[-1] * 3) if window == "auto" else int(window) // 2)
