@@ -1,5 +1,7 @@
 """Phantoms: projections agree with their own volumes; the demo is what it claims to be."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -23,13 +25,14 @@ def fields(name, angle, beam=None, offset=0.0):
 
 
 @pytest.fixture(scope="module")
-def demo_volumes():
-    return phantom("demo", PIXEL, ROWS, COLUMNS).volumes(ENERGY, PIXEL, ROWS, COLUMNS)
+def demo_voxels():
+    return phantom("demo", PIXEL, ROWS, COLUMNS).voxels(ENERGY, PIXEL, ROWS, COLUMNS)
 
 
 @pytest.mark.parametrize(("angle", "axis", "flip"), [(0.0, 1, False), (90.0, 2, False), (180.0, 1, True)])
-def test_volume_summed_along_the_beam_is_the_projection(demo_volumes, angle, axis, flip):
+def test_volume_summed_along_the_beam_is_the_projection(demo_voxels, angle, axis, flip):
     # at 0 degrees column x of the slice lands on detector column x, at 90 row y does; 180 mirrors
+    demo_volumes, _ = demo_voxels
     seen = fields("demo", angle).binned(4, 0)
     wavenumber = Beam(ENERGY, PIXEL, 1.0).wavenumber_m
     for volume, projected in (
@@ -44,8 +47,8 @@ def test_volume_summed_along_the_beam_is_the_projection(demo_volumes, angle, axi
         assert float((summed - projected).mean().abs()) < 5e-4 * float(summed.max())
 
 
-def test_volumes_hold_the_materials(demo_volumes):
-    masks = phantom("demo", PIXEL, ROWS, COLUMNS).masks(PIXEL, ROWS, COLUMNS)
+def test_volumes_hold_the_materials(demo_voxels):
+    demo_volumes, masks = demo_voxels
     assert set(masks) == {"PVC", "bone mineral", "aluminium", "scattering PVC"}
     assert int(sum(m.int() for m in masks.values()).max()) == 1  # no voxel belongs to two regions
     for region, name in (("PVC", "PVC"), ("bone mineral", "hydroxyapatite"), ("aluminium", "aluminium")):
@@ -58,8 +61,18 @@ def test_volumes_hold_the_materials(demo_volumes):
     assert int(masks["bone mineral"].sum()) == pytest.approx(4 / 3 * np.pi * 15**3, rel=0.02)
 
 
+def test_slabs_are_the_volume(demo_voxels):
+    demo = phantom("demo", PIXEL, ROWS, COLUMNS)
+    for first, last in ((0, 3), (20, 27), (63, 64), (118, 128)):
+        matter, masks = demo.voxels(ENERGY, PIXEL, ROWS, COLUMNS, first, last)
+        for part, whole in zip(
+            (*matter, *masks.values()), (*demo_voxels[0], *demo_voxels[1].values()), strict=True
+        ):
+            assert torch.equal(part, whole[first:last])
+
+
 def test_a_voxel_on_a_surface_holds_its_share():
-    volume = phantom("sphere", PIXEL, ROWS, COLUMNS).volumes(ENERGY, PIXEL, ROWS, COLUMNS).delta
+    volume = phantom("sphere", PIXEL, ROWS, COLUMNS).voxels(ENERGY, PIXEL, ROWS, COLUMNS)[0].delta
     delta = material("PMMA").delta(ENERGY)
     assert float(volume.double().sum()) == pytest.approx(delta * 4 / 3 * np.pi * 44**3, rel=1e-4)
     line = (
@@ -109,3 +122,7 @@ def test_a_phantom_scales_with_its_detector():
 def test_unknown_phantom_names_the_known():
     with pytest.raises(ConfigError, match=r"expected one of demo, sphere, foam, found 'tooth'"):
         phantom("tooth", PIXEL, ROWS, COLUMNS)
+
+
+def test_the_configuration_knows_every_phantom():
+    assert get_args(Simulate.model_fields["phantom"].annotation) == tuple(PHANTOMS)

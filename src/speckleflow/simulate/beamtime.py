@@ -44,6 +44,9 @@ Progress = Callable[[int, int], None]
 #: Independent streams of random numbers.
 _DETECTOR, _SCENE, _DRIFT, _FLATS, _DARKS, _REFERENCE, _SAMPLE = range(7)
 
+#: Rows of the true volumes made at a time; bounds the memory.
+_SLAB_ROWS = 16
+
 _UNITS = {"phase": "rad", "transmission": "1", "darkfield": "1", "ux": "px", "uy": "px"}
 _VOLUME_UNITS = {"delta": "1", "mu": "1/m", "darkfield": "1/m"}
 
@@ -219,14 +222,11 @@ def _write_truth_frame(
     )
     for name in ProjectedFields._fields:
         _compressed(file, f"projected/{name}", _UNITS[name], shape=(len(angles), rows, columns))
-    matter = solids.volumes(energy, pixel, rows, columns)
-    for (name, unit), volume in zip(_VOLUME_UNITS.items(), matter, strict=True):
-        _compressed(file, f"volumes/{name}", unit, data=volume.numpy())
+    for name, unit in _VOLUME_UNITS.items():
+        _compressed(file, f"volumes/{name}", unit, shape=(rows, columns, columns))
         file[f"volumes/{name}"].attrs["voxel_size_m"] = pixel
-    table = {solid.region: solid for solid in solids.solids}
-    for region, mask in solids.masks(pixel, rows, columns).items():
-        _compressed(file, f"masks/{region}", "1", data=mask.numpy().astype(np.uint8))
-        solid = table[region]
+    for region, solid in {solid.region: solid for solid in solids.solids}.items():
+        _compressed(file, f"masks/{region}", "1", shape=(rows, columns, columns), dtype=np.uint8)
         delta, mu, extinction = solids.matter(solid, energy)
         file[f"masks/{region}"].attrs.update(
             {
@@ -236,6 +236,13 @@ def _write_truth_frame(
                 "darkfield_per_m": extinction,
             }
         )
+    for first in range(0, rows, _SLAB_ROWS):
+        last = min(rows, first + _SLAB_ROWS)
+        matter, regions = solids.voxels(energy, pixel, rows, columns, first, last)
+        for name, volume in zip(_VOLUME_UNITS, matter, strict=True):
+            file[f"volumes/{name}"][first:last] = volume.numpy()
+        for region, mask in regions.items():
+            file[f"masks/{region}"][first:last] = mask.numpy()
     for name, data, unit in (
         ("theta", angles, "deg"),
         ("drift_px", drift, "px"),
@@ -247,18 +254,11 @@ def _write_truth_frame(
         file.create_dataset(name, data=data).attrs["units"] = unit
 
 
-def _compressed(file: h5py.File, name: str, unit: str, data: Any = None, shape: Any = None) -> None:
+def _compressed(
+    file: h5py.File, name: str, unit: str, shape: tuple[int, int, int], dtype: type = np.float32
+) -> None:
     """A dataset in chunks of one image, lzf-compressed (quick, and in every h5py)."""
-    shape = data.shape if shape is None else shape
-    dtype = np.float32 if data is None else data.dtype
     created = file.create_dataset(
-        name,
-        shape,
-        dtype,
-        data=data,
-        chunks=(1, *shape[1:]),
-        compression="lzf",
-        shuffle=True,
-        track_times=False,
+        name, shape, dtype, chunks=(1, *shape[1:]), compression="lzf", shuffle=True, track_times=False
     )
     created.attrs["units"] = unit

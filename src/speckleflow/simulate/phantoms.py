@@ -97,26 +97,35 @@ class Phantom:
             by_z[rows, columns] += value * slopes[1]
         return by_s, by_z
 
-    def volumes(self, energy_kev: float, pixel_size_m: float, rows: int, columns: int) -> Matter:
-        """Truth on the reconstruction's grid (rows, columns, columns) = (z, y, x), means over each voxel."""
-        sums = [torch.zeros(rows, columns, columns) for _ in range(3)]
+    def voxels(
+        self,
+        energy_kev: float,
+        pixel_size_m: float,
+        rows: int,
+        columns: int,
+        first: int = 0,
+        last: int | None = None,
+    ) -> tuple[Matter, dict[str, Tensor]]:
+        """Truth in rows first, ..., last - 1 of the reconstruction's grid (rows, columns, columns) = (z, y, x).
+
+        Returns
+        -------
+        Means of delta, mu and extinction over each voxel, and for every region the voxels, bool, of which at
+        least half belongs to it, without what is immersed in it.
+        """
+        last = rows if last is None else last
+        shape = (last - first, columns, columns)
+        sums = [torch.zeros(shape) for _ in range(3)]
+        shares = {solid.region: torch.zeros(shape) for solid in self.solids}
         for solid in self.solids:
-            box, share = _voxel_share(solid, pixel_size_m, rows, columns)
+            box, share = _voxel_share(solid, pixel_size_m, rows, columns, first, last)
             for total, value in zip(sums, self.contrast(solid, energy_kev), strict=True):
                 if value:
                     total[box] += value * share
-        return Matter(*sums)
-
-    def masks(self, pixel_size_m: float, rows: int, columns: int) -> dict[str, Tensor]:
-        """Voxels (z, y, x), bool, at least half of a region, without what is immersed in it."""
-        shares: dict[str, Tensor] = {}
-        for solid in self.solids:
-            box, share = _voxel_share(solid, pixel_size_m, rows, columns)
-            own = shares.setdefault(solid.region, torch.zeros(rows, columns, columns))
-            own[box] += share
+            shares[solid.region][box] += share
             if (parent := self.parent(solid)) is not None:
                 shares[parent.region][box] -= share
-        return {region: share >= 0.5 for region, share in shares.items()}
+        return Matter(*sums), {region: share >= 0.5 for region, share in shares.items()}
 
 
 def _box(solid: Solid, angle_deg: float, s: Tensor, z: Tensor) -> tuple[slice, slice]:
@@ -139,11 +148,11 @@ SUBVOXELS = 5
 
 
 def _voxel_share(
-    solid: Solid, pixel_size_m: float, rows: int, columns: int
+    solid: Solid, pixel_size_m: float, rows: int, columns: int, first: int, last: int
 ) -> tuple[tuple[slice, slice, slice], Tensor]:
-    """Part of each voxel that lies inside a solid, in the box (z, y, x) that it can reach."""
+    """Part of each voxel that lies inside a solid, in the box (z, y, x) that it can reach; z from row ``first``."""
     in_plane = torch.from_numpy(slice_coordinates(columns)[1].ravel() * pixel_size_m)
-    z = (torch.arange(rows, dtype=torch.float64) - (rows - 1) / 2) * pixel_size_m
+    z = (torch.arange(first, last, dtype=torch.float64) - (rows - 1) / 2) * pixel_size_m
     pad = 2 * pixel_size_m
     reach = [solid.reach(e) + pad for e in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))]
     box = (
@@ -151,22 +160,25 @@ def _voxel_share(
         _range(in_plane, solid.centre[1], reach[1]),
         _range(in_plane, solid.centre[0], reach[0]),
     )
-    vz, vy, vx = z[box[0]][:, None, None], in_plane[box[1]][None, :, None], in_plane[box[2]][None, None, :]
-    # Centres first: a voxel whose 26 neighbours are all in, or all out, lies on no surface of a solid that is
-    # itself several voxels thick.
-    centre = solid.contains(vx, vy, vz).to(torch.float32)
-    pooled = torch.nn.functional.pad(centre[None, None], (1,) * 6, mode="replicate")
+    vy, vx = in_plane[box[1]][None, :, None], in_plane[box[2]][None, None, :]
+    vz = z[box[0]]
+    if not len(vz):
+        return box, torch.zeros(0, vy.shape[1], vx.shape[2])
+    # Centres first, with one more row on either side: a voxel whose 26 neighbours are all in, or all out, lies on
+    # no surface of a solid that is itself several voxels thick.
+    rows_around = torch.cat([vz[:1] - pixel_size_m, vz, vz[-1:] + pixel_size_m])
+    centre = solid.contains(vx, vy, rows_around[:, None, None]).to(torch.float32)
+    pooled = torch.nn.functional.pad(centre[None, None], (1, 1, 1, 1, 0, 0), mode="replicate")
     most = torch.nn.functional.max_pool3d(pooled, 3, 1)[0, 0]
     least = -torch.nn.functional.max_pool3d(-pooled, 3, 1)[0, 0]
-    share = centre
+    share = centre[1:-1].clone()
     k, j, i = (most != least).nonzero(as_tuple=True)
-    steps = (torch.arange(SUBVOXELS, dtype=z.dtype) + 0.5) / SUBVOXELS - 0.5
-    sub = steps * pixel_size_m
-    total = torch.zeros(len(k), dtype=torch.float32)
+    sub = ((torch.arange(SUBVOXELS, dtype=z.dtype) + 0.5) / SUBVOXELS - 0.5) * pixel_size_m
+    total = torch.zeros(len(k))
     for dz in sub:
         for dy in sub:
             inside = solid.contains(
-                vx.ravel()[i][:, None] + sub, (vy.ravel()[j] + dy)[:, None], (vz.ravel()[k] + dz)[:, None]
+                vx.ravel()[i][:, None] + sub, (vy.ravel()[j] + dy)[:, None], (vz[k] + dz)[:, None]
             )
             total += inside.sum(1)
     share[k, j, i] = total / SUBVOXELS**3
