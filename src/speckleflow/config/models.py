@@ -231,9 +231,7 @@ class Integrate(Section):
     )
     ramp: bool = Field(False, description="Also remove a linear ramp fitted to the air margins.")
     weights: bool = Field(
-        False,
-        description="Weight the pixels by their expected error (iterative). Good against outliers; edges, whose error "
-        "is large too, then count less, so that delta comes out lower by some per cent.",
+        True, description="Weight the pixels by their expected error (iterative), within a factor of 10."
     )
 
 
