@@ -42,12 +42,13 @@ class Linearised:
     """The quadratic model around an estimate, in the unknowns (T, D, u_x, u_y).
 
     ``gram`` (10, y, x) packed, ``residual`` (4, y, x) its right-hand side, ``noise`` (y, x) variance of one
-    sample about the model.
+    sample about the model, ``valid`` (y, x) 1 where there are data, else 0.
     """
 
     gram: Tensor
     residual: Tensor
     noise: Tensor
+    valid: Tensor
 
 
 def linearise(now: Estimate, moments: Moments, basis: Basis) -> Linearised:
@@ -75,7 +76,7 @@ def linearise(now: Estimate, moments: Moments, basis: Basis) -> Linearised:
     full = [row([half[i][j] for i in range(4)]) for j in range(4)]
     gram = torch.stack([full[j][i] for i, j in PACKED]).mul_(moments.valid)
     residual = torch.stack(row(list(rest.unbind()))).mul_(moments.valid)
-    return Linearised(gram, residual, noise)
+    return Linearised(gram, residual, noise, moments.valid)
 
 
 def fixed_window(
@@ -107,7 +108,10 @@ def mixed_windows(
     widest = gaussian(scales[0], truncate=3.0)
     ones = torch.ones_like(now.t)[None]
     # The data are asked again for every detail: what an earlier, noisier estimate put in must not survive unasked.
-    delta = filter_xy(fields, widest, widest, "zero") / filter_xy(ones, widest, widest, "zero") - fields
+    # (Without data, as where rays leave the image, the estimate stays as it is and counts next to nothing.)
+    weight = model.valid + 1e-4
+    delta = filter_xy(fields * weight, widest, widest, "zero") / filter_xy(weight[None], widest, widest, "zero")
+    delta = (delta - fields) * model.valid
     expected = torch.zeros_like(now.t)
     for k, sigma in enumerate(scales):
         kernel = gaussian(sigma, truncate=3.0)

@@ -8,11 +8,12 @@ ray that came from y - v(y).
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from speckleflow.errors import SpeckleflowError
 from speckleflow.retrieval.base import FLAG_EDGE, Fields
+from speckleflow.retrieval.bspline import PREFILTER, warp
+from speckleflow.retrieval.filters import filter_xy
 
 #: The fixed-point iteration u <- u(y - u) contracts by 1 - J per step, J being the Jacobian of x -> x + u: 30
 #: steps reach 1e-3 of the first step where J >= 0.2; where it is smaller the pixel carries FLAG_FOLD already.
@@ -44,9 +45,9 @@ def _carry(fields: Fields, sign: float) -> Fields:
     x = torch.arange(width, device=device, dtype=torch.float32)
     y = torch.arange(height, device=device, dtype=torch.float32)[:, None]
     u = torch.stack((fields.ux, fields.uy), dim=1)
-    w = u.clone()
+    w, spline = u, _spline(u)
     for _ in range(_STEPS):
-        w = _look_up(u, x + sign * w[:, 0], y + sign * w[:, 1])
+        w = _look_up(spline, x + sign * w[:, 0], y + sign * w[:, 1])
     px, py = x + sign * w[:, 0], y + sign * w[:, 1]
     outside = (px < 0) | (px > width - 1) | (py < 0) | (py > height - 1)
 
@@ -55,13 +56,18 @@ def _carry(fields: Fields, sign: float) -> Fields:
             columns, rows = px.round().clamp(0, width - 1).long(), py.round().clamp(0, height - 1).long()
             taken = field[torch.arange(batch, device=device)[:, None, None], rows, columns]
             return torch.where(outside, taken | FLAG_EDGE, taken)
-        return _look_up(field[:, None], px, py)[:, 0]
+        return _look_up(_spline(field[:, None]), px, py)[:, 0]
 
     return fields.map(carry)
 
 
-def _look_up(field: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Cubic (Keys) interpolation of (B, C, Y, X) at (B, Y, X); the fields are smooth over a pixel."""
-    height, width = field.shape[-2:]
-    grid = torch.stack((x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1), dim=-1)
-    return F.grid_sample(field, grid, mode="bicubic", padding_mode="border", align_corners=True)
+def _spline(field: Tensor) -> Tensor:
+    """Cubic B-spline coefficients of (B, C, y, x)."""
+    return filter_xy(field, PREFILTER, PREFILTER, "mirror")
+
+
+def _look_up(spline: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Splines (B, C, y, x) at (B, y, x); beyond the border, the border's value."""
+    height, width = spline.shape[-2:]
+    x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
+    return torch.stack([warp(c, px, py) for c, px, py in zip(spline, x, y, strict=True)])

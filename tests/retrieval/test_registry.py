@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from speckleflow.errors import ConfigError, InputError
+from speckleflow.retrieval import registry
+from speckleflow.retrieval.base import Retriever
+from speckleflow.retrieval.single import retrieve_stack
+
+
+def test_every_method_has_its_name():
+    assert "umpa" in registry.available()
+    assert "absorption" in registry.available()
+    for name in registry.available():
+        kind = registry.get(name)
+        assert issubclass(kind, Retriever)
+        assert kind.name == name
+        assert "transmission" in kind.gives
+
+
+def test_unknown_method_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'umpa'"):
+        registry.get("umap")
+
+
+def test_absorption_is_sample_over_flat():
+    rng = np.random.default_rng(0)
+    flat = rng.uniform(0.5, 1, (3, 8, 9))
+    fields = retrieve_stack(flat, 0.7 * flat, "absorption")
+    torch.testing.assert_close(fields.transmission, torch.full((1, 8, 9), 0.7))
+    assert fields.ux is None
+    corrected = retrieve_stack(None, np.full((2, 8, 9), 0.25), "absorption")
+    torch.testing.assert_close(corrected.transmission, torch.full((1, 8, 9), 0.25))
+
+
+def test_absorption_refuses_a_dark_beam():
+    flat = np.ones((1, 8, 9))
+    flat[0, 2, 3] = 0
+    with pytest.raises(InputError, match="1 pixel"):
+        retrieve_stack(flat, flat, "absorption")
+
+
+def test_one_stack_errors_say_what_was_expected():
+    stack = np.ones((3, 32, 32))
+    with pytest.raises(ConfigError, match="needs a reference"):
+        retrieve_stack(None, stack)
+    with pytest.raises(ConfigError, match="'reference' or 'landing'"):
+        retrieve_stack(stack, stack, grid="somewhere")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"\(B, N, y, x\) = \(B, 3, 32, 32\)"):
+        retrieve_stack(stack, stack[:2])
