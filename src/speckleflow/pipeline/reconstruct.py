@@ -11,7 +11,9 @@ import numpy as np
 from speckleflow.config import ScanConfig
 from speckleflow.io.hdf5 import open_hdf5
 from speckleflow.io.results import create, result_file, write_provenance
+from speckleflow.tomo.backends.base import Backend
 from speckleflow.tomo.backends.registry import make_backend
+from speckleflow.tomo.offset import Stitched, stitch_half_turns
 from speckleflow.tomo.rings import remove_rings
 from speckleflow.tomo.sinogram import line_integrals
 from speckleflow.tomo.units import QUANTITIES, scale
@@ -44,15 +46,8 @@ def reconstruct_slab(
         file.attrs.update({"first_row": start, "rotation_axis_px": axis, "voxel_size_m": pixel_m})
         for key in ("backend", "filter"):
             file.attrs[key] = getattr(settings, key)
-        backend = make_backend(
-            settings.backend,
-            source["angle_deg"][:],
-            source["transmission"].shape[2],
-            axis,
-            settings.filter,
-            threads=threads,
-            device=device,
-        )
+        angles = source["angle_deg"][:]
+        backend: Backend | None = None
         for name in VOLUMES:
             quantity = QUANTITIES[name]
             if quantity.contrast not in source:
@@ -64,7 +59,24 @@ def reconstruct_slab(
             sinograms = np.ascontiguousarray(integrals.values.transpose(1, 0, 2))
             if settings.ring_window_px:
                 sinograms = remove_rings(sinograms, settings.ring_window_px)
-            slices = backend(sinograms) * np.float32(scale(name, pixel_m, energy))
+            scan = (
+                stitch_half_turns(sinograms, angles, axis)
+                if settings.offset_axis
+                else Stitched(sinograms, angles, axis)
+            )
+            if backend is None:  # the geometry is that of every contrast
+                columns = scan.sinograms.shape[2]
+                backend = make_backend(
+                    settings.backend,
+                    scan.angles_deg,
+                    columns,
+                    scan.axis_px,
+                    settings.filter,
+                    threads=threads,
+                    device=device,
+                )
+            slices = backend(scan.sinograms)
+            slices *= np.float32(scale(name, pixel_m, energy))
             volume = create(file, name, slices, unit=quantity.unit, description=quantity.long_name)
             volume.attrs["floored"] = integrals.floored
             log.info("%s rows %d to %d", name, start, stop)

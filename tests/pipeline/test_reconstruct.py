@@ -1,0 +1,68 @@
+"""A slab from projections on disk: units, offset scans, contrasts that are absent."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+from speckleflow.config import ScanConfig
+from speckleflow.pipeline.reconstruct import reconstruct_slab
+from speckleflow.pipeline.volume import assemble_volumes
+from speckleflow.tomo.ellipses import Ellipse, sinogram
+
+PIXEL_M = 2e-6
+COLUMNS = 96
+
+
+def write_projections(path, angles, axis, contrasts, rows=4):
+    """Projections (projection, y, x) of one disc of line integral 0.01 a pixel, 10 pixels from the axis."""
+    disc = [Ellipse(0.01, x=10.0, y=0.0, a=15.0, b=15.0)]
+    line = sinogram(disc, angles, COLUMNS, axis)
+    block = np.repeat(line[:, None, :], rows, axis=1).astype(np.float32)
+    with h5py.File(path, "w") as file:
+        file["angle_deg"] = angles
+        for name in contrasts:
+            file[name] = -block if name == "phase" else np.exp(-block)
+        file.attrs.update({"pixel_size_um": PIXEL_M * 1e6, "energy_kev": 20.0, "rotation_axis_px": axis})
+    return path
+
+
+def middle(path, name):
+    """Mean of the disc's core, which lies 10 pixels right of the slice's centre."""
+    with h5py.File(path) as file:
+        size = file[name].shape[-1]
+        centre = round((size - 1) / 2)
+        return float(file[name][0, centre - 5 : centre + 6, centre + 5 : centre + 16].mean())
+
+
+@pytest.mark.parametrize(
+    ("offset", "span", "axis"), [(False, 180.0, 45.3), (True, 360.0, 15.0)], ids=["half turn", "offset"]
+)
+def test_a_disc_has_its_value_in_physical_units(tmp_path, offset, span, axis):
+    angles = np.arange(240) * span / 240
+    projections = write_projections(tmp_path / "p.h5", angles, axis, ["transmission", "phase"])
+    config = ScanConfig.model_validate({"tomography": {"offset_axis": offset}})
+    reconstruct_slab(config, projections=projections, rows=(0, 4), output=tmp_path / "s.h5")
+    assert middle(tmp_path / "s.h5", "mu") == pytest.approx(0.01 / PIXEL_M, rel=0.02)
+    expected = 0.01 * 1.23984198e-6 / 20e3 / (2 * np.pi * PIXEL_M)
+    assert middle(tmp_path / "s.h5", "delta") == pytest.approx(expected, rel=0.02)
+    with h5py.File(tmp_path / "s.h5") as file:
+        assert "darkfield" not in file
+        assert file["mu"].shape[2] > COLUMNS if offset else file["mu"].shape[2] == COLUMNS
+
+
+def test_slabs_are_joined_in_order_and_a_gap_is_refused(tmp_path):
+    angles = np.arange(60) * 3.0
+    projections = write_projections(tmp_path / "p.h5", angles, 47.0, ["transmission"])
+    for k, rows in enumerate([(0, 2), (2, 4)]):
+        reconstruct_slab(ScanConfig(), projections=projections, rows=rows, output=tmp_path / f"{k}.h5")
+    assemble_volumes([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "v.h5")
+    with h5py.File(tmp_path / "v.h5") as file, h5py.File(tmp_path / "1.h5") as last:
+        assert file["mu"].shape == (4, COLUMNS, COLUMNS)
+        assert np.array_equal(file["mu"][2:], last["mu"][:])
+        assert file["mu"].attrs["units"] == "1/m"
+        assert np.allclose(file["mu"].attrs["voxel_size_m"], PIXEL_M)
+    with pytest.raises(Exception, match="expected rows from 0, found rows from 2"):
+        assemble_volumes([tmp_path / "1.h5"], tmp_path / "w.h5")
+    assert not (tmp_path / "w.h5").exists()
