@@ -226,7 +226,9 @@ class MiniSlurm:
         jobs = [dict(zip(keys, line.split("|"), strict=True)) for line in lines]
         for job in jobs:
             job["rule"] = job["rule"].removeprefix("rule_").split("_wildcards_")[0]
-        jobs.sort(key=lambda job: int(job["id"]))
+        jobs.sort(
+            key=lambda job: [int(number) for number in re.findall(r"\d+", job["id"])]
+        )  # 7, 7_1, 7_[2-3]
         return [job for job in jobs if not states or job["state"] in states]
 
     @staticmethod
