@@ -28,7 +28,7 @@ class Tolerance:
 
 #: methods that solve eq. (1) are exact up to interpolation; a network is only as good as its training
 TOLERANCES = {
-    "umpa": Tolerance(u=2e-3, t=1e-3, d=2e-3),
+    "umpa": Tolerance(u=4e-3, t=1e-3, d=4e-3),
     "absorption": Tolerance(u=0.0, t=1e-5, d=0.0),
 }
 LEARNED = Tolerance(u=0.15, t=0.05, d=0.15)
