@@ -108,7 +108,8 @@ def modulated_sample(reference: Tensor, fields: ProjectedFields, oversampling: i
     if not (fields.ux.any() or fields.uy.any()):
         return behind
     y, x = landing_to_reference(fields.ux * oversampling, fields.uy * oversampling, tolerance=0.005)
-    return spline_at(behind, y, x)
+    # one by one: the memory of the interpolation does not grow with N
+    return torch.cat([spline_at(one[None], y, x) for one in behind])
 
 
 def propagated_sample(wave: Tensor, fields: ProjectedFields, beam: Beam, oversampling: int) -> Tensor:
