@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.retrieval.patterns import Pair, make_pair
 
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.base import Fields, Retriever
 from speckleflow.retrieval.single import default_settings
-from tests.retrieval.patterns import Pair, make_pair
 
 
 @dataclass(frozen=True)

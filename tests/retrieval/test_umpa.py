@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.retrieval.patterns import make_pair, rms
 
 from speckleflow.config.models import UmpaSettings
 from speckleflow.errors import InputError
@@ -11,7 +12,6 @@ from speckleflow.retrieval.filters import filter_xy, gaussian
 from speckleflow.retrieval.lowpass import CANDIDATES, choose_low_pass
 from speckleflow.retrieval.single import retrieve_stack
 from speckleflow.retrieval.umpa import Umpa
-from tests.retrieval.patterns import make_pair, rms
 
 
 def wavy(amplitude: float, period: float, phase: float = 0.0):
@@ -19,15 +19,17 @@ def wavy(amplitude: float, period: float, phase: float = 0.0):
     return lambda x, y: amplitude * np.sin(k * x + phase) * np.cos(k * y - phase)
 
 
-SMOOTH = dict(
-    ux=wavy(1.5, 70),
-    uy=wavy(-1.0, 80, 1.0),
-    transmission=lambda x, y: 0.8 + 0.1 * np.sin(x / 15),
-    darkfield=lambda x, y: 0.8 + 0.15 * np.cos(y / 15),
+SMOOTH = {
+    "ux": wavy(1.5, 70),
+    "uy": wavy(-1.0, 80, 1.0),
+    "transmission": lambda x, y: 0.8 + 0.1 * np.sin(x / 15),
+    "darkfield": lambda x, y: 0.8 + 0.15 * np.cos(y / 15),
+}
+
+
+@pytest.mark.parametrize(
+    ("window", "u_error", "d_error"), [("auto", 0.008, 0.01), (7, 0.055, 0.012), (3, 0.04, 0.02)]
 )
-
-
-@pytest.mark.parametrize(("window", "u_error", "d_error"), [("auto", 0.008, 0.01), (7, 0.055, 0.012), (3, 0.04, 0.02)])
 def test_smooth_fields_come_back(window, u_error, d_error):
     pair = make_pair(positions=8, photons=20000, **SMOOTH)
     fields = retrieve_stack(pair.reference, pair.sample, "umpa", UmpaSettings(window=window))
@@ -147,7 +149,11 @@ def test_dead_beam_is_refused():
 def test_sim512(shared_data):
     """Simulated stack of 5000 photons a pixel: errors on the landing grid, where its truth lives."""
     data = np.load(shared_data("sim512/stack.npz"))
-    for n, u_error, t_error, d_error in ((20, 0.005, 0.0015, 0.004), (5, 0.008, 0.002, 0.006), (3, 0.010, 0.0025, 0.007)):
+    for n, u_error, t_error, d_error in (
+        (20, 0.005, 0.0015, 0.004),
+        (5, 0.008, 0.002, 0.006),
+        (3, 0.010, 0.0025, 0.007),
+    ):
         fields = retrieve_stack(data["reference"][:n], data["sample"][:n], grid="landing")
         ux, uy = rms(fields.ux, data["ux"], 16), rms(fields.uy, data["uy"], 16)
         assert np.hypot(ux, uy) / np.sqrt(2) < u_error

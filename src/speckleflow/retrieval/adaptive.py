@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from speckleflow.retrieval.filters import Kernel, box, energy, filter_xy, gaussian
@@ -28,6 +29,8 @@ COARSE_SCALES = (4.0, 2.0, 1.0)
 _THRESHOLD = 1.5
 #: P is averaged over a Gaussian this many times as wide as the window
 _NEIGHBOURHOOD = 2.0
+#: windows from this width on are as good on 2 x 2 means, at a quarter of the work
+_HALF_FROM = 2.0
 #: the noise is averaged over this width: wide enough to know it to a few per cent with N = 3
 _NOISE_SIGMA = 4.0
 #: no step moves a ray by more than this: the linear model does not reach farther than a speckle
@@ -105,37 +108,75 @@ def mixed_windows(
     Returns as :func:`fixed_window`.
     """
     fields = torch.stack((now.t, now.b / now.t, now.ux, now.uy))
-    widest = gaussian(scales[0], truncate=3.0)
-    ones = torch.ones_like(now.t)[None]
+    wide = tuple(sigma for sigma in scales if sigma >= _HALF_FROM)
+    delta, expected = _wide_windows(fields, model, gain, wide)
+    for sigma in scales[len(wide) :]:
+        kernel = gaussian(sigma, truncate=3.0)
+        step, variance = _window_step(model, model.residual - apply(model.gram, delta), kernel, gain(sigma))
+        step, error = _shrunk(step, variance, sigma)
+        delta += step
+        expected += error
+    estimate, bound = _moved(now, fields + delta)
+    return estimate, expected, bound
+
+
+def _wide_windows(
+    fields: Tensor, model: Linearised, gain: NoiseGain, scales: tuple[float, ...]
+) -> tuple[Tensor, Tensor]:
+    """Change of the fields (4, y, x) by the wide windows, and the variance of u (y, x), worked out on 2 x 2 means."""
+    shape = fields.shape[-2:]
+    half = Linearised(*(_pool(part) for part in (model.gram, model.residual, model.noise, model.valid)))
+    widest = gaussian(scales[0] / 2, truncate=3.0)
     # The data are asked again for every detail: what an earlier, noisier estimate put in must not survive unasked.
     # (Without data, as where rays leave the image, the estimate stays as it is and counts next to nothing.)
     weight = model.valid + 1e-4
-    delta = filter_xy(fields * weight, widest, widest, "zero") / filter_xy(weight[None], widest, widest, "zero")
-    delta = (delta - fields) * model.valid
-    expected = torch.zeros_like(now.t)
+    sums = filter_xy(_pool(torch.cat((fields * weight, weight[None]))), widest, widest, "zero")
+    delta = (_unpool(sums[:4] / sums[4], shape) - fields) * model.valid
+    residual = _pool(model.residual - apply(model.gram, delta))
+    change, expected = torch.zeros_like(residual), torch.zeros_like(residual[0])
     for k, sigma in enumerate(scales):
-        kernel = gaussian(sigma, truncate=3.0)
-        step, variance = _window_step(model, model.residual - apply(model.gram, delta), kernel, gain(sigma))
+        kernel = gaussian(sigma / 2, truncate=3.0)
+        step, variance = _window_step(half, residual, kernel, gain(sigma) / 4)  # a mean of four has a quarter
         if k == 0:
             # twice: 1 - (1 - W)^2 leaves the fourth derivative of the field as bias, W alone the second
-            delta = delta + step
-            again = model.residual - apply(model.gram, delta)
-            step, _ = _window_step(model, again, kernel, gain(sigma))
-            delta = delta + step
+            again, _ = _window_step(half, residual - apply(half.gram, step), kernel, gain(sigma))
+            step = step + again
             # energy of the kernel 2 W - W * W against W: 4 - 8/3 + 1/2 = 1.83 for a Gaussian in two dimensions
-            expected += 1.83 * (variance[2] + variance[3]) / 2
-            continue
-        around = gaussian(max(_NEIGHBOURHOOD * sigma, 1.0), truncate=3.0)
-        ratio = filter_xy(step**2 / (variance + 1e-12), around, around, "zero")
-        ratio /= filter_xy(ones, around, around, "zero")
-        ratio[2] = ratio[3] = (ratio[2] + ratio[3]) / 2
-        weight = (1 - _THRESHOLD / (ratio + 1e-9)).clamp_min_(0)
-        delta = delta + weight * step
-        w = weight[2]
-        signal = (ratio[2] - 1).clamp_min(0)
-        expected += (w**2 + (1 - w) ** 2 * signal) * (variance[2] + variance[3]) / 2
-    estimate, bound = _moved(now, fields + delta)
-    return estimate, expected, bound
+            error = 1.83 * (variance[2] + variance[3]) / 2
+        else:
+            step, error = _shrunk(step, variance, sigma / 2)
+        change += step
+        expected += error
+        residual = residual - apply(half.gram, step)
+    delta += _unpool(change, shape)
+    return delta, _unpool(expected, shape)
+
+
+def _shrunk(step: Tensor, variance: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+    """The step (4, y, x) weighted by what it stands above its noise; variance that it adds to that of u (y, x)."""
+    around = gaussian(max(_NEIGHBOURHOOD * sigma, 1.0), truncate=3.0)
+    squares = torch.cat((step**2 / (variance + 1e-12), torch.ones_like(step[:1])))
+    squares[2] = (squares[2] + squares[3]) / 2
+    squares[3] = squares[4]
+    t, d, u, ones = filter_xy(squares[:4], around, around, "zero")
+    ratio = torch.stack((t, d, u, u)) / ones
+    weight = (1 - _THRESHOLD / (ratio + 1e-9)).clamp_min_(0)
+    w, signal = weight[2], (ratio[2] - 1).clamp_min(0)
+    return weight * step, (w**2 + (1 - w) ** 2 * signal) * (variance[2] + variance[3]) / 2
+
+
+def _pool(maps: Tensor) -> Tensor:
+    """Means over 2 x 2 pixels of (..., y, x); a last odd row or column counts alone."""
+    flat = maps.reshape(1, -1, *maps.shape[-2:])
+    pooled = F.avg_pool2d(flat, 2, ceil_mode=True, count_include_pad=False)
+    return pooled.reshape(*maps.shape[:-2], *pooled.shape[-2:])
+
+
+def _unpool(maps: Tensor, shape: torch.Size) -> Tensor:
+    """Maps (..., y, x) of 2 x 2 means carried back to ``shape`` linearly."""
+    flat = maps.reshape(1, -1, *maps.shape[-2:])
+    fine = F.interpolate(flat, scale_factor=2.0, mode="bilinear", align_corners=False)
+    return fine[..., : shape[0], : shape[1]].reshape(*maps.shape[:-2], *shape)
 
 
 def _window_step(model: Linearised, residual: Tensor, kernel: Kernel, gain: Tensor) -> tuple[Tensor, Tensor]:

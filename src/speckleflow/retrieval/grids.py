@@ -18,6 +18,7 @@ from speckleflow.retrieval.filters import filter_xy
 #: The fixed-point iteration u <- u(y - u) contracts by 1 - J per step, J being the Jacobian of x -> x + u: 30
 #: steps reach 1e-3 of the first step where J >= 0.2; where it is smaller the pixel carries FLAG_FOLD already.
 _STEPS = 30
+_ENOUGH_PX = 1e-4  #: far below the error of any retrieval
 
 
 def to_landing(fields: Fields) -> Fields:
@@ -47,7 +48,9 @@ def _carry(fields: Fields, sign: float) -> Fields:
     u = torch.stack((fields.ux, fields.uy), dim=1)
     w, spline = u, _spline(u)
     for _ in range(_STEPS):
-        w = _look_up(spline, x + sign * w[:, 0], y + sign * w[:, 1])
+        before, w = w, _look_up(spline, x + sign * w[:, 0], y + sign * w[:, 1])
+        if float((w - before).abs().max()) < _ENOUGH_PX:
+            break
     px, py = x + sign * w[:, 0], y + sign * w[:, 1]
     outside = (px < 0) | (px > width - 1) | (py < 0) | (py > height - 1)
 

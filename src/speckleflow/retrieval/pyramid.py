@@ -63,13 +63,14 @@ def first_estimate(
     for level in range(len(bases), 0, -1):
         basis, reach = bases[level - 1], max_displacement / 2.0**level
         coefficients = spline_coefficients(samples[level - 1], _LOW_PASS)
-        now = (
-            _search(coefficients, basis, math.ceil(reach))
-            if now is None
-            else _or_none(now, coefficients, basis)
-        )
+        moments: Moments | None = None
+        if now is None:
+            now = _search(coefficients, basis, math.ceil(reach))
+        else:
+            now, moments = _or_none(now, coefficients, basis)
         for _ in range(_STEPS):
-            now = _step(now, measure(coefficients, basis, now.ux, now.uy), basis, reach)
+            now = _step(now, moments or measure(coefficients, basis, now.ux, now.uy), basis, reach)
+            moments = None
         now = _double(now, shapes[level - 1])
     if now is None:
         height, width = sample.shape[-2:]
@@ -87,7 +88,7 @@ def _search(coefficients: Tensor, basis: Basis, reach: int) -> Estimate:
     zero = torch.zeros(height, width, device=coefficients.device)
     shifts = sorted(product(range(-reach, reach + 1), repeat=2), key=lambda s: s[0] ** 2 + s[1] ** 2)
     gram = _window_gram(basis)
-    fits = [_fit(coefficients, basis, gram, zero + dx, zero + dy) for dy, dx in shifts]
+    fits = [_fit(measure(coefficients, basis, zero + dx, zero + dy), gram) for dy, dx in shifts]
     gain, residual, slope = (torch.stack(parts) for parts in zip(*fits, strict=True))
     best = gain.argmax(0)
     best = torch.where(_evidence(gain.amax(0), gain[0], residual.amin(0), basis) > _EVIDENCE, best, 0)
@@ -96,7 +97,7 @@ def _search(coefficients: Tensor, basis: Basis, reach: int) -> Estimate:
     return Estimate(torch.ones_like(zero), b, table[best, 1], table[best, 0])
 
 
-def _or_none(now: Estimate, coefficients: Tensor, basis: Basis) -> Estimate:
+def _or_none(now: Estimate, coefficients: Tensor, basis: Basis) -> tuple[Estimate, Moments]:
     """The displacement carried over from the coarser level, where it explains this level better than none.
 
     A pattern of fine pitch has all but vanished at the coarse levels, which then follow noise; here, where it
@@ -104,12 +105,19 @@ def _or_none(now: Estimate, coefficients: Tensor, basis: Basis) -> Estimate:
     """
     gram = _window_gram(basis)
     zero = torch.zeros_like(now.ux)
-    gain, residual, slope = _fit(coefficients, basis, gram, now.ux, now.uy)
-    gain_none, residual_none, slope_none = _fit(coefficients, basis, gram, zero, zero)
+    there = measure(coefficients, basis, now.ux, now.uy)
+    here = measure(coefficients, basis, zero, zero)
+    gain, residual, slope = _fit(there, gram)
+    gain_none, residual_none, slope_none = _fit(here, gram)
     least = torch.minimum(residual, residual_none)
     keep = _evidence(gain, gain_none, least, basis) > _EVIDENCE
     b = torch.where(keep, slope, slope_none).clamp(0.05, 1.5)
-    return Estimate(now.t, b, torch.where(keep, now.ux, zero), torch.where(keep, now.uy, zero))
+    moments = Moments(
+        torch.where(keep, there.h, here.h),
+        torch.where(keep, there.energy, here.energy),
+        torch.where(keep, there.valid, here.valid),
+    )
+    return Estimate(now.t, b, torch.where(keep, now.ux, zero), torch.where(keep, now.uy, zero)), moments
 
 
 def _window_gram(basis: Basis) -> Tensor:
@@ -119,11 +127,8 @@ def _window_gram(basis: Basis) -> Tensor:
     return gram
 
 
-def _fit(
-    coefficients: Tensor, basis: Basis, gram: Tensor, ux: Tensor, uy: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _fit(moments: Moments, gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Best T and B in a window for a given displacement: what B explains, what is left, B; each (y, x)."""
-    moments = measure(coefficients, basis, ux, uy)
     maps = torch.stack((moments.h[0], moments.h[1], moments.energy)) * moments.valid
     mean, product_, total = filter_xy(maps, WINDOW, WINDOW, "zero")
     variance = gram[2] - gram[1] ** 2 / gram[0]
