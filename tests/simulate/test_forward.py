@@ -213,3 +213,16 @@ def test_blur_matrix_is_a_gaussian_and_a_pixel():
     assert torch.allclose(
         seen[10:-10], (amplitude * torch.cos(2 * math.pi * centres / 40))[10:-10], atol=1e-4
     )
+
+
+def test_rays_resolve_an_edge_as_wide_as_diffraction_makes_it():
+    """A step of T becomes an error function of width sqrt(lambda d / 2 pi); a uniform displacement stays."""
+    x = grid(24, 48)[1]
+    one = torch.ones_like(x)
+    step = ProjectedFields(0 * one, one, torch.where(x > 23.5, 0.4, 1.0), 1.3 * one, -0.2 * one)
+    seen = step.resolved(BEAM, S)
+    width = math.sqrt(6.19920990e-11 * BEAM.distance_m / (2 * math.pi)) / BEAM.pixel_size_m
+    expected = 0.7 - 0.3 * torch.special.erf((x - 23.5) / (math.sqrt(2) * width))
+    assert float((seen.darkfield - expected).abs().max()) < 0.02
+    assert torch.allclose(seen.ux, step.ux)
+    assert torch.allclose(seen.uy, step.uy)
