@@ -28,7 +28,7 @@ SMOOTH = {
 
 
 @pytest.mark.parametrize(
-    ("window", "u_error", "d_error"), [("auto", 0.008, 0.01), (7, 0.055, 0.012), (3, 0.04, 0.02)]
+    ("window", "u_error", "d_error"), [("auto", 0.01, 0.01), (7, 0.055, 0.012), (3, 0.04, 0.02)]
 )
 def test_smooth_fields_come_back(window, u_error, d_error):
     pair = make_pair(positions=8, photons=20000, **SMOOTH)
@@ -37,6 +37,8 @@ def test_smooth_fields_come_back(window, u_error, d_error):
     assert rms(fields.uy, pair.uy) < u_error
     assert rms(fields.transmission, pair.transmission) < 0.004
     assert rms(fields.darkfield, pair.darkfield) < d_error
+    if window == "auto":  # no wild values at the border either: the phase is integrated over it
+        assert rms(fields.ux[:, 1:-1, 1:-1], pair.ux[1:-1, 1:-1], 1) < 0.03
     inside = fields.flags[0, 12:-12, 12:-12]
     assert not inside.any()
     assert bool((fields.flags[0, 0] & FLAG_EDGE).all())

@@ -128,10 +128,10 @@ def _wide_windows(
     half = Linearised(*(_pool(part) for part in (model.gram, model.residual, model.noise, model.valid)))
     widest = gaussian(scales[0] / 2, truncate=3.0)
     # The data are asked again for every detail: what an earlier, noisier estimate put in must not survive unasked.
-    # (Without data, as where rays leave the image, the estimate stays as it is and counts next to nothing.)
+    # (Where rays leave the image there are no data: the estimate there gives way to that of its neighbours.)
     weight = model.valid + 1e-4
     sums = filter_xy(_pool(torch.cat((fields * weight, weight[None]))), widest, widest, "zero")
-    delta = (_unpool(sums[:4] / sums[4], shape) - fields) * model.valid
+    delta = _unpool(sums[:4] / sums[4], shape) - fields
     residual = _pool(model.residual - apply(model.gram, delta))
     change, expected = torch.zeros_like(residual), torch.zeros_like(residual[0])
     for k, sigma in enumerate(scales):
