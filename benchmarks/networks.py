@@ -33,7 +33,7 @@ from speckleflow.retrieval.umpa import Umpa
 from speckleflow.train.checkpoint import save_weights
 
 HERE = Path(__file__).parent
-METHODS = ("umpa", "umpa:window=5", "umpa:window=9", "espinnet-fast", "espinnet-fast:polish=false", "spinnet")
+METHODS = ("umpa", "umpa:window=9", "espinnet-fast", "espinnet-fast:polish=false", "spinnet")
 
 
 def stacks(n: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,7 +58,7 @@ def methods(folder: Path) -> dict[str, Retriever]:
     }
 
 
-def speed(folder: Path, n: int = 20, side: int = 512, repeats: int = 3) -> str:
+def speed(folder: Path, n: int = 20, side: int = 512, repeats: int = 2) -> str:
     """Seconds and floating-point operations per pixel (multiply-add = 2, convolutions and matrix
     products).
     """
