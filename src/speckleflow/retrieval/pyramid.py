@@ -87,11 +87,10 @@ def _search(coefficients: Tensor, basis: Basis, reach: int) -> Estimate:
     _, height, width = basis.shape
     zero = torch.zeros(height, width, device=coefficients.device)
     shifts = sorted(product(range(-reach, reach + 1), repeat=2), key=lambda s: s[0] ** 2 + s[1] ** 2)
-    gram = _window_gram(basis)
-    fits = [_fit(measure(coefficients, basis, zero + dx, zero + dy), gram) for dy, dx in shifts]
-    gain, residual, slope = (torch.stack(parts) for parts in zip(*fits, strict=True))
-    best = gain.argmax(0)
-    best = torch.where(_evidence(gain.amax(0), gain[0], residual.amin(0), basis) > _EVIDENCE, best, 0)
+    fits = [_fit(measure(coefficients, basis, zero + dx, zero + dy), basis) for dy, dx in shifts]
+    unexplained, slope = (torch.stack(parts) for parts in zip(*fits, strict=True))
+    least, best = unexplained.min(0)
+    best = torch.where(_evidence(least, unexplained[0], basis) > _EVIDENCE, best, 0)
     table = torch.tensor(shifts, dtype=torch.float32, device=zero.device)
     b = slope.gather(0, best[None])[0].clamp(0.05, 1.5)
     return Estimate(torch.ones_like(zero), b, table[best, 1], table[best, 0])
@@ -103,14 +102,12 @@ def _or_none(now: Estimate, coefficients: Tensor, basis: Basis) -> tuple[Estimat
     A pattern of fine pitch has all but vanished at the coarse levels, which then follow noise; here, where it
     is seen, such a displacement fits worse than none at all.
     """
-    gram = _window_gram(basis)
     zero = torch.zeros_like(now.ux)
     there = measure(coefficients, basis, now.ux, now.uy)
     here = measure(coefficients, basis, zero, zero)
-    gain, residual, slope = _fit(there, gram)
-    gain_none, residual_none, slope_none = _fit(here, gram)
-    least = torch.minimum(residual, residual_none)
-    keep = _evidence(gain, gain_none, least, basis) > _EVIDENCE
+    unexplained, slope = _fit(there, basis)
+    unexplained_none, slope_none = _fit(here, basis)
+    keep = _evidence(unexplained, unexplained_none, basis) > _EVIDENCE
     b = torch.where(keep, slope, slope_none).clamp(0.05, 1.5)
     moments = Moments(
         torch.where(keep, there.h, here.h),
@@ -120,27 +117,29 @@ def _or_none(now: Estimate, coefficients: Tensor, basis: Basis) -> tuple[Estimat
     return Estimate(now.t, b, torch.where(keep, now.ux, zero), torch.where(keep, now.uy, zero)), moments
 
 
-def _window_gram(basis: Basis) -> Tensor:
-    """Window sums of m m, m rho and rho rho, (3, y, x), the last with a ridge against an empty pattern."""
-    gram = filter_xy(basis.gram[[0, 1, 4]], WINDOW, WINDOW, "zero")
-    gram[2] += 1e-6 * gram[0]
-    return gram
+def _fit(moments: Moments, basis: Basis) -> tuple[Tensor, Tensor]:
+    """Best T and B in a window for a given displacement: what part of the pattern they leave, and B; each (y, x).
+
+    The part left is 1 - ZNCC^2: a shift brings other data into the window, which may hold a stronger pattern,
+    so that sums of squares of two shifts cannot be compared. All sums are over the rays that land inside the
+    image; a shift that takes half of the window out of it leaves all.
+    """
+    maps = torch.stack((moments.h[0], moments.h[1], moments.energy, *basis.gram[[0, 1, 4]]))
+    mean, product_, total, mm, mr, rr = filter_xy(maps * moments.valid, WINDOW, WINDOW, "zero")
+    inside = filter_xy(moments.valid, WINDOW, WINDOW, "zero")
+    there = filter_xy(torch.ones_like(moments.valid), WINDOW, WINDOW, "zero")
+    mm = mm + 1e-12
+    variance = rr - mr**2 / mm + 1e-6 * mm
+    covariance = (product_ - mr * mean / mm).clamp_min(0)
+    pattern = (total - mean**2 / mm).clamp_min(1e-12)
+    unexplained = (1 - covariance**2 / (variance * pattern)).clamp(1e-6, 1)
+    return torch.where(inside > there / 2, unexplained, 1.0), covariance / variance
 
 
-def _fit(moments: Moments, gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Best T and B in a window for a given displacement: what B explains, what is left, B; each (y, x)."""
-    maps = torch.stack((moments.h[0], moments.h[1], moments.energy)) * moments.valid
-    mean, product_, total = filter_xy(maps, WINDOW, WINDOW, "zero")
-    variance = gram[2] - gram[1] ** 2 / gram[0]
-    covariance = (product_ - gram[1] * mean / gram[0]).clamp_min(0)
-    gain = covariance**2 / variance
-    return gain, (total - mean**2 / gram[0] - gain).clamp_min(0), covariance / variance
-
-
-def _evidence(gain: Tensor, gain_none: Tensor, residual: Tensor, basis: Basis) -> Tensor:
-    """Twice the log-likelihood ratio of a shift over none, its noise from what the better one leaves."""
-    pixels = 1.0 / energy(WINDOW) ** 2
-    return (gain - gain_none) * pixels / (residual / basis.shape[0] + 1e-12)
+def _evidence(unexplained: Tensor, unexplained_none: Tensor, basis: Basis) -> Tensor:
+    """Twice the log-likelihood ratio of a shift over none, for normal noise of unknown strength."""
+    samples = basis.shape[0] / energy(WINDOW) ** 2
+    return samples * (unexplained_none / unexplained).log()
 
 
 def _step(now: Estimate, moments: Moments, basis: Basis, reach: float) -> Estimate:
