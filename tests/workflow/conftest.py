@@ -19,7 +19,7 @@ TINY = {
     "columns": 64,
     "rows": 32,
     "projections": 12,
-    "positions": 3,
+    "positions": 5,
     "phantom": "sphere",
     "detector": {"hot_pixels": 1, "dead_pixels": 1},  # as sparse as those of the demo
 }

@@ -36,7 +36,7 @@ def test_a_run_gives_volumes_with_units_and_a_report(finished):
         for name, unit in (("delta", "1"), ("mu", "1/m"), ("darkfield", "1/m")):
             assert file[name].shape == (32, 64, 64)
             assert file[name].attrs["units"] == unit
-            assert np.allclose(file[name].attrs["voxel_size_m"], 1.3e-6)
+            assert np.allclose(file[name].attrs["voxel_size_m"], 6.5e-6)
             assert np.isfinite(file[name][:]).all()
         assert np.isfinite(file.attrs["rotation_axis_px"])
     assert "<html" in (finished.results() / "report.html").read_text().lower()
@@ -110,3 +110,21 @@ def _with_filter(folder: Path) -> dict:
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config["tomography"]["filter"] = "hann"
     return config
+
+
+def test_signs(finished):
+    """A PMMA sphere: phase negative inside, delta positive, the pattern moved outward (a convex lens for X-rays
+    spreads: n < 1)."""
+    with h5py.File(finished.folder / "raw/tiny/truth.h5") as truth:
+        axis = round(truth.attrs["axis_px"])
+    with h5py.File(finished.results() / "projections.h5") as file:
+        phase, ux, uy = (file[name][:].mean(0) for name in ("phase", "ux", "uy"))
+    assert phase[12:20, axis - 4 : axis + 5].mean() < -1
+    right, left = ux[12:20, axis + 5 : axis + 11].mean(), ux[12:20, axis - 10 : axis - 4].mean()
+    assert right > 0.05 > -0.05 > left
+    below, above = uy[21:27, axis - 4 : axis + 5].mean(), uy[5:11, axis - 4 : axis + 5].mean()
+    assert below > 0.05 > -0.05 > above
+    with h5py.File(finished.results() / "volumes.h5") as file:
+        centre = np.s_[13:19, 28:36, 28:36]
+        assert 0.5e-6 < file["delta"][centre].mean() < 0.8e-6  # xraylib: 6.66e-7 at 20 keV
+        assert file["mu"][centre].mean() > 20

@@ -17,7 +17,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join(dict.fromkeys(PYTHONPATH)))
 # name and renamed, and no file is open for writing under its final name.
 os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 
-from speckleflow.config import load_scans, parse_config
+from speckleflow.config import ScanConfig, load_scans, parse_config
 from speckleflow.errors import SpeckleflowError
 from speckleflow.io.scan import raw_files
 from speckleflow.pipeline.lock import take_over

@@ -26,7 +26,7 @@ rule report:
         mem_mb=memory("report"),
         runtime=runtime("report"),
     params:
-        settings=lambda wildcards: SCANS[wildcards.scan].model_dump(mode="json"),
+        settings=settings(*ScanConfig.model_fields),
         timings=lambda wildcards: f"logs/{wildcards.scan}",
     script:
         "../../scripts/report.py"

@@ -1,0 +1,93 @@
+"""The shipped configurations through the real Snakemake: the demo against its truth, and measured data."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.workflow.conftest import ROOT, environment
+
+pytestmark = pytest.mark.workflow
+
+
+def run(folder, config: str) -> None:
+    """Run a shipped configuration in a folder beside a copy of nothing but its configuration."""
+    (folder / "config").symlink_to(ROOT / "config")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+            *("--configfile", str(ROOT / config), "--cores", "2"),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        env=environment(),
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-5000:]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    run(folder, "config/config.yaml")
+    return folder
+
+
+def test_the_demo_meets_its_limits(demo):
+    """Mean of delta and mu in every material within 5 %, dark field within 15 % and near 0 elsewhere."""
+    truth = json.loads((demo / "results/demo/summary.json").read_text())["truth"]
+    assert {row["quantity"] for row in truth["materials"]} == {"delta", "mu", "darkfield"}
+    for row in truth["materials"]:
+        limit = 0.15 if row["quantity"] == "darkfield" else 0.05
+        assert abs(row["error"]) < limit, row
+    delta = next(q for q in truth["quantities"] if q["quantity"] == "delta")
+    assert delta["background_std"] < 0.02
+    assert abs(delta["background_mean"]) < 0.02
+
+
+def test_the_demo_is_honest(demo):
+    """Real absorption, displacements of one to two pixels, no crossing rays, noise of few photons."""
+    with h5py.File(demo / "raw/demo/truth.h5") as file:
+        assert file.attrs["crossing_share"] == 0
+        u = np.hypot(file["projected/ux"][:], file["projected/uy"][:])
+        assert 1 < u.max() < 2
+        assert 0.4 < file["projected/transmission"][:].min() < 0.9
+        assert file["projected/darkfield"][:].min() < 0.6
+        assert len(file["masks"]) >= 4
+
+
+def run_measured(tmp_path, shared_data, name):
+    """Run an example on measured data, which its configuration names relative to the project."""
+    shared_data(name)
+    project = tmp_path / "project"
+    project.mkdir()
+    (tmp_path / "shared").symlink_to(ROOT.parent / "shared")
+    run(project, f"config/examples/{name.removesuffix('.h5')}.yaml")
+    return project / "results" / name.removesuffix(".h5")
+
+
+def test_four_rods(tmp_path, shared_data):
+    results = run_measured(tmp_path, shared_data, "four-rods")
+    with h5py.File(results / "projections.h5") as file:
+        smooth = np.s_[0, 20:-20, 650:950]
+        assert np.median(file["darkfield"][smooth]) == pytest.approx(1.0, abs=0.02)
+        assert np.median(file["darkfield"][0, 20:-20, 1650:2080]) < 0.8, "the fibrous rod scatters"
+        assert np.median(file["phase"][smooth]) < np.median(file["phase"][0, 20:-20, 1420:1560]) - 100
+    assert (results / "contrasts.png").stat().st_size > 10_000
+    assert not (results / "volumes.h5").exists()
+
+
+def test_tooth(tmp_path, shared_data):
+    results = run_measured(tmp_path, shared_data, "tooth.h5")
+    with h5py.File(results / "volumes.h5") as file:
+        assert [name for name in ("delta", "mu", "darkfield") if name in file] == ["mu"]
+        assert file.attrs["rotation_axis_px"] == pytest.approx(296, abs=0.5), (
+            "as tomopy's documentation has it"
+        )
+        assert file["mu"].shape == (2, 640, 640)
