@@ -242,7 +242,7 @@ def integrate_displacement(
         Also take off the plane that fits the air.
     sigma : (B, y, x), optional
         Expected standard deviation of u in pixels; the squares are weighted by 1/sigma^2, relative to the
-        median and within ``WEIGHT_RANGE``. A sigma that is not finite or above ``LOST`` medians rejects. Without it (and
+        median and within ``WEIGHT_RANGE``; not finite or above ``LOST`` medians, it rejects. Without it (and
         without ``reject``) all pixels count alike.
     reject : (B, y, x) bool, optional
         Pixels whose displacement is not to be trusted (at a bound, crossing rays): weight ``REJECTED``.

@@ -88,9 +88,9 @@ def _search(coefficients: Tensor, basis: Basis, reach: int) -> Estimate:
     zero = torch.zeros(height, width, device=coefficients.device)
     shifts = sorted(product(range(-reach, reach + 1), repeat=2), key=lambda s: s[0] ** 2 + s[1] ** 2)
     fits = [_fit(measure(coefficients, basis, zero + dx, zero + dy), basis) for dy, dx in shifts]
-    unexplained, slope = (torch.stack(parts) for parts in zip(*fits, strict=True))
+    unexplained, slope, samples = (torch.stack(parts) for parts in zip(*fits, strict=True))
     least, best = unexplained.min(0)
-    best = torch.where(_evidence(least, unexplained[0], basis) > _EVIDENCE, best, 0)
+    best = torch.where(_evidence(least, unexplained[0], samples.gather(0, best[None])[0]) > _EVIDENCE, best, 0)
     table = torch.tensor(shifts, dtype=torch.float32, device=zero.device)
     b = slope.gather(0, best[None])[0].clamp(0.05, 1.5)
     return Estimate(torch.ones_like(zero), b, table[best, 1], table[best, 0])
@@ -105,9 +105,9 @@ def _or_none(now: Estimate, coefficients: Tensor, basis: Basis) -> tuple[Estimat
     zero = torch.zeros_like(now.ux)
     there = measure(coefficients, basis, now.ux, now.uy)
     here = measure(coefficients, basis, zero, zero)
-    unexplained, slope = _fit(there, basis)
-    unexplained_none, slope_none = _fit(here, basis)
-    keep = _evidence(unexplained, unexplained_none, basis) > _EVIDENCE
+    unexplained, slope, samples = _fit(there, basis)
+    unexplained_none, slope_none, _ = _fit(here, basis)
+    keep = _evidence(unexplained, unexplained_none, samples) > _EVIDENCE
     b = torch.where(keep, slope, slope_none).clamp(0.05, 1.5)
     moments = Moments(
         torch.where(keep, there.h, here.h),
@@ -117,29 +117,31 @@ def _or_none(now: Estimate, coefficients: Tensor, basis: Basis) -> tuple[Estimat
     return Estimate(now.t, b, torch.where(keep, now.ux, zero), torch.where(keep, now.uy, zero)), moments
 
 
-def _fit(moments: Moments, basis: Basis) -> tuple[Tensor, Tensor]:
-    """Best T and B in a window for a given displacement: what part of the pattern they leave, and B; each (y, x).
+def _fit(moments: Moments, basis: Basis) -> tuple[Tensor, Tensor, Tensor]:
+    """Best T and B in a window for a given displacement: what part of the pattern they leave, B, and of how many
+    samples; each (y, x).
 
     The part left is 1 - ZNCC^2: a shift brings other data into the window, which may hold a stronger pattern,
     so that sums of squares of two shifts cannot be compared. All sums are over the rays that land inside the
-    image; a shift that takes half of the window out of it leaves all.
+    image.
     """
     maps = torch.stack((moments.h[0], moments.h[1], moments.energy, *basis.gram[[0, 1, 4]]))
     mean, product_, total, mm, mr, rr = filter_xy(maps * moments.valid, WINDOW, WINDOW, "zero")
     inside = filter_xy(moments.valid, WINDOW, WINDOW, "zero")
-    there = filter_xy(torch.ones_like(moments.valid), WINDOW, WINDOW, "zero")
     mm = mm + 1e-12
     variance = rr - mr**2 / mm + 1e-6 * mm
     covariance = (product_ - mr * mean / mm).clamp_min(0)
     pattern = (total - mean**2 / mm).clamp_min(1e-12)
     unexplained = (1 - covariance**2 / (variance * pattern)).clamp(1e-6, 1)
-    return torch.where(inside > there / 2, unexplained, 1.0), covariance / variance
+    return unexplained, covariance / variance, inside * (basis.shape[0] / energy(WINDOW) ** 2)
 
 
-def _evidence(unexplained: Tensor, unexplained_none: Tensor, basis: Basis) -> Tensor:
-    """Twice the log-likelihood ratio of a shift over none, for normal noise of unknown strength."""
-    samples = basis.shape[0] / energy(WINDOW) ** 2
-    return samples * (unexplained_none / unexplained).log()
+def _evidence(unexplained: Tensor, unexplained_none: Tensor, samples: Tensor) -> Tensor:
+    """Twice the log-likelihood ratio of a shift over none, for normal noise of unknown strength.
+
+    Four of the samples are used up by T, B and the shift itself.
+    """
+    return (samples - 4).clamp_min(0) * (unexplained_none / unexplained).log()
 
 
 def _step(now: Estimate, moments: Moments, basis: Basis, reach: float) -> Estimate:
