@@ -5,6 +5,7 @@ import hashlib
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from speckleflow.config.models import ScanConfig, Simulate
 from speckleflow.errors import ConfigError
@@ -60,6 +61,16 @@ def digest(files):
 def test_the_same_settings_give_the_same_bytes(beamtime, tmp_path):
     assert digest(simulate_scan(config(), "tiny", root=tmp_path)) == digest(beamtime[1])
     assert digest(simulate_scan(config(seed=2), "tiny", root=tmp_path))[0] != digest(beamtime[1])[0]
+
+
+def test_the_number_of_threads_changes_nothing(beamtime, tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert digest(simulate_scan(config(), "tiny", root=tmp_path)) == digest(beamtime[1])
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def corrected(path):

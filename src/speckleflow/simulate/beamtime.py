@@ -19,8 +19,8 @@ and ``jacobian_min`` and ``crossing_share``: the smallest Jacobian of x -> x + u
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +85,15 @@ def simulate_scan(
         for pattern, name in ((config.files.sample, "sample"), (config.files.reference, "reference"))
     )
     truth = sample[0].parent / "truth.h5" if truth is None else root / truth
-    scene = Scene(settings, seeded(settings.seed, _SCENE))
-    detector = Detector(settings.detector, settings.rows, settings.columns, seeded(settings.seed, _DETECTOR))
-    solids = phantom(settings.phantom, scene.beam.pixel_size_m, settings.rows, settings.columns)
-    angles = np.arange(settings.projections, dtype=np.float64) * (180.0 / settings.projections)
-    drift, flux = _drifts(settings)
-
     with ExitStack() as stack:
+        stack.enter_context(_one_thread())
+        scene = Scene(settings, seeded(settings.seed, _SCENE))
+        detector = Detector(
+            settings.detector, settings.rows, settings.columns, seeded(settings.seed, _DETECTOR)
+        )
+        solids = phantom(settings.phantom, scene.beam.pixel_size_m, settings.rows, settings.columns)
+        angles = np.arange(settings.projections, dtype=np.float64) * (180.0 / settings.projections)
+        drift, flux = _drifts(settings)
         truth_file = stack.enter_context(_new_file(truth, stack))
         _write_truth_frame(truth_file, settings, scene, solids, detector, angles, drift, flux)
         files = [stack.enter_context(_new_file(path, stack)) for path in sample]
@@ -114,6 +116,20 @@ def simulate_scan(
                 progress(k + 1, len(angles))
         truth_file.attrs.update({"jacobian_min": smallest, "crossing_share": crossed})
     return [*sample, *reference, truth]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch on one thread: sums split over threads round differently, and the files would depend on the machine.
+
+    It costs nothing: the arrays are small, and beside other jobs several threads are slower than one.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _paths(pattern: str | None, name: str, scan: str, positions: int, root: Path) -> list[Path]:
@@ -257,8 +273,15 @@ def _write_truth_frame(
 def _compressed(
     file: h5py.File, name: str, unit: str, shape: tuple[int, int, int], dtype: type = np.float32
 ) -> None:
-    """A dataset in chunks of one image, lzf-compressed (quick, and in every h5py)."""
+    """A dataset in chunks of one image, compressed; by gzip, as the output of lzf differs from run to run."""
     created = file.create_dataset(
-        name, shape, dtype, chunks=(1, *shape[1:]), compression="lzf", shuffle=True, track_times=False
+        name,
+        shape,
+        dtype,
+        chunks=(1, *shape[1:]),
+        compression="gzip",
+        compression_opts=1,
+        shuffle=True,
+        track_times=False,
     )
     created.attrs["units"] = unit
