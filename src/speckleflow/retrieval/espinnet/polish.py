@@ -46,6 +46,8 @@ CALM = gaussian(2.5, truncate=3.0)
 #: predicted variance promises more than it keeps (0 to 4 were tried on held-out scenes, 2 was best for N = 2
 #: and 5).
 DATA_FIRST = 2.0
+#: disagreements of data and prior below this (px) are details that the network misses, not outliers
+OUTLIER_PX = 0.1
 WIDTH = 32
 #: farthest pixel that matters: twice the widest window and its neighbourhood, spline filters, convolutions,
 #: local mean
@@ -159,10 +161,9 @@ class Polish(nn.Module):
         known = [(u - prior).clamp(-3.0, 3.0), t, d, log_sigma, prior_log_sigma, noise, count, hidden]
         found = self.last(self.body(torch.cat(known, 1)))
         of_weights, rest, of_contrasts, of_sigma = found.split(self.parts, 1)
-        # Where the two disagree by more than both expect, the data have locked on to something else: the
-        # network, which has few outliers, is believed. Factors 0 to 16 on the expectation, 0.3 to 3 on the
-        # excess were tried.
-        expected = torch.exp(2 * prior_log_sigma) + torch.exp(2 * log_sigma)
+        # Where the two disagree by far more than both expect, the data have locked on to something else: the
+        # network, which has few outliers, is believed.
+        expected = torch.exp(2 * prior_log_sigma) + torch.exp(2 * log_sigma) + OUTLIER_PX**2
         excess = ((u - prior).square().mean(1, True) - expected).clamp_min(0)
         variance = torch.exp(2 * log_sigma - DATA_FIRST) + excess
         precision = -torch.cat([2 * prior_log_sigma, variance.log()], 1)
