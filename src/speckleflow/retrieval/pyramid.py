@@ -90,7 +90,9 @@ def _search(coefficients: Tensor, basis: Basis, reach: int) -> Estimate:
     fits = [_fit(measure(coefficients, basis, zero + dx, zero + dy), basis) for dy, dx in shifts]
     unexplained, slope, samples = (torch.stack(parts) for parts in zip(*fits, strict=True))
     least, best = unexplained.min(0)
-    best = torch.where(_evidence(least, unexplained[0], samples.gather(0, best[None])[0]) > _EVIDENCE, best, 0)
+    best = torch.where(
+        _evidence(least, unexplained[0], samples.gather(0, best[None])[0]) > _EVIDENCE, best, 0
+    )
     table = torch.tensor(shifts, dtype=torch.float32, device=zero.device)
     b = slope.gather(0, best[None])[0].clamp(0.05, 1.5)
     return Estimate(torch.ones_like(zero), b, table[best, 1], table[best, 0])
