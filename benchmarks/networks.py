@@ -3,8 +3,8 @@ benchmarks/networks.md.
 
     python benchmarks/networks.py [--scenes 2] [--threads 2] [--only speed|memory|table]
 
-Times are the least of several runs on an otherwise idle machine, if it was one; ratios within one run hold
-anyway.
+Times are CPU seconds of all threads, the least of several runs: on a machine with other load they say more
+than a clock does.
 """
 
 from __future__ import annotations
@@ -59,20 +59,23 @@ def methods(folder: Path) -> dict[str, Retriever]:
 
 
 def speed(folder: Path, n: int = 20, side: int = 512, repeats: int = 2) -> str:
-    """Seconds and floating-point operations per pixel (multiply-add = 2, convolutions and matrix
-    products).
+    """CPU seconds (of all threads: others' load hardly changes them) and floating-point operations per pixel
+    (multiply-add = 2, convolutions and matrix products).
     """
     reference, sample = stacks(n, side)
-    lines = ["| method | prepare (s, once a scan) | a projection (s) | FLOP a pixel |", "|---|---|---|---|"]
+    lines = [
+        "| method | prepare (CPU s, once a scan) | a projection (CPU s) | FLOP a pixel |",
+        "|---|---|---|---|",
+    ]
     for name, method in methods(folder).items():
         times, prepares = [], []
         for _ in range(repeats):
-            start = time.perf_counter()
+            start = time.process_time()
             state = method.prepare(reference)
-            middle = time.perf_counter()
+            middle = time.process_time()
             method(sample, state)
             prepares.append(middle - start)
-            times.append(time.perf_counter() - middle)
+            times.append(time.process_time() - middle)
         with FlopCounterMode(display=False) as counter:
             method(sample, state)
         flop = counter.get_total_flops() / side**2

@@ -119,7 +119,9 @@ def test_tiled_equals_whole():
     tiled = method(sample, state)
     for name, value in whole.items():
         other = dict(tiled.items())[name]
-        torch.testing.assert_close(other.float(), value.float(), atol=1e-4, rtol=0, msg=name)
+        # the fields to 1e-4 px; the expected error, itself an estimate, to a per mille of a pixel
+        near = 1e-3 if name == "quality" else 1e-4
+        torch.testing.assert_close(other.float(), value.float(), atol=near, rtol=0, msg=name)
 
 
 def test_out_of_memory_goes_on_in_smaller_parts(monkeypatch, caplog, scene):
