@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,29 +57,29 @@ class NetworkRetriever(Retriever):
         if self.device.type == "cuda":
             self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    @abstractmethod
     def _build(self, about: dict[str, str]) -> torch.nn.Module:
         """The network that a weight file with this header belongs to."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _bytes_per_pixel(self, positions: int) -> float:
         """Peak memory of one projection over its pixels, float32."""
-        raise NotImplementedError
 
     def _prepare_whole(self, reference: Tensor) -> Any:
         """What every tile needs of the whole reference (N, y, x)."""
         return None
 
+    @abstractmethod
     def _prepare_tile(self, reference: Tensor, whole: Any) -> Any:
         """What the network needs of a reference tile (N, y, x)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
         """Fields (B, 1, y, x) of a sample tile (B, N, y, x); order as :meth:`_fields` takes them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _fields(self, found: list[Tensor]) -> Fields:
         """Fields from the maps (B, y, x) of whole images."""
-        raise NotImplementedError
 
     def _reference_shape(self, state: State) -> tuple[int, int, int]:
         return state.shape
