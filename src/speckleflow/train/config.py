@@ -45,9 +45,10 @@ class TrainConfig(Section):
     )
     folder: str = Field("runs/train", description="Folder of checkpoint, curve and weights.")
     start_from: str | None = Field(None, description="Weights to begin with; null: random ones.")
-    only: str = Field(
-        "",
-        description="Train only the parameters whose names begin so (polish.), the others stay as they are.",
+    part: Literal["all", "pyramid", "join"] = Field(
+        "all",
+        description="What is trained of the fast structure: its pyramid (without the polish), its join (after "
+        "the polish), or all; the rest stays as it is.",
     )
     scenes: Scenes = Field(default_factory=Scenes, description="The training scenes.")
     seed: int = Field(1, description="Seed of every random number.")

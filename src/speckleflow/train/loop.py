@@ -20,7 +20,7 @@ from speckleflow.io.atomic import atomic_path
 from speckleflow.retrieval.espinnet import weights
 from speckleflow.train import checkpoint
 from speckleflow.train.config import TrainConfig
-from speckleflow.train.networks import NETWORKS, Trainable
+from speckleflow.train.networks import Trainable, trainable
 from speckleflow.train.stream import Batch, SceneStream, generator
 from speckleflow.train.validate import sigma_factor, validate
 
@@ -40,7 +40,7 @@ def train(config: TrainConfig, resume: bool = False, say: Callable[[str], None] 
     ------
     ConfigError
         There is no GPU where one is asked for; there is already a run in the folder and ``resume`` is not
-        given.
+        given; the network has no such part.
     InputError
         The checkpoint or the weights to start from do not fit.
     OutputError
@@ -52,19 +52,15 @@ def train(config: TrainConfig, resume: bool = False, say: Callable[[str], None] 
         raise ConfigError(f"{folder}: there is a run in this folder already; give --resume or another folder")
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    kind = NETWORKS[config.network]
+    kind = trainable(config)
     network = kind.build().to(device)
     if config.start_from:
         weights.load(network, config.start_from, partial=True)
     if device.type == "cuda":
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name.startswith(config.only))
+        parameter.requires_grad_(name.startswith(kind.trains))
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    if not trained:
-        raise ConfigError(
-            f"only: no parameter of {config.network} has a name that begins with '{config.only}'"
-        )
     optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, one_cycle(config.steps, config.warm_up))
     average = checkpoint.Average(network, config.average)
@@ -77,7 +73,11 @@ def train(config: TrainConfig, resume: bool = False, say: Callable[[str], None] 
     def keep(last: bool) -> None:
         if rank == 0:
             about = _about(config, progress)
-            if last and (factor := sigma_factor(average.network, config, device)) is not None:
+            if (
+                last
+                and config.part != "pyramid"
+                and (factor := sigma_factor(average.network, config, device)) is not None
+            ):
                 about["sigma_factor"] = f"{factor:.4f}"
             checkpoint.save(folder, progress, network, average, optimizer, scheduler, fixed)
             _write_curve(folder, progress.curve)

@@ -13,6 +13,10 @@ from torch import Tensor
 SMALLEST_PX = 0.1
 #: predicted standard deviations are kept above this (px): interpolation alone costs as much
 LEAST_SIGMA_PX = 1e-3
+#: share of Gaussian errors within one standard deviation
+ONE_SIGMA = 0.6827
+#: pixels next to the border whose rays mostly leave the image
+BORDER_PX = 8
 
 
 def relative_error(found: Tensor, truth: Tensor, floor: float = 0.0) -> Tensor:
@@ -47,6 +51,27 @@ def displacement_loss(found: Tensor, log_sigma: Tensor | None, truth: Tensor) ->
     if log_sigma is not None:
         loss = loss + laplace(found, truth, log_sigma)
     return loss
+
+
+def scene_loss(found: Tensor, truth: Tensor) -> Tensor:
+    """Log of the RMSE and half that of the mean absolute error of each scene's displacement (B, 2, y, x), mean
+    over the batch, without the border.
+
+    The logs make all scenes count alike, whatever their photons and contrast: it is the geometric mean of a
+    table's cells that falls.
+    """
+    error = (found - truth)[..., BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
+    square, absolute = error.square().mean((1, 2, 3)), error.abs().mean((1, 2, 3))
+    return (0.5 * (square + LEAST_SIGMA_PX**2).log() + 0.5 * (absolute + LEAST_SIGMA_PX).log()).mean()
+
+
+def quantile_loss(found: Tensor, truth: Tensor, log_sigma: Tensor) -> Tensor:
+    """Pinball loss of log sigma: least where ONE_SIGMA of the errors are within sigma, whatever their distribution.
+
+    The displacement is taken as it is: its errors teach sigma, sigma does not teach it.
+    """
+    above = ((found.detach() - truth).abs() + 1e-5).log() - log_sigma
+    return torch.maximum(ONE_SIGMA * above, (ONE_SIGMA - 1) * above).mean()
 
 
 def contrast_loss(found: Tensor, truth: Tensor) -> Tensor:

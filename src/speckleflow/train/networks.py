@@ -9,12 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speckleflow.retrieval.espinnet.fast import FastEspinnet
+from speckleflow.errors import ConfigError
+from speckleflow.retrieval.espinnet.fast import FastEspinnet, Scale
 from speckleflow.retrieval.espinnet.layers import pull
 from speckleflow.retrieval.espinnet.published import POSITIONS, Espinnet, Output
 from speckleflow.retrieval.espinnet.scaling import scale_positions
 from speckleflow.retrieval.spinnet.published import Spinnet
-from speckleflow.train.loss import contrast_loss, displacement_loss, relative_error
+from speckleflow.train.config import TrainConfig
+from speckleflow.train.loss import (
+    contrast_loss,
+    displacement_loss,
+    quantile_loss,
+    relative_error,
+    scene_loss,
+)
 from speckleflow.train.stream import Batch
 
 #: beta of eq. (3) for transmission and dark field
@@ -37,6 +45,7 @@ class Trainable:
 
     build: Callable[[], nn.Module]
     loss: Callable[[nn.Module, Batch, float], tuple[Tensor, Tensor]]
+    trains: tuple[str, ...] = ("",)  #: what the names of the trained parameters begin with
 
 
 def rmse(found: Tensor, truth: Tensor) -> Tensor:
@@ -53,20 +62,41 @@ def scale_weights(scales: int, progress: float) -> list[float]:
     return [FADING ** (joined - 1 - k) if k < joined else 0.0 for k in range(scales)]
 
 
-def fast_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
-    """Loss over all scales of the fast network and of its polish, the last one."""
+def pyramid_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
+    """Loss over all scales of the fast network, without the polish."""
     assert isinstance(network, FastEspinnet)
-    scales, polished = network(network.reference(batch.reference), batch.sample)
-    assert polished is not None
-    weights = scale_weights(len(scales) + 1, progress)
+    scales, _ = network(network.reference(batch.reference, polished=False), batch.sample, polished=False)
+    return _scales_loss(scales, batch, progress), rmse(scales[-1].displacement, batch.displacement)
+
+
+def join_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
+    """Loss of the fast network's last fields."""
+    return _fast_losses(network, batch)[1:]
+
+
+def fast_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
+    """Loss over all scales of the fast network, and of its last fields."""
+    scales, loss, error = _fast_losses(network, batch)
+    return _scales_loss(scales, batch, progress) + loss, error
+
+
+def _scales_loss(scales: list[Scale], batch: Batch, progress: float) -> Tensor:
     loss = torch.zeros((), device=batch.sample.device)
-    for weight, scale in zip(weights, [*scales, polished], strict=True):
+    for weight, scale in zip(scale_weights(len(scales), progress), scales, strict=True):
         if weight:
             part = displacement_loss(scale.displacement.float(), scale.log_sigma.float(), batch.displacement)
             loss = loss + weight * part
-    loss = loss + weights[-1] * CONTRASTS * contrast_loss(polished.transmission, batch.transmission)
-    loss = loss + weights[-1] * CONTRASTS * contrast_loss(polished.darkfield, batch.darkfield)
-    return loss, rmse(polished.displacement, batch.displacement)
+    return loss
+
+
+def _fast_losses(network: nn.Module, batch: Batch) -> tuple[list[Scale], Tensor, Tensor]:
+    assert isinstance(network, FastEspinnet)
+    scales, last = network(network.reference(batch.reference), batch.sample)
+    u = last.displacement.float()
+    loss = scene_loss(u, batch.displacement) + quantile_loss(u, batch.displacement, last.log_sigma.float())
+    loss = loss + CONTRASTS * contrast_loss(last.transmission, batch.transmission)
+    loss = loss + CONTRASTS * contrast_loss(last.darkfield, batch.darkfield)
+    return scales, loss, rmse(u, batch.displacement)
 
 
 def published_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
@@ -130,9 +160,30 @@ def to_landing(fields: Tensor) -> Tensor:
     return pull(fields, -v)
 
 
-NETWORKS: dict[str, Trainable] = {
-    "espinnet-fast": Trainable(FastEspinnet, fast_loss),
-    "spinnet": Trainable(FastEspinnet, fast_loss),  # its scenes have N = 1
-    "espinnet": Trainable(Espinnet, published_loss),
-    "spinnet-published": Trainable(Spinnet, spinnet_loss),
+_FAST = {
+    "all": Trainable(FastEspinnet, fast_loss),
+    "pyramid": Trainable(FastEspinnet, pyramid_loss, ("convolutions.", "last.", "enlarge.")),
+    "join": Trainable(FastEspinnet, join_loss, ("join.",)),
 }
+NETWORKS: dict[str, dict[str, Trainable]] = {
+    "espinnet-fast": _FAST,
+    "spinnet": _FAST,  # its scenes have N = 1
+    "espinnet": {"all": Trainable(Espinnet, published_loss)},
+    "spinnet-published": {"all": Trainable(Spinnet, spinnet_loss)},
+}
+
+
+def trainable(config: TrainConfig) -> Trainable:
+    """The structure of a run and how the chosen part of it is trained.
+
+    Raises
+    ------
+    ConfigError
+        The structure has no such part.
+    """
+    parts = NETWORKS[config.network]
+    if config.part not in parts:
+        raise ConfigError(
+            f"part: expected one of {', '.join(parts)} for the network {config.network}, found '{config.part}'"
+        )
+    return parts[config.part]

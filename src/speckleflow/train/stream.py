@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from speckleflow.retrieval.flux import level_flux
 from speckleflow.simulate.fields import PatternBank, SceneRanges, random_batch
 from speckleflow.train.config import Scenes, TrainConfig
 
@@ -71,7 +72,7 @@ def make_batch(
     scale = scene.reference.mean((1, 2, 3), keepdim=True)
     return Batch(
         scene.reference / scale,
-        scene.sample / scale,
+        level_flux(scene.reference, scene.sample) / scale,
         torch.stack([scene.ux, scene.uy], 1),
         scene.transmission[:, None],
         scene.darkfield[:, None],

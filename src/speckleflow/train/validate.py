@@ -10,7 +10,8 @@ from torch import nn
 from speckleflow.retrieval.espinnet.fast import FastEspinnet
 from speckleflow.simulate.fields import PatternBank
 from speckleflow.train.config import TrainConfig
-from speckleflow.train.networks import NETWORKS
+from speckleflow.train.loss import ONE_SIGMA
+from speckleflow.train.networks import trainable
 from speckleflow.train.stream import VALIDATION, Batch, generator, make_batch, ranges
 
 
@@ -37,7 +38,7 @@ def held_out(config: TrainConfig) -> dict[int, list[Batch]]:
 def validate(network: nn.Module, config: TrainConfig, device: torch.device) -> dict[str, float]:
     """Loss and median over the scenes of the RMSE in px, for each N: ``loss_N2``, ``rmse_N2``, ..."""
     found: dict[str, float] = {}
-    loss_of = NETWORKS[config.network].loss
+    loss_of = trainable(config).loss
     was_training = network.training
     network.eval()
     for n, batches in held_out(config).items():
@@ -48,16 +49,11 @@ def validate(network: nn.Module, config: TrainConfig, device: torch.device) -> d
     return found
 
 
-#: share of Gaussian errors within one standard deviation: what a predicted one is scaled to
-ONE_SIGMA = 0.6827
-
-
 @torch.no_grad()
 def sigma_factor(network: nn.Module, config: TrainConfig, device: torch.device) -> float | None:
     """Factor for the predicted standard deviations with which 68 % of the held-out errors are within one.
 
-    All scenes and all N count alike; None for a network that predicts none. (The loss takes errors for
-    Laplacian, whose standard deviation holds more of them.)
+    All scenes and all N count alike; None for a network that predicts none.
     """
     if not isinstance(network, FastEspinnet):
         return None

@@ -14,7 +14,8 @@ What differs from the published structure, and why:
   learns which of them to trust where, instead of learning sub-pixel registration from scratch.
 - One estimator serves all scales, its output is added to the displacement, and the last scale is the half
   one, enlarged by learned convex weights of the 3 x 3 neighbours.
-- A last step at full resolution (:mod:`.polish`) joins it with Gauss-Newton solutions, and gives T and D.
+- Gauss-Newton steps at full resolution follow (:mod:`.polish`), which give T and D too; a last small network
+  (:mod:`.join`) joins both.
 - It predicts the standard deviation of its displacement.
 - No normalisation layers: a pixel's result depends on its surroundings only, so tiles agree with the whole
   image.
@@ -30,8 +31,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speckleflow.retrieval.espinnet.join import Join, Polished
 from speckleflow.retrieval.espinnet.layers import cost_volume, pixel_grid, sample_at
-from speckleflow.retrieval.espinnet.polish import Fixed, Pattern, Polish, Polished, characterise, fix, polish
+from speckleflow.retrieval.espinnet.polish import Fixed, Pattern, characterise, fix, polish
 
 SCALES = (8, 4, 2)  #: sides of the pixels of the pyramid, in detector pixels
 MULTIPLE = SCALES[0]
@@ -96,7 +98,7 @@ class FastEspinnet(nn.Module):
         self.parts = (1 + len(WINDOWS), 2, 1, HIDDEN)
         self.last = nn.Conv2d(WIDTHS[-1], sum(self.parts), 3, padding=1)
         self.enlarge = nn.Conv2d(WIDTHS[-1], 9 * 4, 3, padding=1)
-        self.polish = Polish(HIDDEN)
+        self.join = Join(HIDDEN)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -155,7 +157,9 @@ class FastEspinnet(nn.Module):
         found.append(Scale(u, log_sigma))
         if not polished:
             return found, None
-        return found, polish(self.polish, reference.fixed, sample, u, log_sigma, double(hidden))
+        prior, expected = u.detach(), log_sigma.detach()
+        data = polish(reference.fixed, sample, prior)
+        return found, self.join(data, prior, expected, hidden, sample.shape[1])
 
 
 def double(image: Tensor) -> Tensor:

@@ -1,30 +1,29 @@
-"""The last steps at full resolution: those of ``umpa``, begun at the network's displacement, with it as
-prior.
+"""The last steps at full resolution: those of ``umpa``, begun at the network's displacement.
 
 The network finds which speckle is which, also where a window would lock on to a wrong one; the normal
 equations of ``umpa`` (its code, not a copy) then give the sub-pixel place, transmission and dark field with
-an expected error. Both displacements are averaged with their inverse variances: the maximum a posteriori of
-the data under the prior that the network predicts, so that pixels with little information keep the network's
-value and the others follow the data. A small network that sees both and their surroundings corrects the
-weights and cleans what is left, for at an edge neither error is Gaussian.
+an expected error. What else the data could say goes to the network that joins both (:mod:`.join`): the steps
+that narrow windows still ask for, and the shift that blur makes out of absorption.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from speckleflow.retrieval.adaptive import COARSE_SCALES, SCALES, linearise, mixed_windows
-from speckleflow.retrieval.filters import filter_xy, gaussian
+from speckleflow.retrieval.adaptive import COARSE_SCALES, SCALES, Linearised, linearise, mixed_windows
+from speckleflow.retrieval.blur import PIXEL_VARIANCE
+from speckleflow.retrieval.filters import energy, filter_xy, gaussian
 from speckleflow.retrieval.lowpass import choose_low_pass
 from speckleflow.retrieval.noise import NoiseGain, noise_gain
 from speckleflow.retrieval.normal import (
+    PLACE,
     Basis,
     Estimate,
     Moments,
+    apply,
     local_mean,
     make_basis,
     measure,
@@ -42,15 +41,14 @@ CENTRE, FRAMES = 288, 4
 #: The network's displacement is smoothed by this (px) before the data are asked: its pixel-to-pixel noise is
 #: no prior.
 CALM = gaussian(2.5, truncate=3.0)
-#: Log weight of the data against the prior: neighbouring errors of the network are alike, so that its
-#: predicted variance promises more than it keeps (0 to 4 were tried on held-out scenes, 2 was best for N = 2
-#: and 5).
-DATA_FIRST = 2.0
-#: disagreements of data and prior below this (px) are details that the network misses, not outliers
-OUTLIER_PX = 0.1
-WIDTH = 32
-#: farthest pixel that matters: twice the widest window and its neighbourhood, spline filters, convolutions,
-#: local mean
+#: widths (px) of the windows whose further steps are offered: from a pixel and its neighbours to a speckle
+WINDOWS = (0.7, 1.2, 2.2)
+#: standard deviation (px) of those steps before the data are asked: what two polishing steps leave at edges
+STEP_PX = 0.3
+#: Steepest logarithm of D per pixel that is believed when the shift of blur is taken off: a speckle is wider than
+#: the steps in D that there are, and where the pattern is faint D is noise.
+STEEPEST = 0.1
+#: farthest pixel that matters: twice the widest window and its neighbourhood, spline filters, local mean
 HALO = 2 * int(9 * SCALES[0]) + 2 * 15 + 3 + int(3 * MEAN_SIGMA)
 
 
@@ -72,13 +70,22 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class Polished:
-    """Fields (B, 1 or 2, y, x): displacement in px, log of its standard deviation, T and D."""
+class Data:
+    """What the data say about a batch, (B, 1 or more, y, x): see :func:`refine`."""
 
-    displacement: Tensor
-    log_sigma: Tensor
+    displacement: Tensor  #: px
     transmission: Tensor
     darkfield: Tensor
+    log_sigma: Tensor  #: log of the expected standard deviation of the displacement
+    log_noise: Tensor  #: log of the noise of one sample of the stacks
+    shift: Tensor  #: part of the displacement that was added against the shift that blur makes
+    steps: Tensor  #: (B, 6, y, x) x and y of what each of WINDOWS would add
+    log_errors: Tensor  #: (B, 3, y, x) log of their expected standard deviations
+
+    @staticmethod
+    def of(each: list[Tensor]) -> Data:
+        """From the maps of :func:`refine` of each sample."""
+        return Data(*torch.stack(each).split((2, 1, 1, 1, 1, 2, 2 * len(WINDOWS), len(WINDOWS)), 1))
 
 
 def characterise(reference: Tensor) -> Pattern:
@@ -115,77 +122,59 @@ def first_contrasts(fixed: Fixed, moments: Moments) -> tuple[Tensor, Tensor]:
 def refine(fixed: Fixed, sample: Tensor, u: Tensor) -> Tensor:
     """The steps of ``umpa`` for one sample stack (N, y, x) from the displacement ``u`` (2, y, x).
 
-    Returns (6, y, x): ux, uy, T, D, log of the expected standard deviation of u, log of the noise's.
+    Returns the maps of :class:`Data`, one after the other: (17, y, x).
     """
-    coefficients = spline_coefficients(sample, gaussian(fixed.pattern.low_pass))
+    low_pass = fixed.pattern.low_pass
+    coefficients = spline_coefficients(sample, gaussian(low_pass))
     ux, uy = filter_xy(u, CALM, CALM, "mirror")
     moments = measure(coefficients, fixed.basis, ux, uy)
     now = Estimate(*first_contrasts(fixed, moments), ux, uy)
     model = linearise(now, moments, fixed.basis)
     now, _, _ = mixed_windows(now, model, fixed.pattern.gain, COARSE_SCALES)
     model = linearise(now, measure(coefficients, fixed.basis, now.ux, now.uy), fixed.basis)
-    now, variance, _ = mixed_windows(now, model, fixed.pattern.gain, SCALES)
-    log_sigma = 0.5 * (variance + 1e-8).log()
-    return torch.stack([now.ux, now.uy, now.t, now.b / now.t, log_sigma, 0.5 * (model.noise + 1e-10).log()])
+    last, variance, _ = mixed_windows(now, model, fixed.pattern.gain, SCALES)
+    before, after = (torch.stack((e.t, e.b / e.t, e.ux, e.uy)) for e in (now, last))
+    steps, errors = further_steps(model, after - before, fixed.pattern.gain)
+    shift = blur_shift(after[0], after[1], low_pass**2 + PIXEL_VARIANCE)
+    log_sigma, log_noise = 0.5 * (variance + 1e-8).log(), 0.5 * (model.noise + 1e-10).log()
+    return torch.cat([after[2:] + shift, after[:2], log_sigma[None], log_noise[None], shift, steps, errors])
 
 
-class Polish(nn.Module):
-    """Joins the network's displacement and that of the data."""
+def further_steps(model: Linearised, done: Tensor, gain: NoiseGain) -> tuple[Tensor, Tensor]:
+    """What is left to add to the displacement by windows of :data:`WINDOWS` after the change ``done`` (4, y, x).
 
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        #: corrections of the log weights of [prior, data], of the displacement, of T and D, of log sigma
-        self.parts = (2, 2, 2, 1)
-        self.body = nn.Sequential(
-            nn.Conv2d(8 + hidden, WIDTH, 3, padding=1),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(WIDTH, WIDTH, 3, padding=1),
-            nn.LeakyReLU(0.1),
-        )
-        self.last = nn.Conv2d(WIDTH, sum(self.parts), 1)
-        nn.init.zeros_(self.last.weight)
-        assert self.last.bias is not None
-        nn.init.zeros_(self.last.bias)
-
-    def forward(
-        self, data: Tensor, prior: Tensor, prior_log_sigma: Tensor, hidden: Tensor, positions: int
-    ) -> Polished:
-        """Fields from those of the data (B, 6, y, x, as :func:`refine` gives them) and the prior (B, 2, y,
-        x).
-        """
-        u, t, d, log_sigma, noise = data.split((2, 1, 1, 1, 1), 1)
-        log_sigma = log_sigma.clamp(-7.0, 3.0)
-        prior_log_sigma = prior_log_sigma.detach().clamp(-7.0, 3.0)
-        prior = prior.detach()
-        count = torch.full_like(t, math.log(positions / 5))
-        known = [(u - prior).clamp(-3.0, 3.0), t, d, log_sigma, prior_log_sigma, noise, count, hidden]
-        found = self.last(self.body(torch.cat(known, 1)))
-        of_weights, rest, of_contrasts, of_sigma = found.split(self.parts, 1)
-        # Where the two disagree by far more than both expect, the data have locked on to something else: the
-        # network, which has few outliers, is believed.
-        expected = torch.exp(2 * prior_log_sigma) + torch.exp(2 * log_sigma) + OUTLIER_PX**2
-        excess = ((u - prior).square().mean(1, True) - expected).clamp_min(0)
-        variance = torch.exp(2 * log_sigma - DATA_FIRST) + excess
-        precision = -torch.cat([2 * prior_log_sigma, variance.log()], 1)
-        # in units of the expected error, and limited: what the network never saw must not become a wild value
-        rest = torch.exp(-0.5 * precision.logsumexp(1, True)) * rest.tanh()
-        precision = precision + of_weights
-        weights = precision.softmax(1)
-        contrasts = (torch.cat([t, d], 1) + 0.05 * of_contrasts.tanh()).clamp_min(0.0)
-        return Polished(
-            weights[:, :1] * prior + weights[:, 1:] * u + rest,
-            of_sigma - 0.5 * precision.logsumexp(1, keepdim=True),
-            contrasts[:, :1],
-            contrasts[:, 1:],
-        )
+    The displacement alone, under the prior that it is STEP_PX: (6, y, x) in px, and (3, y, x) the logs of the
+    standard deviations expected of noise.
+    """
+    places = [PLACE[2, 2], PLACE[2, 3], PLACE[3, 3]]
+    rest = model.residual[2:] - apply(model.gram, done)[2:]
+    maps = torch.cat([model.gram[places], rest])
+    steps, errors = [], []
+    for sigma in WINDOWS:
+        kernel = gaussian(sigma, truncate=3.0)
+        xx, xy, yy, x, y = filter_xy(maps, kernel, kernel, "zero")
+        noise = model.noise * gain(sigma)[2:].mean() * energy(kernel) ** 2 + 1e-12
+        xx, yy = xx + noise / STEP_PX**2, yy + noise / STEP_PX**2
+        determinant = xx * yy - xy * xy
+        steps += [(yy * x - xy * y) / determinant, (xx * y - xy * x) / determinant]
+        errors.append(0.5 * (noise * (xx + yy) / (2 * determinant)).log())
+    return torch.stack(steps), torch.stack(errors)
 
 
-def polish(
-    network: Polish, fixed: list[Fixed], sample: Tensor, u: Tensor, log_sigma: Tensor, hidden: Tensor
-) -> Polished:
-    """Fields of a batch. ``fixed`` has one entry, or one for each of the batch; ``u``, ``log_sigma`` and
-    ``hidden`` are the pyramid's at full resolution."""
+def blur_shift(transmission: Tensor, darkfield: Tensor, variance: float) -> Tensor:
+    """What must be added to the displacement (2, y, x) for the blur of ``variance`` px^2 (see
+    :mod:`speckleflow.retrieval.blur`), D's part limited by :data:`STEEPEST`.
+    """
+    of_t, of_d = (
+        torch.stack(torch.gradient(field.clamp_min(0.01).log())[::-1]) for field in (transmission, darkfield)
+    )
+    return variance * (of_t + of_d * (STEEPEST / of_d.square().sum(0).sqrt().clamp_min(STEEPEST)))
+
+
+def polish(fixed: list[Fixed], sample: Tensor, u: Tensor) -> Data:
+    """What the data say about a batch that begins at ``u`` (B, 2, y, x). ``fixed`` has one entry, or one for each
+    of the batch.
+    """
     with torch.no_grad():
         beams = fixed * len(sample) if len(fixed) == 1 else fixed
-        each = [refine(f, s.float(), v.float()) for f, s, v in zip(beams, sample, u.detach(), strict=True)]
-    return network(torch.stack(each), u, log_sigma, hidden, sample.shape[1])
+        return Data.of([refine(*each) for each in zip(beams, sample.float(), u.float(), strict=True)])

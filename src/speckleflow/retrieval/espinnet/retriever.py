@@ -16,6 +16,7 @@ from speckleflow.retrieval.espinnet.layers import pad_to_multiple, unpad
 from speckleflow.retrieval.espinnet.scaling import scale_positions
 from speckleflow.retrieval.espinnet.tiles import Tile, choose_side, free_memory, in_parts, make_tiles
 from speckleflow.retrieval.flags import edge_flags, fold_flags
+from speckleflow.retrieval.flux import level_flux
 from speckleflow.retrieval.grids import to_reference
 
 #: projections that go through a network together on a GPU; a CPU is busy with one
@@ -152,6 +153,10 @@ class EspinnetFast(NetworkRetriever):
 
     def _prepare_whole(self, reference: Tensor) -> polish.Pattern:
         return polish.characterise(reference)
+
+    @torch.inference_mode()
+    def _retrieve(self, sample: Tensor, state: Any) -> Fields:
+        return super()._retrieve(level_flux(unpad(state.reference[None], state.padding), sample), state)
 
     def _prepare_tile(self, reference: Tensor, whole: Any) -> fast.Reference:
         network = self.network

@@ -1,0 +1,155 @@
+"""The network that joins what the pyramid found and what the data say, at full resolution.
+
+It sees the polished displacement's surroundings, the steps that narrow windows still ask for, transmission and
+dark field, and what the pyramid expected, and answers with weights of all these and a small correction of its
+own. Lengths enter and leave in units of a local scale (the expected error, or what the narrow windows find
+missing), so that what was learned of large errors holds for small ones. Untrained it leaves the polished
+displacement nearly as it is.
+
+Refraction is the gradient of a phase and has no curl: what is left of it, which is half of the noise, is taken
+off at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speckleflow.retrieval.espinnet.polish import WINDOWS, Data
+from speckleflow.retrieval.filters import Kernel, filter_xy, gaussian
+
+WIDTH = 32
+DILATIONS = (1, 2, 1)
+#: surroundings (px, standard deviations) against which details of the displacement are seen
+NEAR, FAR = gaussian(1.5, truncate=3.0), gaussian(6.0, truncate=3.0)
+#: the local scale is averaged over this
+AROUND = gaussian(2.0, truncate=3.0)
+#: least local scale (px): interpolation alone costs as much
+LEAST_PX = 1e-3
+#: largest correction of its own, in local scales
+LARGEST = 3.0
+#: log odds of the pyramid's displacement against the polished one to begin with
+PRIOR_BIAS = -4.0
+#: Widths (px) of the Gaussians whose sum stands for the inverse Laplacian: the integral over t of
+#: exp(-k^2 t), t up to 16^2 / 2, in four pieces, each with the Gaussian of its middle. Wider curls are no noise.
+CURL_EDGES = (0.0, 0.7, 1.8, 5.0, 16.0)
+#: farthest pixel that matters beyond those of the polish
+HALO = 2 * (sum(DILATIONS) + 1) + 18 + 36
+
+
+@dataclass(frozen=True)
+class Polished:
+    """Fields (B, 1 or 2, y, x): displacement in px, log of its standard deviation, T and D."""
+
+    displacement: Tensor
+    log_sigma: Tensor
+    transmission: Tensor
+    darkfield: Tensor
+
+
+class Join(nn.Module):
+    """Fields from the data's and the pyramid's; its convolutions run on 2 x 2 pixels as channels."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        #: weights of [pyramid, steps, shift of blur], displacement, log sigma, T and D
+        self.parts = (2 + len(WINDOWS), 2, 1, 2)
+        channels = (4 * (16 + 3 * len(WINDOWS)) + hidden, *[WIDTH] * len(DILATIONS))
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=d, dilation=d)
+            for a, b, d in zip(channels[:-1], channels[1:], DILATIONS, strict=True)
+        )
+        self.last = nn.Conv2d(WIDTH, 4 * sum(self.parts), 3, padding=1)
+        for layer in self.convolutions:
+            assert isinstance(layer, nn.Conv2d)
+            nn.init.kaiming_normal_(layer.weight, a=0.1)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(
+        self, data: Data, prior: Tensor, prior_log_sigma: Tensor, hidden: Tensor, positions: int
+    ) -> Polished:
+        """``prior`` (B, 2, y, x) and ``prior_log_sigma`` are the pyramid's, ``hidden`` (B, channels, y / 2, x / 2)
+        too.
+        """
+        with torch.no_grad():
+            seen, scale = _seen(data, prior, prior_log_sigma, positions)
+        last = torch.cat([F.pixel_unshuffle(seen, 2), hidden.detach()], 1)
+        for convolution in self.convolutions:
+            last = F.leaky_relu(convolution(last), 0.1)
+        found = F.pixel_shuffle(self.last(last), 2)
+        weights, rest, log_sigma, contrasts = found.split(self.parts, 1)
+        u = data.displacement + (weights[:, :1] + PRIOR_BIAS).sigmoid() * (prior - data.displacement)
+        for k in range(len(WINDOWS)):
+            u = u + weights[:, 1 + k : 2 + k].clamp(-0.5, 1.5) * data.steps[:, 2 * k : 2 * k + 2]
+        u = u + weights[:, -1:].clamp(-1.0, 1.0) * data.shift
+        u = u + scale * LARGEST * (rest / LARGEST).tanh()
+        t, d = (torch.cat([data.transmission, data.darkfield], 1) + 0.05 * contrasts.tanh()).split(1, 1)
+        return Polished(without_curl(u), scale.log() + log_sigma, t.clamp_min(0), d.clamp_min(0))
+
+
+def _seen(data: Data, prior: Tensor, prior_log_sigma: Tensor, positions: int) -> tuple[Tensor, Tensor]:
+    """Input of the network (B, channels, y, x), and the local scale (B, 1, y, x) in px."""
+    u = data.displacement
+    # what the middle window finds missing beyond noise
+    missing = data.steps[:, 2:4].square().mean(1, True) - torch.exp(2 * data.log_errors[:, 1:2])
+    excess = filter_xy(missing, AROUND, AROUND, "mirror").clamp_min(0)
+    scale = (torch.exp(2 * data.log_sigma) + excess + LEAST_PX**2).sqrt().clamp_max(1.0)
+    log_scale = scale.log()
+    contrasts = torch.cat([10 * data.transmission.clamp_min(0.01).log(), 5 * data.darkfield], 1)
+    lengths = [prior - u, data.steps, data.shift, u - filter_xy(u, NEAR, NEAR, "mirror")]
+    lengths.append(u - filter_xy(u, FAR, FAR, "mirror"))
+    seen = [
+        torch.asinh(torch.cat(lengths, 1) / scale),
+        data.log_errors - log_scale,
+        contrasts - filter_xy(contrasts, FAR, FAR, "mirror"),
+        data.darkfield - 1,
+        log_scale + 4,  # the middle of usual values
+        data.log_sigma - log_scale,
+        (prior_log_sigma - log_scale).clamp(-4.0, 4.0),
+        data.log_noise + 4,
+        torch.full_like(scale, math.log(positions / 5)),
+    ]
+    return torch.cat(seen, 1), scale
+
+
+class _Symmetric(torch.autograd.Function):
+    """A filter that is its own adjoint (symmetric kernel, zeros outside)."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, kernel: Kernel) -> Tensor:
+        ctx.kernel = kernel
+        return filter_xy(image, kernel, kernel, "zero")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return filter_xy(gradients[0].contiguous(), ctx.kernel, ctx.kernel, "zero"), None
+
+
+def without_curl(u: Tensor) -> Tensor:
+    """Displacement (B, 2, y, x) without its solenoidal part, up to curls of some 16 px.
+
+    That part is the curl of -psi, with psi the inverse Laplacian of the vorticity: a sum of Gaussians of it, as
+    1 / k^2 is the integral of exp(-k^2 t). For errors without direction it is half of their energy.
+    """
+    vorticity = _slope(u[:, 1:], -1) - _slope(u[:, :1], -2)
+    psi = torch.zeros_like(vorticity)
+    for low, high in pairwise(CURL_EDGES):
+        kernel = gaussian(math.sqrt((low**2 + high**2) / 2), truncate=3.0)
+        psi = psi + (high**2 - low**2) / 2 * _Symmetric.apply(vorticity, kernel)
+    return u - torch.cat([_slope(psi, -2), -_slope(psi, -1)], 1)
+
+
+def _slope(image: Tensor, axis: int) -> Tensor:
+    """Central differences along an axis of (B, 1, y, x), half as large at the border."""
+    pad = (1, 1, 0, 0) if axis == -1 else (0, 0, 1, 1)
+    padded = F.pad(image, pad, mode="replicate")
+    size = image.shape[axis]
+    return (padded.narrow(axis, 2, size) - padded.narrow(axis, 0, size)) / 2
