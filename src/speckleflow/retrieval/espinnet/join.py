@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from speckleflow.retrieval.espinnet.polish import WINDOWS, Data
 from speckleflow.retrieval.filters import Kernel, filter_xy, gaussian
 
-WIDTH = 32
-DILATIONS = (1, 2, 1)
+WIDTH = 40
+DILATIONS = (1, 2, 4, 1)
 #: surroundings (px, standard deviations) against which details of the displacement are seen
 NEAR, FAR = gaussian(1.5, truncate=3.0), gaussian(6.0, truncate=3.0)
 #: the local scale is averaged over this
