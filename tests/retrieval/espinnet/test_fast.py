@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from speckleflow.config.models import EspinnetFastSettings, SpinnetSettings
 from speckleflow.errors import InputError, SpeckleflowError
 from speckleflow.evaluate.held_out import Cell, scenes
 from speckleflow.evaluate.metrics import errors
-from speckleflow.retrieval.espinnet import fast, polish
+from speckleflow.retrieval import adaptive, normal
+from speckleflow.retrieval.espinnet import fast, join, polish
 from speckleflow.retrieval.espinnet.retriever import EspinnetFast
 from speckleflow.retrieval.espinnet.tiles import make_tiles
 from speckleflow.retrieval.filters import filter_xy, gaussian
@@ -35,7 +37,7 @@ def _run(network, reference, sample):
 
 
 def test_size(network):
-    assert sum(p.numel() for p in network.parameters()) < 200_000
+    assert sum(p.numel() for p in network.parameters()) < 250_000
 
 
 def test_order_of_positions_does_not_matter(network, scene):
@@ -56,26 +58,71 @@ def test_reference_is_prepared_once_for_a_batch(network, scene):
     torch.testing.assert_close(together[1:], alone, atol=1e-4, rtol=0)
 
 
-def test_polish_starts_as_the_maximum_a_posteriori(scene):
-    """Untrained, the polish is umpa's steps averaged with the prior: a good prior helps, a vague one does no harm."""
+def test_untrained_join_gives_the_polished_displacement(scene):
+    """From a start 0.2 px off, the polish finds the truth, and a join that knows nothing keeps it."""
     torch.manual_seed(4)
-    head = polish.Polish(fast.HIDDEN)
+    head = join.Join(fast.HIDDEN)
     reference, sample = scene.reference[0, :2], scene.sample[:, :2]
-    fixed = [polish.fix(reference, polish.characterise(reference))]
     truth = torch.stack([scene.ux, scene.uy], 1)
     start = truth + 0.2 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(6))
-    hidden = torch.zeros(1, fast.HIDDEN, 128, 128)
+    with torch.inference_mode():
+        data = polish.polish([polish.fix(reference, polish.characterise(reference))], sample, start)
+        found = head(
+            data, start, torch.full_like(data.log_sigma, -1.0), torch.zeros(1, fast.HIDDEN, 64, 64), 2
+        )
 
-    def run(prior, log_sigma):
-        with torch.inference_mode():
-            found = polish.polish(
-                head, fixed, sample, prior, torch.full_like(truth[:, :1], log_sigma), hidden
-            )
-        return float((found.displacement - truth)[..., 8:-8, 8:-8].square().mean().sqrt())
+    def error(u):
+        return float((u - truth)[..., 8:-8, 8:-8].square().mean().sqrt())
 
-    vague = run(start, 2.0)
-    assert vague < 0.1  # it started from 0.2
-    assert run(truth, -6.0) < 0.5 * vague
+    assert error(data.displacement) < 0.1
+    assert error(found.displacement) < error(data.displacement)  # what has curl is error
+    torch.testing.assert_close(found.transmission, data.transmission)
+
+
+def test_further_steps_find_what_is_missing(scene):
+    """Data that were told a displacement wrong by a little ask for just that."""
+    reference = scene.reference[0]
+    fixed = polish.fix(reference, polish.characterise(reference))
+    model = adaptive.linearise(
+        normal.Estimate(*torch.ones(2, 128, 128), *torch.zeros(2, 128, 128)),
+        normal.measure(
+            normal.spline_coefficients(reference, gaussian(fixed.pattern.low_pass)),
+            fixed.basis,
+            *torch.zeros(2, 128, 128),
+        ),
+        fixed.basis,
+    )
+    done = torch.zeros(4, 128, 128)
+    done[2], done[3] = -0.05, 0.08  # the reference against itself: the truth is zero
+    model = replace(model, noise=torch.full_like(model.noise, 1e-6))
+    steps, errors = polish.further_steps(model, done, fixed.pattern.gain)
+    inner = steps[4:, 16:-16, 16:-16]
+    torch.testing.assert_close(inner[0], torch.full_like(inner[0], 0.05), atol=5e-3, rtol=0)
+    torch.testing.assert_close(inner[1], torch.full_like(inner[1], -0.08), atol=8e-3, rtol=0)
+    assert float(errors[2].median()) < float(errors[0].median())  # wider windows, smaller errors
+
+
+def test_without_curl_keeps_gradients_and_halves_noise():
+    y, x = torch.meshgrid(*[torch.arange(160.0)] * 2, indexing="ij")
+    bump = torch.exp(-((x - 70) ** 2 + (y - 90) ** 2) / (2 * 5.0**2))
+    gradient = torch.stack(torch.gradient(bump)[::-1])[None] + 0.7
+    kept = join.without_curl(gradient)
+    torch.testing.assert_close(kept, gradient, atol=1e-5, rtol=0)
+    swirl = torch.stack([torch.gradient(bump)[0], -torch.gradient(bump)[1]])[None]
+    assert float(join.without_curl(swirl).norm() / swirl.norm()) < 0.4
+    noise = torch.randn(1, 2, 160, 160, generator=torch.Generator().manual_seed(5))
+    smooth = filter_xy(noise, gaussian(2.0), gaussian(2.0), "mirror")
+    left = join.without_curl(smooth).square().mean() / smooth.square().mean()
+    assert 0.45 < float(left) < 0.6
+
+
+def test_gradients_of_the_filters_are_right():
+    u = torch.randn(1, 2, 24, 20, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    other = torch.randn(1, 2, 24, 20, generator=torch.Generator().manual_seed(2))
+    (given,) = torch.autograd.grad((join.without_curl(u) * other).sum(), u)
+    step = 0.1 * torch.randn(u.shape, generator=torch.Generator().manual_seed(3))
+    change = ((join.without_curl(u + step) - join.without_curl(u)) * other).sum()
+    assert float(change) == pytest.approx(float((given * step).sum()), rel=1e-3)
 
 
 def test_shipped_weights_meet_their_card(scene):
