@@ -50,3 +50,32 @@ def test_an_undersampled_transfer_function_is_refused():
         ConfigError, match="expected at least lambda d / s\\^2 = 200 samples a side, found 128"
     ):
         propagate(torch.ones(128, 128, dtype=torch.complex64), 1 / 200)
+
+
+@pytest.mark.parametrize("fresnel_number", [0.02, 0.05, 0.1])
+def test_a_smooth_lens_moves_light_as_rays_do(fresnel_number):
+    """Rays of phase phi land at x + phi' / (2 pi N) (N the Fresnel number of a sample) and thin out by the map's
+    determinant. What waves add is of the order of the next term of their expansion, (1 / (2 pi N sigma^2))^2.
+    """
+    samples, sigma, largest = 256, 14.0, 1.6
+    x = torch.arange(samples, dtype=torch.float64) - samples // 2
+    bell = torch.exp(-(x[:, None] ** 2 + x**2) / (2 * sigma**2))
+    height = largest * sigma * math.exp(0.5)
+    seen = intensity(
+        propagate(
+            transmission_function(-2 * math.pi * fresnel_number * height * bell, 0 * bell), fresnel_number
+        )
+    )
+    line, g = seen[samples // 2], bell[samples // 2]
+    u = height * x / sigma**2 * g
+    along = 1 + height / sigma**2 * (1 - x**2 / sigma**2) * g
+    across = 1 + height / sigma**2 * g
+    inner = x.abs() < 4 * sigma
+    where = x + u
+    expected = 1 / (along * across)
+    # the rays' intensity at the samples: interpolated between where they land
+    at = torch.searchsorted(where, x[inner]).clamp(1, samples - 1)
+    part = (x[inner] - where[at - 1]) / (where[at] - where[at - 1])
+    rays = torch.lerp(expected[at - 1], expected[at], part)
+    assert float(rays.min()) < 0.75  # a strong lens
+    assert float((line[inner] / rays - 1).abs().max()) < 0.01

@@ -3,10 +3,11 @@
 The detector sees the pattern r times its strength B = T D through its point spread. Where B changes, the stronger
 side of the point spread weighs more: for a point spread of variance s^2 (per axis) and ln B linear over its width,
 
-    blur(B r)(x) = B { blur(r)(x) - s^2 (ln B)'(x) blur(r)'(x) },
+    blur(B r)(x) = B { blur(r)(x) + s^2 (ln B)'(x) blur(r)'(x) },
 
-which looks like a displacement of -s^2 grad ln B. In one material it is proportional to the refraction itself, so
-that delta comes out too small by a constant factor: 0.01 px for 1 % of absorption per pixel and s = 1 px.
+which is blur(r)(x - u) with u = -s^2 (ln B)': it looks like a displacement, of 0.01 px for 1 % of absorption per
+pixel and s = 1 px. In one material it is proportional to the refraction itself, so that delta comes out too small
+by a constant factor.
 """
 
 from __future__ import annotations
