@@ -37,6 +37,10 @@ def evaluate(
     positions: Annotated[str, typer.Option(help="Numbers N of diffuser positions.")] = "20,5,3,2,1",
     photons: Annotated[str, typer.Option(help="Photons per pixel and frame.")] = "500,5000,50000",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    star: Annotated[
+        bool,
+        typer.Option("--star", help="Spatial resolution at 10 % bias and bias curves in place of scenes."),
+    ] = False,
 ) -> None:
     """Errors of retrieval methods on held-out simulated scenes, beside each other."""
     from speckleflow.errors import ConfigError
@@ -51,8 +55,37 @@ def evaluate(
         raise ConfigError(
             f"--positions and --photons: expected numbers with commas, found '{positions}' and '{photons}'"
         ) from error
+    if star:
+        _star(methods, counts, numbers, output, device)
+        return
     rows = run(methods, cells(positions=counts, photons=numbers), scenes, device)
     print(f"RMSE of the displacement in px\n\n{markdown(rows)}")
     print(f"RMSE of the transmission\n\n{markdown(rows, 'rmse_transmission')}")
     if output is not None:
         write_csv(rows, output)
+
+
+def _star(
+    methods: list[str], counts: list[int], photons: list[float], output: Path | None, device: str
+) -> None:
+    """Resolution and bias curves for all N and photons, coded mask; curves as CSV beside each other."""
+    from speckleflow.evaluate.star import Setting, measure_all, resolution
+    from speckleflow.evaluate.table import contenders, write_csv
+
+    retrievers = contenders(methods, device)
+    curves = []
+    print("| N | photons | method | resolution at 10 % bias (px) | largest bias (px) | largest RMSE (px) |")
+    print("|---|---|---|---|---|---|")
+    for n in counts:
+        for number in photons:
+            stars, biases = measure_all(retrievers, Setting(positions=n, photons=number))
+            for name in dict.fromkeys(row["method"] for row in stars):
+                mine = [row for row in biases if row["method"] == name]
+                bias, rmse = (max(abs(row[key]) for row in mine) for key in ("bias", "rmse"))
+                found = resolution([row for row in stars if row["method"] == name])
+                print(f"| {n} | {number:g} | {name} | {found:.1f} | {bias:.4f} | {rmse:.4f} |")
+            head = {"positions": n, "photons": number}
+            curves += [{**head, "curve": "star", "rmse": "", "displacement_px": "", **row} for row in stars]
+            curves += [{**head, "curve": "shift", "wavelength_px": "", **row} for row in biases]
+    if output is not None:
+        write_csv(curves, output)

@@ -48,24 +48,24 @@ def cells(
 
 
 @lru_cache(maxsize=len(KINDS))
-def _bank(modulator: ModulatorKind) -> PatternBank:
+def bank(modulator: ModulatorKind) -> PatternBank:
     """Patterns of one kind of modulator."""
     kind = KINDS.index(modulator)
     limits = SceneRanges(contrast=CONTRAST[modulator], pitch_px=PITCH[modulator])
     generator = torch.Generator().manual_seed(FIRST_SEED + kind)
-    bank = PatternBank(generator, patterns=4 * len(KINDS), size_px=320, ranges=limits)
-    bank.images, bank.pitches = bank.images[kind :: len(KINDS)], bank.pitches[kind :: len(KINDS)]
-    return bank
+    found = PatternBank(generator, patterns=4 * len(KINDS), size_px=320, ranges=limits)
+    found.images, found.pitches = found.images[kind :: len(KINDS)], found.pitches[kind :: len(KINDS)]
+    return found
 
 
 def scenes(cell: Cell, count: int = 3, size: int = 160) -> Scene:
     """``count`` scenes (count, ...) of a cell; the same sample and modulator for every photon number."""
-    bank = _bank(cell.modulator)
+    patterns = bank(cell.modulator)
     limits = replace(
-        bank.ranges,
+        patterns.ranges,
         photons=(cell.photons, cell.photons * (1 + 1e-6)),
         transmission_min=cell.transmission_min,
         displacement_px=cell.displacement_px,
     )
     key = torch.Generator().manual_seed(FIRST_SEED + 100 + KINDS.index(cell.modulator))
-    return random_batch(key, count, cell.positions, size, bank, limits)
+    return random_batch(key, count, cell.positions, size, patterns, limits)
