@@ -2,7 +2,7 @@
 
 ``auto`` goes from wide Gaussian windows to narrow ones. Each adds to the fields what the wider ones left in the
 residual, but only as far as it rises above the noise expected of it: the local mean square P of the correction is
-compared with its expected variance C, and the correction enters with the weight 1 - tau C / P (Wiener's filter
+compared with its expected variance C, and the correction enters with the weight 1 - C / P (Wiener's filter
 with an estimated signal, as in the empirical-Bayes shrinkage of James and Stein, Proc. 4th Berkeley Symp. 1, 361,
 1961). Where the displacement is smooth, the wide windows speak alone and average the noise of many pixels; at
 edges the narrow ones are heard. All this happens in the quadratic model of one warp, on a few maps.
@@ -25,10 +25,10 @@ from speckleflow.retrieval.normal import PACKED, PLACE, Basis, Estimate, Moments
 SCALES = (8.0, 5.0, 3.0, 2.0, 1.3, 0.8)
 #: for a step that only prepares the next warp
 COARSE_SCALES = (4.0, 2.0, 1.0)
-#: tau: with P averaged over about ten independent cells, noise alone exceeds 1.5 C in one place of ten
-_THRESHOLD = 1.5
-#: P is averaged over a Gaussian this many times as wide as the window
-_NEIGHBOURHOOD = 2.0
+#: P is averaged over a Gaussian this many times as wide as the window: over some 18 independent cells, so that it is
+#: known to a third. Over fewer, P is noise and a weight above 1 - C / P must not be believed: 1 - 1.5 C / P over 8 cells
+#: was as good where fields are smooth, but cut the skirts of what the wide windows smear at limbs (3 % of delta).
+_NEIGHBOURHOOD = 3.0
 #: windows from this width on are as good on 2 x 2 means, at a quarter of the work
 _HALF_FROM = 2.0
 #: the noise is averaged over this width: wide enough to know it to a few per cent with N = 3
@@ -160,7 +160,7 @@ def _shrunk(step: Tensor, variance: Tensor, sigma: float) -> tuple[Tensor, Tenso
     squares[3] = squares[4]
     t, d, u, ones = filter_xy(squares[:4], around, around, "zero")
     ratio = torch.stack((t, d, u, u)) / ones
-    weight = (1 - _THRESHOLD / (ratio + 1e-9)).clamp_min_(0)
+    weight = (1 - 1 / (ratio + 1e-9)).clamp_min_(0)
     w, signal = weight[2], (ratio[2] - 1).clamp_min(0)
     return weight * step, (w**2 + (1 - w) ** 2 * signal) * (variance[2] + variance[3]) / 2
 

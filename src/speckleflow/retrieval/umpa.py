@@ -16,7 +16,7 @@ from torch import Tensor
 from speckleflow.errors import InputError
 from speckleflow.retrieval.adaptive import COARSE_SCALES, SCALES, fixed_window, linearise, mixed_windows
 from speckleflow.retrieval.base import FLAG_BOUND, Fields, Retriever
-from speckleflow.retrieval.blur import PIXEL_VARIANCE, without_blur_shift
+from speckleflow.retrieval.blur import PIXEL_VARIANCE, unresolved_variance, without_blur_shift
 from speckleflow.retrieval.espinnet.tiles import Tile, choose_side, free_memory, make_tiles
 from speckleflow.retrieval.filters import gaussian
 from speckleflow.retrieval.flags import edge_flags, fold_flags
@@ -98,6 +98,8 @@ class Umpa(Retriever):
         ux, uy = without_blur_shift(ux, uy, b, blur)
         limit = float(self.settings.max_displacement_px)
         ux, uy = ux.clamp(-limit, limit), uy.clamp(-limit, limit)
+        if window == "auto":  # a fixed window's field is noisy from pixel to pixel: its derivatives would say nothing
+            variance = variance + unresolved_variance(ux, uy, blur + SCALES[-1] ** 2)
         flags = (bound > 0).to(torch.uint8) * FLAG_BOUND
         flags |= fold_flags(ux, uy)
         flags |= edge_flags(ux, uy, int(SCALES[-1] * 3) if window == "auto" else int(window) // 2)
