@@ -17,13 +17,13 @@ from speckleflow.errors import InputError
 from speckleflow.retrieval.adaptive import COARSE_SCALES, SCALES, fixed_window, linearise, mixed_windows
 from speckleflow.retrieval.base import FLAG_BOUND, Fields, Retriever
 from speckleflow.retrieval.blur import PIXEL_VARIANCE, unresolved_variance, without_blur_shift
-from speckleflow.retrieval.espinnet.tiles import Tile, choose_side, free_memory, make_tiles
 from speckleflow.retrieval.filters import gaussian
 from speckleflow.retrieval.flags import edge_flags, fold_flags
 from speckleflow.retrieval.lowpass import choose_low_pass
 from speckleflow.retrieval.noise import NoiseGain, noise_gain
 from speckleflow.retrieval.normal import Basis, Estimate, local_mean, make_basis, measure, spline_coefficients
 from speckleflow.retrieval.pyramid import first_estimate, pyramid
+from speckleflow.retrieval.tiles import Tile, choose_side, free_memory, make_tiles
 
 #: coarse levels below full resolution: 1/2, 1/4, 1/8
 _LEVELS = 3
@@ -98,7 +98,8 @@ class Umpa(Retriever):
         ux, uy = without_blur_shift(ux, uy, b, blur)
         limit = float(self.settings.max_displacement_px)
         ux, uy = ux.clamp(-limit, limit), uy.clamp(-limit, limit)
-        if window == "auto":  # a fixed window's field is noisy from pixel to pixel: its derivatives would say nothing
+        # a fixed window's field is noisy from pixel to pixel: its derivatives would say nothing
+        if window == "auto":
             variance = variance + unresolved_variance(ux, uy, blur + SCALES[-1] ** 2)
         flags = (bound > 0).to(torch.uint8) * FLAG_BOUND
         flags |= fold_flags(ux, uy)

@@ -15,9 +15,9 @@ from speckleflow.evaluate.metrics import errors
 from speckleflow.retrieval import adaptive, normal
 from speckleflow.retrieval.espinnet import fast, join, polish
 from speckleflow.retrieval.espinnet.retriever import EspinnetFast
-from speckleflow.retrieval.espinnet.tiles import make_tiles
 from speckleflow.retrieval.filters import filter_xy, gaussian
 from speckleflow.retrieval.spinnet.retriever import Spinnet
+from speckleflow.retrieval.tiles import make_tiles
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from speckleflow.retrieval.base import Fields, Retriever
 from speckleflow.retrieval.espinnet import fast, polish, published, weights
 from speckleflow.retrieval.espinnet.layers import pad_to_multiple, unpad
 from speckleflow.retrieval.espinnet.scaling import scale_positions
-from speckleflow.retrieval.espinnet.tiles import Tile, choose_side, free_memory, in_parts, make_tiles
 from speckleflow.retrieval.flags import edge_flags, fold_flags
 from speckleflow.retrieval.flux import level_flux
 from speckleflow.retrieval.grids import to_reference
+from speckleflow.retrieval.tiles import Tile, choose_side, free_memory, in_parts, make_tiles
 
 #: projections that go through a network together on a GPU; a CPU is busy with one
 GPU_BATCH = 8
