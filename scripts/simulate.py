@@ -5,4 +5,4 @@ from speckleflow.pipeline.job import job
 with job(snakemake) as settings:
     from speckleflow.pipeline.simulate import simulate
 
-    simulate(settings, snakemake.wildcards.scan, snakemake.output.truth, snakemake.threads)
+    simulate(settings, snakemake.wildcards.scan, snakemake.output.truth)

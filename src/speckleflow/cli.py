@@ -83,7 +83,7 @@ def simulate(config: ConfigFile, scan: OneScan = None) -> None:
     if not scans:
         raise ConfigError(f"{config}: expected a scan with simulate.enabled: true, found none")
     for name, settings in scans.items():
-        make(settings, name, Path("raw") / name / "truth.h5", threads=2)
+        make(settings, name, Path("raw") / name / "truth.h5")
 
 
 @app.command()
@@ -155,7 +155,9 @@ def reconstruct(
     axis: Annotated[float, typer.Option(help="Rotation axis in pixels, pixel centres at integers.")],
     output: Annotated[Path, typer.Option(help="Slice (y, x) to write, .npy.")],
     backend: Annotated[str, typer.Option(help="fourier, astra or tomopy.")] = "fourier",
-    filter: Annotated[str, typer.Option(help="ramlak, shepp, hann or parzen.")] = "ramlak",
+    filter: Annotated[
+        str, typer.Option(help="From sharp to smooth: ramlak, shepp, hann or parzen.")
+    ] = "shepp",
 ) -> None:
     """One slice from one sinogram by filtered back-projection."""
     from speckleflow.pipeline.single import reconstruct_files

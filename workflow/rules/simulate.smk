@@ -8,7 +8,7 @@ rule simulate:
         "logs/{scan}/simulate.tsv"
     conda:
         "../../envs/simulate.yaml"
-    threads: 2
+    threads: 1  # a sum split over threads rounds differently: the files would depend on the machine
     resources:
         mem_mb=memory("simulate"),
         runtime=runtime("simulate"),

@@ -250,7 +250,9 @@ class Tomography(Section):
         description="A 360-degree scan whose axis lies near the edge, to be stitched to a 180-degree one.",
     )
     backend: Literal["fourier", "astra", "tomopy"] = Field("fourier", description="FBP implementation.")
-    filter: Literal["ramlak", "shepp", "hann", "parzen"] = Field("ramlak", description="FBP filter.")
+    filter: Literal["ramlak", "shepp", "hann", "parzen"] = Field(
+        "shepp", description="FBP filter, from sharp and noisy (ramlak) to smooth (parzen)."
+    )
     ring_window_px: Annotated[int, Field(ge=0)] = Field(
         0, description="Width of the median that separates rings from the sample; 0: no ring filter."
     )

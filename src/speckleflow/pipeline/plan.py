@@ -17,9 +17,15 @@ TARGET_MB = 8000.0
 #: and the Python of the script with its libraries takes the rest (measured, with torch and without).
 BASE_MB = {"retrieve": 850, "simulate": 850}
 BASE_MB_OTHER = 600
-#: Seconds per pixel and diffuser position on two CPU threads, by method (benchmarks/umpa.md).
-SECONDS_PER_SAMPLE = {"umpa": 3e-7, "absorption": 2e-8}
-SECONDS_PER_SAMPLE_OTHER = 4e-7
+#: Seconds a projection takes, per pixel and, beside that, per pixel and diffuser position, by method (measured at
+#: 512 x 512 with N = 3, 5 and 20; benchmarks/umpa.md and networks.md). One thread: a second one gains little.
+SECONDS_PER_PIXEL = {
+    "umpa": (1.3e-6, 4e-8),
+    "espinnet-fast": (2.4e-6, 9e-8),
+    "spinnet": (2.4e-6, 9e-8),
+    "espinnet": (4.2e-5, 0.0),
+    "absorption": (0.0, 2e-8),
+}
 #: Seconds per pixel of a slice and angle on two CPU threads, by backend (benchmarks/fbp.md).
 SECONDS_PER_BACKPROJECTED = {"fourier": 2.5e-10}
 SECONDS_PER_BACKPROJECTED_OTHER = 7e-9
@@ -107,8 +113,10 @@ def plan_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Plan:
     else:
         projections, positions, rows, columns = scan_shape(config, scan, root)
     method, device = config.retrieval.method, config.retrieval.device
-    per_sample = SECONDS_PER_SAMPLE.get(method, SECONDS_PER_SAMPLE_OTHER)
-    per_projection = per_sample * rows * columns * positions / (GPU_SPEEDUP if device == "cuda" else 1)
+    # a method that nobody has timed yet: as slow as the slowest
+    per_pixel, per_sample = SECONDS_PER_PIXEL.get(method, max(SECONDS_PER_PIXEL.values()))
+    per_projection = (per_pixel + per_sample * positions) * rows * columns
+    per_projection /= GPU_SPEEDUP if device == "cuda" else 1
     per_value = SECONDS_PER_BACKPROJECTED.get(config.tomography.backend, SECONDS_PER_BACKPROJECTED_OTHER)
     per_row = 3 * per_value * projections * columns**2
     per_row /= GPU_SPEEDUP if config.tomography.device == "cuda" else 1

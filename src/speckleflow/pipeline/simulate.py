@@ -5,17 +5,14 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import torch
-
 from speckleflow.config import ScanConfig
 from speckleflow.simulate.beamtime import simulate_scan
 
 log = logging.getLogger(__name__)
 
 
-def simulate(config: ScanConfig, scan: str, truth: str | Path, threads: int = 2, root: Path = Path()) -> None:
+def simulate(config: ScanConfig, scan: str, truth: str | Path, root: Path = Path()) -> None:
     """Write the frames where ``files`` says, and the truth, last, to ``truth``."""
-    torch.set_num_threads(threads)
 
     def progress(done: int, total: int) -> None:
         if done % 10 == 0 or done == total:

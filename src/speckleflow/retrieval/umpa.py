@@ -24,6 +24,7 @@ from speckleflow.retrieval.noise import NoiseGain, noise_gain
 from speckleflow.retrieval.normal import Basis, Estimate, local_mean, make_basis, measure, spline_coefficients
 from speckleflow.retrieval.pyramid import first_estimate, pyramid
 from speckleflow.retrieval.tiles import Tile, choose_side, free_memory, make_tiles
+from speckleflow.retrieval.team import team
 
 #: coarse levels below full resolution: 1/2, 1/4, 1/8
 _LEVELS = 3
@@ -73,17 +74,18 @@ class Umpa(Retriever):
         scale = float(reference.mean())
         if not scale > 0:
             raise InputError("reference stack", expected="a beam (mean above 0)", found=f"mean {scale:g}")
-        low_pass = choose_low_pass(reference / scale)
-        mean = local_mean(reference, _MEAN_SIGMA) / scale
-        free = free_memory(self.device) if self.memory_bytes is None else self.memory_bytes
-        side = choose_side(height, width, self.halo, _bytes_per_pixel(n), free)
-        tiles = []
-        for tile in make_tiles(height, width, side, self.halo, 2**_LEVELS):
-            part = tile.cut(reference) / scale
-            level = tile.cut(mean)
-            basis = make_basis(part, level, gaussian(low_pass))
-            gain = noise_gain(basis, low_pass)
-            tiles.append((tile, Prepared(basis, pyramid(part, level, _LEVELS), gain)))
+        with team(self.device):
+            low_pass = choose_low_pass(reference / scale)
+            mean = local_mean(reference, _MEAN_SIGMA) / scale
+            free = free_memory(self.device) if self.memory_bytes is None else self.memory_bytes
+            side = choose_side(height, width, self.halo, _bytes_per_pixel(n), free)
+            tiles = []
+            for tile in make_tiles(height, width, side, self.halo, 2**_LEVELS):
+                part = tile.cut(reference) / scale
+                level = tile.cut(mean)
+                basis = make_basis(part, level, gaussian(low_pass))
+                gain = noise_gain(basis, low_pass)
+                tiles.append((tile, Prepared(basis, pyramid(part, level, _LEVELS), gain)))
         return State((n, height, width), scale, low_pass, tiles)
 
     def _reference_shape(self, state: State) -> tuple[int, int, int]:
@@ -91,7 +93,8 @@ class Umpa(Retriever):
 
     @torch.inference_mode()
     def _retrieve(self, sample: Tensor, state: Any) -> Fields:
-        each = [self._one(stack, state) for stack in sample]
+        with team(self.device):
+            each = [self._one(stack, state) for stack in sample]
         t, b, ux, uy, variance, bound = (torch.stack(maps) for maps in zip(*each, strict=True))
         window = self.settings.window
         blur = state.low_pass**2 + self.settings.detector_blur_px**2 + PIXEL_VARIANCE

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from speckleflow.errors import ConfigError
 
 FILTERS = ("ramlak", "shepp", "hann", "parzen")
+#: As sharp as ``ramlak`` on what a detector's pixels average (Shepp-Logan's error 0.0423 against 0.0420), and better
+#: where nothing has damped what lies near the Nyquist frequency (rays through points: 0.0509 against 0.0650; noise).
+DEFAULT = "shepp"
 
 
 def ramp(length: int) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from speckleflow.errors import InputError
 from speckleflow.tomo.backends.base import Float
 from speckleflow.tomo.backends.registry import make_backend
+from speckleflow.tomo.filters import DEFAULT
 
 
 def reconstruct_sinogram(
@@ -15,7 +16,7 @@ def reconstruct_sinogram(
     angles_deg: ArrayLike,
     axis_px: float | None = None,
     backend: str = "fourier",
-    filter: str = "ramlak",
+    filter: str = DEFAULT,
     *,
     threads: int = 2,
     device: str = "cpu",

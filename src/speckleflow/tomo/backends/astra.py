@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import astra
 import numpy as np
-from numpy.typing import ArrayLike
 
 from speckleflow.errors import InputError
 from speckleflow.tomo.backends.base import Backend, Float
@@ -16,28 +15,18 @@ class AstraBackend(Backend):
     name = "astra"
     devices = ("cpu", "cuda")
 
-    def __init__(
-        self,
-        angles_deg: ArrayLike,
-        columns: int,
-        axis_px: float,
-        filter: str = "ramlak",
-        *,
-        threads: int = 2,
-        device: str = "cpu",
-    ) -> None:
-        super().__init__(angles_deg, columns, axis_px, filter, threads=threads, device=device)
-        if device == "cuda" and not astra.use_cuda():
+    def _set_up(self) -> None:
+        if self.device == "cuda" and not astra.use_cuda():
             raise InputError(
                 "backend astra", expected="an NVIDIA GPU for device cuda", found="none that ASTRA sees"
             )
         angle = np.deg2rad(self.angles_deg)
         cos, sin = np.cos(angle), np.sin(angle)
         # ASTRA's y points up, from the last row of a slice to the first: its y is minus ours.
-        offset = (columns - 1) / 2 - self.axis_px  # detector centre, counted from the rotation axis
+        offset = (self.columns - 1) / 2 - self.axis_px  # detector centre, counted from the rotation axis
         vectors = np.stack([sin, cos, offset * cos, -offset * sin, cos, -sin], axis=1)
-        self._sinogram_geometry = astra.create_proj_geom("parallel_vec", columns, vectors)
-        self._slice_geometry = astra.create_vol_geom(columns, columns)
+        self._sinogram_geometry = astra.create_proj_geom("parallel_vec", self.columns, vectors)
+        self._slice_geometry = astra.create_vol_geom(self.columns, self.columns)
 
     def _reconstruct(self, sinograms: Float, slices: Float) -> None:
         projector = astra.create_projector(

@@ -10,7 +10,7 @@ import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
 from speckleflow.errors import InputError
-from speckleflow.tomo.filters import ramp, window
+from speckleflow.tomo.filters import DEFAULT, ramp, window
 from speckleflow.tomo.geometry import angular_weights
 
 Float = NDArray[np.float32]
@@ -44,7 +44,7 @@ class Backend(ABC):
         angles_deg: ArrayLike,
         columns: int,
         axis_px: float,
-        filter: str = "ramlak",
+        filter: str = DEFAULT,
         *,
         threads: int = 2,
         device: str = "cpu",
@@ -76,6 +76,11 @@ class Backend(ABC):
         reach = max(self.axis_px, columns - 1 - self.axis_px) + columns / 2
         self.padded = even_fast_length(int(np.ceil(2 * reach)))
         self.transfer = ramp(self.padded) * window(filter, self.padded)
+        self._set_up()
+
+    @abstractmethod
+    def _set_up(self) -> None:
+        """Whatever a backend prepares once for its geometry."""
 
     def __call__(self, sinograms: ArrayLike) -> Float:
         """Slices (row, y, x) from sinograms (row, angle, x), both float32; values are per pixel.

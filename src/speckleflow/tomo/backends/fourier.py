@@ -11,7 +11,6 @@ from __future__ import annotations
 import finufft
 import numpy as np
 import scipy.fft
-from numpy.typing import ArrayLike
 
 from speckleflow.tomo.backends.base import Backend, Float
 
@@ -30,24 +29,14 @@ class FourierBackend(Backend):
 
     name = "fourier"
 
-    def __init__(
-        self,
-        angles_deg: ArrayLike,
-        columns: int,
-        axis_px: float,
-        filter: str = "ramlak",
-        *,
-        threads: int = 2,
-        device: str = "cpu",
-    ) -> None:
-        super().__init__(angles_deg, columns, axis_px, filter, threads=threads, device=device)
+    def _set_up(self) -> None:
         half = self.padded // 2
         k = np.arange(half + 1)
         angle = np.deg2rad(self.angles_deg)[:, None]
         omega = 2 * np.pi / self.padded * k
         fx, fy = omega * np.cos(angle), omega * np.sin(angle)
         # Pixel centres of an even slice lie half-way between the modes of the transform.
-        shift = 0.0 if columns % 2 else 0.5
+        shift = 0.0 if self.columns % 2 else 0.5
         weight = self.weights[:, None] * self.transfer / self.padded
         weight[:, half] *= 0.5  # +Nyquist and -Nyquist share it
         weight[:, 0] *= 0.5  # and so do +0 and -0
@@ -56,7 +45,7 @@ class FourierBackend(Backend):
         self._fx = np.stack([fx, -fx]).astype(np.float32).ravel()
         self._fy = np.stack([fy, -fy]).astype(np.float32).ravel()
         self._plan = finufft.Plan(
-            1, (columns, columns), n_trans=self.threads, eps=ACCURACY, isign=1, dtype="complex64",
+            1, (self.columns, self.columns), n_trans=self.threads, eps=ACCURACY, isign=1, dtype="complex64",
             nthreads=self.threads, upsampfac=UPSAMPLING, spread_thread=ONE_TRANSFORM_A_THREAD, showwarn=0,
         )  # fmt: skip
         self._plan.setpts(self._fy, self._fx)

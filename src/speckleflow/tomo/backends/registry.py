@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from speckleflow.errors import ConfigError
 from speckleflow.tomo.backends.base import Backend
+from speckleflow.tomo.filters import DEFAULT
 
 #: name -> (module, class, what to install)
 BACKENDS: dict[str, tuple[str, str, str]] = {
@@ -37,7 +38,7 @@ def backend_class(name: str) -> type[Backend]:
 
 
 def make_backend(
-    name: str, angles_deg: ArrayLike, columns: int, axis_px: float, filter: str = "ramlak", **options: Any
+    name: str, angles_deg: ArrayLike, columns: int, axis_px: float, filter: str = DEFAULT, **options: Any
 ) -> Backend:
     """A backend by name, ready for sinograms of this geometry; see :class:`Backend` for the arguments."""
     return backend_class(name)(angles_deg, columns, axis_px, filter, **options)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.fft
 import tomopy
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from speckleflow.tomo.backends.base import Backend, Float
 from speckleflow.tomo.filters import ramp, window
@@ -27,25 +27,15 @@ class TomopyBackend(Backend):
 
     name = "tomopy"
 
-    def __init__(
-        self,
-        angles_deg: ArrayLike,
-        columns: int,
-        axis_px: float,
-        filter: str = "ramlak",
-        *,
-        threads: int = 2,
-        device: str = "cpu",
-    ) -> None:
-        super().__init__(angles_deg, columns, axis_px, filter, threads=threads, device=device)
+    def _set_up(self) -> None:
         self.padded = 1 << (self.padded - 1).bit_length()
-        self.transfer = ramp(self.padded) * window(filter, self.padded)
+        self.transfer = ramp(self.padded) * window(self.filter, self.padded)
         angle = np.deg2rad(self.angles_deg)[:, None]
         omega = 2 * np.pi * scipy.fft.rfftfreq(self.padded)
         # gridrec is right for even grids only, with the axis at row G/2 - 1, column G/2. An odd slice is cut
         # out of an even one, the axis in its centre; in an even one ours is half a pixel off either way.
-        self._grid = columns + columns % 2
-        half = 0.0 if columns % 2 else 0.5
+        self._grid = self.columns + self.columns % 2
+        half = 0.0 if self.columns % 2 else 0.5
         place = self.padded // 2 - self.axis_px - half * (np.cos(angle) - np.sin(angle))
         weight = self.weights[:, None] * self.transfer
         self._strength = (weight * np.exp(-1j * omega * place)).astype(np.complex64)

@@ -1,0 +1,43 @@
+"""Jobs last minutes whatever the method, and what they ask for follows from the shape of the data."""
+
+from __future__ import annotations
+
+import pytest
+
+from speckleflow.config import ScanConfig, parse_config
+from speckleflow.pipeline.plan import SECONDS_PER_PIXEL, TARGET_SECONDS, plan_scan
+from speckleflow.retrieval import registry
+
+
+def config(method: str, **simulate: int) -> ScanConfig:
+    settings = {
+        "enabled": True,
+        "rows": 2048,
+        "columns": 2048,
+        "projections": 900,
+        "positions": 20,
+    } | simulate
+    whole = parse_config({"retrieval": {"method": method}, "simulate": settings}, "test")
+    return ScanConfig.model_validate(whole.model_dump(exclude={"scans", "results"}))
+
+
+def test_every_method_has_been_timed():
+    assert set(SECONDS_PER_PIXEL) == set(registry.available())
+
+
+@pytest.mark.parametrize("method", sorted(SECONDS_PER_PIXEL))
+def test_blocks_cover_the_scan_and_last_about_as_long_as_wanted(method: str):
+    plan = plan_scan(config(method), "a")
+    assert [stop for _, stop in plan.blocks[:-1]] == [start for start, _ in plan.blocks[1:]]
+    assert (plan.blocks[0][0], plan.blocks[-1][1]) == (0, 900)
+    longest = max(stop - start for start, stop in plan.blocks)
+    assert longest == 1 or longest * plan.seconds_per_projection < 1.1 * TARGET_SECONDS
+    assert 60 * plan.runtime_min("retrieve") > longest * plan.seconds_per_projection
+
+
+def test_time_follows_the_pixels_and_memory_the_positions_but_neither_the_scan():
+    small, large = (plan_scan(config("umpa", rows=rows), "a") for rows in (1024, 2048))
+    assert large.seconds_per_projection == pytest.approx(2 * small.seconds_per_projection)
+    few, many = (plan_scan(config("umpa", projections=n), "a") for n in (900, 3600))
+    assert few.memory_mb("retrieve") == many.memory_mb("retrieve")
+    assert plan_scan(config("umpa", positions=5), "a").memory_mb("retrieve") < few.memory_mb("retrieve")
