@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from speckleflow.config import load_config, load_scans
-from speckleflow.errors import InputError
+from speckleflow.errors import ConfigError, InputError
 from speckleflow.inspect import inspect_scan
 from speckleflow.io.base import InputProblems
 from speckleflow.io.scan import open_scan, scan_shape
@@ -92,6 +92,37 @@ def _saturated_12_bit(scan: RawScan) -> None:
     for frames in (scan.frames, scan.flats, scan.darks):
         for name, stack in frames.items():
             frames[name] = np.minimum(stack // 4, 4095)
+
+
+def _clipped(scan: RawScan) -> None:
+    """A camera that clips at no power of two."""
+    scan.frames["sample_02"][1] = np.minimum(scan.frames["sample_02"][1], 9000)
+
+
+def _overflown(scan: RawScan) -> None:
+    """Unsigned counts stored in signed ones."""
+    for name, stack in scan.frames.items():
+        scan.frames[name] = (4 * stack.astype(np.int64)).astype(np.int16)
+
+
+def _one_angle(scan: RawScan) -> None:
+    scan.angles = {name: a if a is None else 0 * a + 30 for name, a in scan.angles.items()}
+
+
+def _radians(scan: RawScan) -> None:
+    scan.angles = {name: a if a is None else np.deg2rad(a) for name, a in scan.angles.items()}
+
+
+def _energy_in_ev(scan: RawScan) -> None:
+    scan.metadata["energy_kev"] = 20000.0
+
+
+def _complex(scan: RawScan) -> None:
+    scan.frames["sample_01"] = scan.frames["sample_01"].astype(np.complex64)
+
+
+def _no_projections(scan: RawScan) -> None:
+    scan.frames["sample_01"] = scan.frames["sample_01"][:0]
 
 
 def _empty_frame(scan: RawScan) -> None:
@@ -170,6 +201,18 @@ def _directory(scan: RawScan) -> None:
     scan.path("sample_02").mkdir()
 
 
+def _link_to_itself(scan: RawScan) -> None:
+    scan.path("sample_02").unlink()
+    scan.path("sample_02").symlink_to(scan.path("sample_02").name)
+
+
+def _damaged_inside(scan: RawScan) -> None:
+    """Metadata overwritten: HDF5 notices at the first look-up, not when the file is opened."""
+    with scan.path("sample_02").open("r+b") as stream:
+        stream.seek(200)
+        stream.write(b"\xff" * 600)
+
+
 def _zero_bytes(scan: RawScan) -> None:
     scan.path("sample_02").write_bytes(b"")
 
@@ -205,6 +248,13 @@ def _wrong_axes(scan: RawScan) -> None:
             "flat frames below saturation",
             "64.7 % of the pixels at 4095 in frame 0",
         ),
+        (_clipped, "sample_02", "sample frame 1 below saturation", "96.4 % of the pixels at their"),
+        (_overflown, "sample_01", "counts of at least 0 in the sample frame 0", "97 % neg"),
+        (_one_angle, "sample_01", "more than one angle, for volumes", "30 deg at all 4 projections"),
+        (_radians, "sample_01", "angles in degrees", "a span of 2.356, which looks like radians"),
+        (_energy_in_ev, "sample_01", "1 to 1000 keV (was it given in eV?)", "20000 keV"),
+        (_complex, "sample_01", "numbers of shape (theta, y, x)", "complex64 of shape (4, 24, 40)"),
+        (_no_projections, "sample_01", "numbers of shape (theta, y, x)", "uint16 of shape (0, 24, 40)"),
         (_empty_frame, "sample_03", "an image in the sample frame 2", "only 0"),
         (_dark_as_flat, "sample_02", "flat frames brighter than the dark (", "100"),
         (_short_angles("sample_01"), "sample_01", "4 angles, one for each projection", "3"),
@@ -259,6 +309,8 @@ def test_spoiled_contents(
         (_delete("sample_03"), "sample_03", "3 sample files, one for each", "2, none for position 3"),
         (_truncate, "sample_02", "a complete, readable HDF5 file", "a truncated one (4000 of "),
         (_directory, "sample_02", "an HDF5 file", "a directory"),
+        (_link_to_itself, "sample_02", "an HDF5 file", "a link that leads nowhere"),
+        (_damaged_inside, "sample_02", "a complete, readable HDF5 file", "damage ("),
         (_zero_bytes, "sample_02", "an HDF5 file", "an empty file (0 bytes)"),
         (
             _other_type,
@@ -375,12 +427,77 @@ def test_radians_that_pass_for_degrees(tmp_path: Path):
 
 
 def test_odd_values_are_remarked(raw_scan: RawScan):
-    """308 mm read as m, a sheet that contradicts the file, a scan over half a half turn."""
+    """50 m, a sheet that contradicts the file, a scan over half a half turn."""
     raw_scan.angles = {name: a if a is None else a / 2 for name, a in raw_scan.angles.items()}
-    text = " ".join(table(raw_scan.write(), geometry={"distance_m": 308}).split())
-    assert "distance_m is 308 m; was it given in another unit?" in text
-    assert "distance_m is 308 m in the sheet but 0.2 m in raw/a/sample_01.h5" in text
+    text = " ".join(table(raw_scan.write(), geometry={"distance_m": 50}).split())
+    assert "distance_m is 50 m; was it given in another unit?" in text
+    assert "distance_m is 50 m in the sheet but 0.2 m in raw/a/sample_01.h5" in text
     assert "the angles span 90 degrees, neither a half nor a full turn" in text
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        (
+            {"files": {"reference": "raw/{scan}/sample_{position:02d}.h5"}},
+            "raw/a/sample_01.h5: expected another file as reference than as sample, found the same",
+        ),
+        (
+            {
+                "files": {
+                    "sample": "raw/{scan}/reference_{position:02d}.h5",
+                    "reference": "raw/{scan}/sample_{position:02d}.h5",
+                }
+            },
+            "raw/a/reference_01.h5: expected an angle for each of 2 projections, found none in the file, but the "
+            "reference files have angles; are files.sample and files.reference swapped?",
+        ),
+        (
+            {"tomography": {"offset_axis": True}},
+            "raw/a/sample_01.h5: expected angles over 360 degrees (tomography.offset_axis), found 180 degrees",
+        ),
+        (
+            {"retrieval": {"method": "spinnet"}},
+            "raw/a/sample_01.h5: expected 1 diffuser position(s) for retrieval.method spinnet, found 3",
+        ),
+    ],
+)
+def test_settings_that_contradict_the_files(raw_scan: RawScan, sections: dict, said: str):
+    assert problems(raw_scan.write(), **sections)[0].startswith(said)
+
+
+def test_a_method_is_looked_up_before_any_work(raw_scan: RawScan):
+    with pytest.raises(ConfigError, match=r"no method 'umpaa'; did you mean 'umpa'\?"):
+        inspect_scan(raw_scan.write().config(retrieval={"method": "umpaa"}), "a", raw_scan.root)
+
+
+def test_one_cause_is_one_sentence(tmp_path: Path):
+    """Flats of zeros in twelve files."""
+    scan = RawScan(tmp_path, positions=6)
+    scan.flats = {name: 0 * flats for name, flats in scan.flats.items()}
+    found = problems(scan.write())
+    assert len(found) == 2
+    assert found[0] == (
+        "raw/a/sample_01.h5: expected an image in the flat frames, found only 0 in frame 0 "
+        "(and 11 more like this, to raw/a/reference_06.h5)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("geometry", "said"),
+    [
+        ({"energy_kev": 20000}, "expected 1 to 1000 keV (was it given in eV?), found 20000 keV"),
+        (
+            {"pixel_size_um": 0.0013},
+            "expected 0.01 to 1000 um (was it given in mm, m or nm?), found 0.0013 um",
+        ),
+        ({"distance_m": 308}, "expected 0.0001 to 100 m (was it given in mm or cm?), found 308 m"),
+        ({"distance_m": float("inf")}, "input should be a finite number, found inf"),
+    ],
+)
+def test_another_unit_is_refused_when_the_sheet_is_read(raw_scan: RawScan, geometry: dict, said: str):
+    with pytest.raises(ConfigError, match=re.escape(f"geometry.{next(iter(geometry))}: {said}")):
+        raw_scan.config(geometry=geometry)
 
 
 def test_absorption_scan_needs_flats(tmp_path: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from speckleflow.config.models import POSSIBLE, impossible
 from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource
 from speckleflow.io.scan import Scan, read_angles
@@ -14,9 +15,15 @@ from speckleflow.io.scan import Scan, read_angles
 _SATURATED_PART = 1e-3
 #: highest values of detectors of 8 to 16 bits, whatever type the file stores them in
 _FULL_SCALE = frozenset(2**bits - 1 for bits in (8, 10, 12, 14, 16))
+#: No image has one value, its highest, in a larger part of its pixels, but few counts have.
+_CLIPPED_PART, _FEW_COUNTS = 0.01, 255
+#: detectors mark gaps and dead pixels by -1 and -2; together these are less than a fifth
+_NEGATIVE_PART = 0.2
 #: Angles of two positions agree when they differ by less than this part of a step: half of it is a tenth of a
 #: pixel's turn at the edge of a scan with the usual number of projections.
 _ANGLE_PART = 0.1
+#: a turn that lacks or repeats less than this is a whole one
+_TURN_DEG = 5.0
 #: (least, most) of what X-ray imaging with modulators uses; outside, a unit was probably mistaken
 _PLAUSIBLE = {"energy_kev": (4.0, 300.0), "pixel_size_um": (0.01, 300.0), "distance_m": (1e-3, 30.0)}
 _UNIT = {"energy_kev": "keV", "pixel_size_um": "um", "distance_m": "m"}
@@ -54,6 +61,26 @@ def frame_problems(frames: NDArray, what: str, where: str, *, dark: bool = False
                     hint="shorten the exposure",
                 )
             )
+    elif top > _FEW_COUNTS and _CLIPPED_PART < (part := (frames == top).mean(axes)).max() < 1:
+        worst = int(part.argmax())
+        problems.append(
+            InputError(
+                where,
+                expected=f"{what} below saturation",
+                found=f"{100 * part[worst]:.1f} % of the pixels at their highest value {top}{which(worst)}",
+                hint="a detector that clips there? shorten the exposure",
+            )
+        )
+    if frames.dtype.kind == "i" and (part := (frames < 0).mean(axes)).max() > _NEGATIVE_PART:
+        worst = int(part.argmax())
+        problems.append(
+            InputError(
+                where,
+                expected=f"counts of at least 0 in the {what}",
+                found=f"{100 * part[worst]:.0f} % negative pixels{which(worst)}",
+                hint="unsigned counts stored as signed ones?",
+            )
+        )
     if not dark and (empty := frames.max(axes) == frames.min(axes)).any():
         first = int(np.flatnonzero(empty)[0])
         value = frames[first].flat[0]
@@ -90,8 +117,9 @@ def angle_problems(scan: Scan) -> list[InputError]:
             problems.append(problem)
     span = float(np.ptp(scan.angles_deg))
     turns = span / np.pi * (scan.n_projections / max(scan.n_projections - 1, 1))
-    # more than ten projections within 3.14 or 6.28 degrees: nobody means degrees
-    if scan.n_projections > 10 and any(abs(turns - n) < 0.02 * n for n in (1, 2)):
+    # more than ten projections within 3.14 or 6.28 degrees: nobody means degrees; nor few within exactly as much
+    near = 0.02 if scan.n_projections > 10 else 1e-3
+    if scan.n_projections > 2 and any(abs(turns - n) < near * n for n in (1, 2)):
         problems.append(
             InputError(
                 scan.sample[0].name,
@@ -101,6 +129,32 @@ def angle_problems(scan: Scan) -> list[InputError]:
             )
         )
     return problems
+
+
+def tomography_problems(scan: Scan) -> list[InputError]:
+    """Angles that cannot give the volumes that the settings ask for."""
+    settings, span = scan.config.tomography, float(np.ptp(scan.angles_deg))
+    if scan.n_projections == 1 or settings.enabled == "no":
+        return []
+    if span == 0:
+        return [
+            InputError(
+                scan.sample[0].name,
+                expected="more than one angle, for volumes",
+                found=f"{scan.angles_deg[0]:g} deg at all {scan.n_projections} projections",
+                hint="tomography.enabled: no, if the sample was not turned",
+            )
+        ]
+    whole = span * scan.n_projections / (scan.n_projections - 1)
+    if settings.offset_axis and abs(whole - 360) > _TURN_DEG:
+        return [
+            InputError(
+                scan.sample[0].name,
+                expected="angles over 360 degrees (tomography.offset_axis)",
+                found=f"{whole:.4g} degrees",
+            )
+        ]
+    return []
 
 
 def _other_angles(scan: Scan, source: FrameSource, angles: NDArray[np.float64]) -> list[InputError]:
@@ -137,6 +191,19 @@ def angle_remarks(angles_deg: NDArray[np.float64]) -> list[str]:
     if min(abs(span - turn) for turn in (180, 360)) > max(2 * step, 1):
         remarks.append(f"the angles span {span:.4g} degrees, neither a half nor a full turn")
     return remarks
+
+
+def geometry_problems(scan: Scan) -> list[InputError]:
+    """Values in the files that cannot be (those of the sheet were looked at when it was read)."""
+    problems = []
+    for key in POSSIBLE:
+        value = getattr(scan.geometry, key)
+        if value is None or getattr(scan.config.geometry, key) is not None or not np.isfinite(value):
+            continue
+        if words := impossible(key, value):
+            expected, found = words.removeprefix("expected ").split(", found ")
+            problems.append(InputError(f"{scan.sample[0].name}, {key}", expected=expected, found=found))
+    return problems
 
 
 def geometry_remarks(scan: Scan) -> list[str]:

@@ -24,9 +24,11 @@ from speckleflow.checks import (
     angle_problems,
     angle_remarks,
     frame_problems,
+    geometry_problems,
     geometry_remarks,
     light_problems,
     size_problems,
+    tomography_problems,
 )
 from speckleflow.config import ScanConfig
 from speckleflow.correct import air_margins, no_flats, read_mask
@@ -45,6 +47,7 @@ from speckleflow.io.scan import (
     source_count,
     try_open_scan,
 )
+from speckleflow.retrieval import registry
 
 #: Sample frames read of each position: first, last and some between; all would take as long as the work.
 _PROBES = 5
@@ -148,7 +151,9 @@ def inspect_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Manifest
     problems += _calibration_problems(opened, sources)
     for role, source in sources:
         problems += _source_problems(opened, role, source)
-    problems += angle_problems(opened)
+    problems += [*angle_problems(opened), *geometry_problems(opened)]
+    if not problems:  # angles that could be read and are in degrees
+        problems += tomography_problems(opened)
     problems += _settings_problems(opened)
     if problems:
         raise InputProblems({str(problem): problem for problem in problems}.values())
@@ -225,9 +230,20 @@ def _absent(scan: Scan, kind: str, sources: list[tuple[str, FrameSource]]) -> li
 
 
 def _settings_problems(scan: Scan) -> list[InputError]:
-    """Settings of the correction that do not fit the frames."""
+    """Settings of correction and retrieval that do not fit the frames."""
     size, settings = (scan.rows, scan.columns), scan.config.correct
-    problems = []
+    method, problems = scan.config.retrieval.method, []
+    registry.check_name(method)
+    least, most = registry.POSITIONS.get(method, (1, None))
+    if not least <= scan.n_positions <= (most or scan.n_positions):
+        wanted = f"{least}" if most == least else f"at least {least}"
+        problems.append(
+            InputError(
+                scan.sample[0].name,
+                expected=f"{wanted} diffuser position(s) for retrieval.method {method}",
+                found=f"{scan.n_positions}",
+            )
+        )
     try:
         air_margins(settings, size)
         if settings.mask is not None:

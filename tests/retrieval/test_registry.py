@@ -20,6 +20,12 @@ def test_every_method_has_its_name():
         assert "transmission" in kind.gives
 
 
+def test_numbers_of_positions_are_known_without_importing_the_method():
+    for name in registry.available():
+        kind = registry.get(name)
+        assert registry.POSITIONS.get(name, (1, None)) == (kind.min_positions, kind.max_positions)
+
+
 def test_unknown_method_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'umpa'"):
         registry.get("umap")

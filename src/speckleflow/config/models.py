@@ -8,16 +8,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Margins = tuple[
     Annotated[int, Field(ge=0)],
     Annotated[int, Field(ge=0)],
     Annotated[int, Field(ge=0)],
     Annotated[int, Field(ge=0)],
 ]
+
+
+#: What X-ray imaging can be (least, most, unit, what another order of magnitude usually means).
+POSSIBLE = {
+    "energy_kev": (1.0, 1000.0, "keV", "eV"),
+    "pixel_size_um": (0.01, 1000.0, "um", "mm, m or nm"),
+    "distance_m": (1e-4, 100.0, "m", "mm or cm"),
+}
 
 
 class Section(BaseModel):
@@ -110,6 +118,21 @@ class Geometry(Section):
     rotation: Literal["counterclockwise", "clockwise"] = Field(
         "counterclockwise", description="Sense of rotation seen from above."
     )
+
+    @field_validator(*POSSIBLE)
+    @classmethod
+    def _possible(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and (problem := impossible(str(info.field_name), value)):
+            raise ValueError(problem)
+        return value
+
+
+def impossible(key: str, value: float) -> str:
+    """What is wrong with a geometry that is orders of magnitude off, in words; empty when it can be."""
+    least, most, unit, mistaken = POSSIBLE[key]
+    if least <= value <= most:
+        return ""
+    return f"expected {least:g} to {most:g} {unit} (was it given in {mistaken}?), found {value:g} {unit}"
 
 
 class Correct(Section):

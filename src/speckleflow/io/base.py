@@ -7,6 +7,7 @@ processes and a file on a network share is never held.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,14 +89,30 @@ class FrameSource(Protocol):
         ...
 
 
+#: More problems of one kind than this are told as one: what is wrong is said once, and how often.
+_ALIKE = 2
+
+
 class InputProblems(InputError):
-    """Everything that is wrong with a scan, one sentence a line."""
+    """Everything that is wrong with a scan, one sentence a line; many of one kind in one sentence."""
 
     def __init__(self, problems: Iterable[InputError]) -> None:
         self.problems = tuple(problems)
         first = self.problems[0]
         super().__init__(first.where, expected=first.expected, found=first.found, hint=first.hint)
-        self.args = ("\n".join(str(problem) for problem in self.problems),)
+        kinds: dict[str, list[InputError]] = {}
+        for problem in self.problems:
+            kinds.setdefault(re.sub(r"\d+", "", problem.expected), []).append(problem)
+        self.args = ("\n".join(line for kind in kinds.values() for line in _told(kind)),)
+
+
+def _told(kind: list[InputError]) -> list[str]:
+    """Sentences for problems that differ only in where they are."""
+    first, *others = map(str, kind)
+    if len(kind) <= _ALIKE:
+        return [first, *others]
+    last = kind[-1].where
+    return [f"{first} (and {len(others)} more like this{'' if last == kind[0].where else f', to {last}'})"]
 
 
 _UNITS: dict[str, dict[str, float]] = {

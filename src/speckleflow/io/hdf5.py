@@ -38,7 +38,9 @@ def open_hdf5(path: str | Path, name: str | None = None) -> Iterator[h5py.File]:
         raise InputError(
             name, expected="an HDF5 file that may be read", found="no permission to read it"
         ) from error
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _from_h5py(error):
+            raise
         raise InputError(
             name, expected="a complete, readable HDF5 file", found=_words(error, path)
         ) from error
@@ -50,7 +52,7 @@ def check_file(path: Path, expected: str, name: str) -> None:
         if path.is_dir():
             found = "a directory"
         elif not path.exists():
-            found = "no such file"
+            found = "a link that leads nowhere" if path.is_symlink() else "no such file"
         elif path.stat().st_size == 0:
             found = "an empty file (0 bytes)"
         else:
@@ -60,7 +62,15 @@ def check_file(path: Path, expected: str, name: str) -> None:
     raise InputError(name, expected=expected, found=found)
 
 
-def _words(error: OSError, path: Path) -> str:
+def _from_h5py(error: RuntimeError) -> bool:
+    """Whether HDF5 raised it (at damaged metadata), and not what the caller does with the file."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return at is not None and "h5py" in at.tb_frame.f_code.co_filename
+
+
+def _words(error: OSError | RuntimeError, path: Path) -> str:
     text = " ".join(str(error).split())
     if match := re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", text):
         return f"a truncated one ({match[1]} of {match[2]} bytes); was it still being written or copied?"

@@ -13,6 +13,7 @@ one view where not. A reference file per position holds repeated frames, which a
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -240,11 +241,12 @@ def try_open_scan(
     problems += [*_four_axes(opened["sample"]), *_four_axes(opened["reference"])]
     problems += _unequal(opened["sample"], first)
     problems += _unpaired(opened["reference"], first, positions, layout, config)
+    problems += _same_files(layout, config, root)
     angles = np.zeros(projections)
     try:
         angles = read_angles(config, first, projections)
     except InputError as problem:
-        problems.append(problem)
+        problems.append(_maybe_swapped(problem, first, opened["reference"]))
     geometry, missing = _geometry(config, first)
     problems += missing
     rows, columns = first.shape[-2:]
@@ -352,6 +354,30 @@ def _four_axes(sources: list[FrameSource]) -> list[InputError]:
         for source in sources
         if len(sources) > 1 and len(source.shape) == 4
     ]
+
+
+def _same_files(layout: Layout, config: ScanConfig, root: Path) -> list[InputError]:
+    """A file that is to be sample and reference at once, where its datasets do not tell them apart."""
+    if config.files.reference_dataset is not None:
+        return []
+    samples = {os.path.realpath(root / name) for name in layout.sample}
+    return [
+        InputError(name, expected="another file as reference than as sample", found="the same")
+        for name in layout.reference
+        if os.path.realpath(root / name) in samples
+    ]
+
+
+def _maybe_swapped(problem: InputError, first: FrameSource, references: list[FrameSource]) -> InputError:
+    """Where the reference files have the angles that the sample's lack, say what that means."""
+    if first.angles() is not None or not any(source.angles() is not None for source in references):
+        return problem
+    return InputError(
+        problem.where,
+        expected=problem.expected,
+        found=f"{problem.found}, but the reference files have angles",
+        hint="are files.sample and files.reference swapped?",
+    )
 
 
 def _unequal(sources: list[FrameSource], first: FrameSource) -> list[InputError]:
