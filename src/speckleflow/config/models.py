@@ -184,42 +184,45 @@ class UmpaSettings(Section):
         return self
 
 
-class EspinnetFastSettings(Section):
-    """The fast ESPINNet: the same idea at a thirtieth of the cost, for any number of positions."""
+class NetworkSettings(Section):
+    """What the networks have in common."""
 
     weights: str = Field(
         "shipped",
         description="Weights: those of the package, or the path of a .safetensors file of your own.",
     )
     polish: bool = Field(
-        True, description="Take the Gauss-Newton steps at full resolution after the network (displacement)."
+        True,
+        description="Let Gauss-Newton steps at full resolution follow the network; without them only the "
+        "displacement is the network's own (our structure).",
+    )
+    detector_blur_px: NonNegative = Field(
+        0.0,
+        description="Standard deviation of the detector's point spread in pixels, where it is known; see umpa's.",
     )
 
 
-class EspinnetSettings(Section):
-    """ESPINNet as published: needs the path of its weights."""
+class EspinnetSettings(NetworkSettings):
+    """ESPINNet, a neural network for two diffuser positions or more. The weights decide its structure: our own and
+    faster one, or the published one."""
 
     weights: str = Field(
         "shipped",
-        description="Path of the weights: the authors' checkpoint (.pt, tensors only) or a .safetensors file.",
-        examples=["weights/training_model_001500.pt"],
+        description="Weights: those of the package (nothing is downloaded), a .safetensors file of your own, or the "
+        "path of the authors' checkpoint (.pt, read as tensors only).",
+        examples=["shipped", "weights/training_model_001500.pt"],
     )
     scaling: Literal["nearest", "linear", "spline"] = Field(
-        "nearest", description="How N positions become the 20 frames the network takes; the first 20 of more."
+        "nearest",
+        description="Published structure: how N positions become the 20 frames it takes; the first 20 of more.",
     )
-    refiners: bool = Field(False, description="Run the refiner networks too (twice the time).")
+    refiners: bool = Field(
+        False, description="Published structure: run its refiner networks too (twice the time)."
+    )
 
 
-class SpinnetSettings(Section):
-    """SPINNet: a single diffuser position, transmission and displacement."""
-
-    weights: str = Field(
-        "shipped",
-        description="Weights: those of the package, or the path of a .safetensors file of your own.",
-    )
-    polish: bool = Field(
-        True, description="Take the Gauss-Newton steps at full resolution after the network (displacement)."
-    )
+class SpinnetSettings(NetworkSettings):
+    """SPINNet, a neural network for a single diffuser position: displacement and transmission, no dark field."""
 
 
 class Retrieval(Section):
@@ -235,9 +238,6 @@ class Retrieval(Section):
     )
     threads: Annotated[int, Field(ge=1)] = Field(2, description="CPU threads of a retrieval job.")
     umpa: UmpaSettings = Field(default_factory=UmpaSettings, description="Settings of method umpa.")
-    espinnet_fast: EspinnetFastSettings = Field(
-        default_factory=EspinnetFastSettings, description="Settings of method espinnet-fast."
-    )
     espinnet: EspinnetSettings = Field(
         default_factory=EspinnetSettings, description="Settings of method espinnet."
     )

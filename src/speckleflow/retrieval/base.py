@@ -60,6 +60,8 @@ class Retriever(ABC):
     #: fewest and most diffuser positions the method can use (None: no upper limit)
     min_positions: ClassVar[int] = 1
     max_positions: ClassVar[int | None] = None
+    #: what to do with fewer or more
+    positions_hint: ClassVar[str] = ""
     #: smallest image side in pixels
     min_side: ClassVar[int] = 16
     #: names of the :class:`Fields` entries that the method returns
@@ -93,6 +95,7 @@ class Retriever(ABC):
                 "reference stack",
                 expected=f"at least {self.min_positions} diffuser position(s){most} for method '{self.name}'",
                 found=f"{n}",
+                hint=self.positions_hint,
             )
         if min(height, width) < self.min_side:
             raise InputError(

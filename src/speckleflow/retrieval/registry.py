@@ -15,7 +15,6 @@ if TYPE_CHECKING:  # the names are asked for where torch is not installed
 METHODS: dict[str, str] = {
     "absorption": "speckleflow.retrieval.absorption:Absorption",
     "espinnet": "speckleflow.retrieval.espinnet.retriever:Espinnet",
-    "espinnet-fast": "speckleflow.retrieval.espinnet.retriever:EspinnetFast",
     "spinnet": "speckleflow.retrieval.spinnet.retriever:Spinnet",
     "umpa": "speckleflow.retrieval.umpa:Umpa",
 }

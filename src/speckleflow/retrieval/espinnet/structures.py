@@ -1,0 +1,134 @@
+"""The network structures behind the methods: what each of them needs around it.
+
+Which one a method runs follows from its weight file: ours say it in their header, the authors' checkpoint has none.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from speckleflow.retrieval.base import Fields
+from speckleflow.retrieval.espinnet import fast, polish, published
+from speckleflow.retrieval.espinnet.scaling import scale_positions
+from speckleflow.retrieval.espinnet.weights import WeightFile
+from speckleflow.retrieval.flags import edge_flags, fold_flags
+from speckleflow.retrieval.flux import level_flux
+from speckleflow.retrieval.grids import to_reference
+
+
+class Structure(ABC):
+    """A network with its weights; ``settings`` is the method's section of the configuration."""
+
+    multiple: int  #: sides of padded images and tiles are multiples of this
+    halo: int  #: pixels of context that a tile needs on each side
+
+    def __init__(self, network: nn.Module, settings: Any, file: WeightFile) -> None:
+        self.network, self.settings, self.file = network, settings, file
+
+    @staticmethod
+    @abstractmethod
+    def build() -> nn.Module:
+        """The network, its weights not yet loaded."""
+
+    @abstractmethod
+    def bytes_per_pixel(self, positions: int) -> float:
+        """Peak memory of one projection over its pixels, float32."""
+
+    def levelled(self, reference: Tensor, sample: Tensor) -> Tensor:
+        """Whole samples (B, N, y, x) with what can be told of them before they are cut into tiles."""
+        return sample
+
+    def prepare_whole(self, reference: Tensor) -> Any:
+        """What every tile needs of the whole reference (N, y, x)."""
+        return None
+
+    @abstractmethod
+    def prepare_tile(self, reference: Tensor, whole: Any) -> Any:
+        """What the network needs of a reference tile (N, y, x)."""
+
+    @abstractmethod
+    def run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
+        """Maps (B, 1, y, x) of a sample tile (B, N, y, x), in the order that :meth:`fields` takes them."""
+
+    @abstractmethod
+    def fields(self, found: list[Tensor]) -> Fields:
+        """Fields from the maps (B, y, x) of whole images."""
+
+
+class Fast(Structure):
+    """Our own structure (:mod:`.fast`): pyramid, polish by Gauss-Newton, join. Any N."""
+
+    multiple = fast.MULTIPLE
+    #: The receptive field is wider (:data:`fast.HALO` and :data:`polish.HALO` together), but the weights of its rim
+    #: are so small that tiles with 128 px of halo agree with the whole image as well as those with 352 do.
+    halo = 160
+
+    @staticmethod
+    def build() -> nn.Module:
+        return fast.FastEspinnet()
+
+    def bytes_per_pixel(self, positions: int) -> float:
+        # both stacks, spline coefficients, three regressors and their copies at 1/2, 1/4, 1/8; moments and
+        # windows
+        return 4.0 * (10 * positions + 180)
+
+    def levelled(self, reference: Tensor, sample: Tensor) -> Tensor:
+        return level_flux(reference, sample)
+
+    def prepare_whole(self, reference: Tensor) -> polish.Pattern:
+        return polish.characterise(reference)
+
+    def prepare_tile(self, reference: Tensor, whole: Any) -> fast.Reference:
+        assert isinstance(self.network, fast.FastEspinnet)
+        return self.network.reference(reference[None], whole)
+
+    def run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
+        scales, polished = self.network(prepared, sample)
+        # without the polish its T and D stay: only the displacement is the pyramid's
+        chosen = polished if self.settings.polish else scales[-1]
+        u, sigma = chosen.displacement, chosen.log_sigma.exp() * self.file.number("sigma_factor", 1.0)
+        return [u[:, :1], u[:, 1:], polished.transmission, polished.darkfield, sigma]
+
+    def fields(self, found: list[Tensor]) -> Fields:
+        ux, uy, t, d, sigma = found
+        flags = fold_flags(ux, uy) | edge_flags(ux, uy, len(polish.START) // 2)
+        return Fields(transmission=t, ux=ux, uy=uy, darkfield=d, quality=sigma, flags=flags)
+
+
+class Published(Structure):
+    """ESPINNet as published (:mod:`.published`), N scaled to 20. It works on the landing grid."""
+
+    multiple = published.MULTIPLE
+    halo = published.HALO
+
+    @staticmethod
+    def build() -> nn.Module:
+        return published.Espinnet()
+
+    def bytes_per_pixel(self, positions: int) -> float:
+        # 20 frames each, 51 + 128 + 96 channels of the estimator at full resolution, and as much in passing
+        return 4.0 * (2 * positions + 80 + 2 * 275)
+
+    def prepare_tile(self, reference: Tensor, whole: Any) -> Tensor:
+        return scale_positions(reference[None], published.POSITIONS, self.settings.scaling)
+
+    def run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
+        stack = scale_positions(sample, published.POSITIONS, self.settings.scaling)
+        u, t, d = self.network(prepared.expand_as(stack), stack, self.settings.refiners)
+        return [u[:, :1], u[:, 1:], t, d]
+
+    def fields(self, found: list[Tensor]) -> Fields:
+        ux, uy, t, d = found
+        return flagged(to_reference(Fields(transmission=t, ux=ux, uy=uy, darkfield=d)))
+
+
+def flagged(fields: Fields) -> Fields:
+    """Fields of a network without windows, with flags for folds and for rays that leave the image."""
+    assert fields.ux is not None
+    assert fields.uy is not None
+    flags = fold_flags(fields.ux, fields.uy) | edge_flags(fields.ux, fields.uy, 1)
+    return Fields(fields.transmission, fields.ux, fields.uy, fields.darkfield, flags=flags)

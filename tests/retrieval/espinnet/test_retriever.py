@@ -1,0 +1,123 @@
+"""The networks as retrieval methods: what comes with the package, tiles, scarce memory, weights by path."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from speckleflow.config.models import EspinnetSettings, SpinnetSettings
+from speckleflow.errors import InputError, SpeckleflowError
+from speckleflow.evaluate.held_out import Cell, scenes
+from speckleflow.evaluate.metrics import errors
+from speckleflow.retrieval.espinnet.retriever import Espinnet
+from speckleflow.retrieval.filters import filter_xy, gaussian
+from speckleflow.retrieval.spinnet import published
+from speckleflow.retrieval.spinnet.retriever import Spinnet
+from speckleflow.train.checkpoint import save_weights
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return scenes(Cell("mask", 5, 5000.0), count=1, size=128)
+
+
+def test_shipped_weights_meet_their_card(scene):
+    method = Espinnet(EspinnetSettings())
+    fields = method(scene.sample, method.prepare(scene.reference[0]))
+    found = errors(fields, scene.ux, scene.uy, scene.transmission, scene.darkfield)
+    assert found.rmse < 0.15
+    assert found.rmse_transmission < 0.03
+    assert found.rmse_darkfield < 0.15
+
+
+def test_spinnet_takes_one_position_and_says_so(scene):
+    method = Spinnet(SpinnetSettings())
+    fields = method(scene.sample[:, :1], method.prepare(scene.reference[0, :1]))
+    assert fields.darkfield is None
+    assert errors(fields, scene.ux, scene.uy, scene.transmission, scene.darkfield).rmse < 0.2
+    with pytest.raises(InputError, match="at most 1 for method"):
+        method.prepare(scene.reference[0])
+
+
+def test_tiled_equals_whole():
+    generator = torch.Generator().manual_seed(8)
+    pattern = filter_xy(torch.randn(2, 64, 704, generator=generator), gaussian(1.2), gaussian(1.2), "mirror")
+    reference = 1 + 0.3 * pattern / pattern.std()
+    noise = 0.02 * torch.randn(reference.shape, generator=generator)
+    sample = (0.8 * reference.roll((2, -1), (2, 1)) + noise)[None]
+    method = Espinnet(EspinnetSettings())
+    state = method.prepare(reference)
+    whole = method(sample, state)
+    state.side, state.prepared = 128, {}
+    assert len(state.tiles(method.halo, method.structure.multiple)) > 2
+    tiled = method(sample, state)
+    for name, value in whole.items():
+        other = dict(tiled.items())[name]
+        if name == "flags":  # rounding may carry single pixels over a limit
+            assert float((other != value).float().mean()) < 1e-3
+            continue
+        # the fields to 1e-4 px; the expected error, itself an estimate, to a per mille of a pixel
+        near = 1e-3 if name == "quality" else 1e-4
+        torch.testing.assert_close(other, value, atol=near, rtol=0, msg=name)
+
+
+def test_out_of_memory_goes_on_in_smaller_parts(monkeypatch, caplog, scene):
+    method = Espinnet(EspinnetSettings())
+    wide = scene.sample.repeat(1, 1, 1, 6), scene.reference[0].repeat(1, 1, 6)
+    state = method.prepare(wide[1])
+    whole = method(wide[0], state)
+    run = method.structure.run_tile
+
+    def scarce(sample, prepared):
+        if sample.shape[-1] > 600:
+            raise torch.OutOfMemoryError("out of memory")
+        return run(sample, prepared)
+
+    monkeypatch.setattr(method.structure, "run_tile", scarce)
+    with caplog.at_level(logging.WARNING):
+        again = method(wide[0], state)
+    assert "smaller tiles" in caplog.text
+    torch.testing.assert_close(again.ux, whole.ux, atol=1e-4, rtol=0)
+
+    def none(sample, prepared):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(method.structure, "run_tile", none)
+    with pytest.raises(SpeckleflowError, match="give the job more memory"):
+        method(wide[0], state)
+
+
+def test_weights_decide_the_structure(shared_data, tmp_path):
+    ours = Espinnet(EspinnetSettings())
+    assert type(ours.structure).__name__ == "Fast"
+    theirs = Espinnet(
+        EspinnetSettings(weights=str(shared_data("espinnet-parity") / "random_model_001500.pt"))
+    )
+    assert type(theirs.structure).__name__ == "Published"
+    with pytest.raises(InputError, match="of another structure"):  # one of SPINNet's published ones
+        save_weights(published.Spinnet(), tmp_path / "other.safetensors", {"network": "spinnet-published"})
+        Espinnet(EspinnetSettings(weights=str(tmp_path / "other.safetensors")))
+
+
+def test_one_position_is_sent_to_spinnet(scene):
+    with pytest.raises(InputError, match=r"at least 2 .* for method 'espinnet', found 1; .*'spinnet'"):
+        Espinnet(EspinnetSettings()).prepare(scene.reference[0, :1])
+
+
+def test_known_blur_is_taken_off(scene):
+    """The detector's point spread moves the pattern to the stronger side of an absorbing edge."""
+    x = torch.arange(128.0)
+    strength = (-((x / 128) ** 2)).exp() * 0.9
+    kernel = gaussian(1.0)
+    reference = filter_xy(scene.reference[0], kernel, kernel, "mirror")
+    sample = filter_xy(scene.reference[0] * strength, kernel, kernel, "mirror")[None]
+    slope = -2 * x / 128**2  # of the logarithm
+    found = {}
+    for blur in (0.0, 1.0):
+        method = Espinnet(EspinnetSettings(detector_blur_px=blur))
+        found[blur] = method(sample, method.prepare(reference)).ux[0]
+    inside = (slice(16, -16), slice(16, -16))
+    change = (found[1.0] - found[0.0])[inside]
+    torch.testing.assert_close(change.mean(0), slope[inside[1]], atol=2.5e-3, rtol=0)
