@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -60,7 +62,14 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(raw, says):
     ("sheet", "says"),
     [
         ("scan\n", ["at least one scan"]),
-        ("name\na\n", ["a column 'scan'", "name"]),
+        ("name\na\n", ["columns between tabs, one of them 'scan'", "name"]),
+        ("scan,energy_kev\na,20\n", ["columns between tabs", "found 'scan,energy_kev'"]),
+        (
+            "scan\tenergy_kev\tgeometry.energy_kev\na\t1\t2\n",
+            ["each column once", "found 2 for 'energy_kev'"],
+        ),
+        ("scan\tenergy_kev\na\t20000\n", ["line 2", "1 to 1000 keV", "in eV?", "found 20000 keV"]),
+        ("scan\tenergy_kev\na\t20,5\n", ["line 2", "geometry.energy_kev", "'20,5'"]),
         ("scan\tenergy_kv\na\t20\n", ["unknown column 'energy_kv'", "energy_kev"]),
         ("scan\na\na\n", ["line 3", "'a' again"]),
         ("scan\n../a\n", ["line 2", "../a"]),
@@ -79,6 +88,42 @@ def test_a_sheet_that_cannot_be_used(tmp_path, sheet, says):
         load_scans(config)
     for part in ["scans.tsv", *says]:
         assert part in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "sheet",
+    [
+        b"scan\tenergy_kev\r\na\t20\r\n\r\n   \r\n",
+        b"\xef\xbb\xbfscan\tenergy_kev\na\t20\n",
+        b"scan\tenergy_kev\t\t\na\t20\t\t\n\t\t\n",
+        b'# what a spreadsheet makes of it\nscan\tenergy_kev\n"a"\t"20"\n',
+    ],
+    ids=["windows", "byte order mark", "trailing tabs", "quotes"],
+)
+def test_sheets_as_spreadsheets_save_them(tmp_path, sheet):
+    config = write(tmp_path, "")
+    Path(config.scans).write_bytes(sheet)
+    assert load_scans(config)["a"].geometry.energy_kev == 20
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_sheet_in_another_encoding(tmp_path, encoding):
+    config = write(tmp_path, "")
+    Path(config.scans).write_bytes("scan\n# Zähne\na\n".encode(encoding))
+    with pytest.raises(ConfigError, match="another encoding .* save it as UTF-8"):
+        load_scans(config)
+
+
+def test_yes_and_no_mean_what_they_say(tmp_path):
+    """YAML reads them as true and false."""
+    scans = load_scans(write(tmp_path, "scan\ttomography.enabled\na\tno\nb\tyes\nc\tauto\n"))
+    assert [scan.tomography.enabled for scan in scans.values()] == ["no", "yes", "auto"]
+
+
+def test_a_key_twice_in_the_file(tmp_path):
+    (tmp_path / "twice.yaml").write_text("geometry:\n  energy_kev: 20\n  energy_kev: 30\n")
+    with pytest.raises(ConfigError, match="the key 'energy_kev' 2 times in line 2"):
+        load_config(tmp_path / "twice.yaml")
 
 
 @pytest.mark.parametrize(

@@ -28,18 +28,43 @@ def load_config(path: str | Path) -> Config:
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8-sig"), _EachKeyOnce)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: expected a configuration file, found none there") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: expected YAML, found {_unreadable(error)}") from error
     return parse_config(raw or {}, str(path))
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML lets the last of two equal keys win; a user who set one of them is not told."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if names.count(key.value) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key.value}' {names.count(key.value)} times", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _unreadable(error: Exception) -> str:
+    """What was found instead of readable text, in a line."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"another encoding (byte {error.start} is no UTF-8); save it as UTF-8"
+    if isinstance(error, IsADirectoryError):
+        return "a folder"
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    return " ".join(str(error).replace('in "<unicode string>", ', "in ").split())
 
 
 def parse_config(raw: Mapping[str, Any], where: str) -> Config:
     """The configuration in a mapping; ``where`` is how messages name its origin."""
     if not isinstance(raw, Mapping):
-        raise ConfigError(f"{where}: expected sections with keys, found {type(raw).__name__}")
+        kind = "a list" if isinstance(raw, list) else repr(raw)
+        raise ConfigError(f"{where}: expected sections with keys, found {kind}")
     _refuse_unknown(raw, Config, where)
     try:
         return Config.model_validate(dict(raw))
@@ -109,20 +134,23 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: expected the sheet of scans, found no such file") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected a tab-separated text file, found {error}") from error
+        raise ConfigError(
+            f"{path}: expected a tab-separated text file, found {_unreadable(error)}"
+        ) from error
     kept = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
     if not kept:
         return
-    header = [name.strip() for name in kept[0][1].split("\t")]
+    header = [name.strip() for name in kept[0][1].rstrip().split("\t")]  # spreadsheets leave tabs at the end
     if "scan" not in header:
-        raise ConfigError(f"{path}: expected a column 'scan', found {', '.join(header)}")
-    if len(set(header)) != len(header):
-        raise ConfigError(f"{path}: expected each column once, found {', '.join(header)}")
-    for column in header:
-        if column != "scan":
-            resolve_key(column, str(path))
+        raise ConfigError(
+            f"{path}: expected columns between tabs, one of them 'scan', found '{kept[0][1].strip()}'"
+        )
+    meant = [column if column == "scan" else resolve_key(column, str(path)) for column in header]
+    for column, key in zip(header, meant, strict=True):
+        if meant.count(key) > 1:
+            raise ConfigError(f"{path}: expected each column once, found {meant.count(key)} for '{column}'")
     for number, line in kept[1:]:
-        cells = next(csv.reader([line], delimiter="\t"))
+        cells = next(csv.reader([line.rstrip()], delimiter="\t"))
         if len(cells) > len(header):
             raise ConfigError(f"{path}, line {number}: expected {len(header)} columns, found {len(cells)}")
         yield number, dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True))

@@ -159,6 +159,15 @@ class Correct(Section):
         description="Take the mean displacement of the air margins off (beam or mask moved between frames).",
     )
 
+    @field_validator("air_px", mode="before")
+    @classmethod
+    def _four_margins(cls, value: Any) -> Any:
+        if isinstance(value, str) and value == "auto":
+            return value
+        if not isinstance(value, list | tuple) or len(value) != 4:
+            raise ValueError(f"expected auto or four widths [left, right, top, bottom], found {value!r}")
+        return value
+
 
 class UmpaSettings(Section):
     """Unified Modulated Pattern Analysis, solved by Gauss-Newton."""
@@ -264,7 +273,7 @@ class Tomography(Section):
     enabled: Literal["auto", "yes", "no"] = Field(
         "auto", description="auto: reconstruct volumes when the scan has more than one angle."
     )
-    axis_px: float | Literal["auto"] = Field(
+    axis_px: Annotated[float, Field(allow_inf_nan=False)] | Literal["auto"] = Field(
         "auto",
         description="Rotation axis in pixels, pixel centres at integers; auto: found from the transmission.",
     )
@@ -284,6 +293,12 @@ class Tomography(Section):
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where the backend computes.")
     threads: Annotated[int, Field(ge=1)] = Field(2, description="CPU threads of a reconstruction job.")
+
+    @field_validator("enabled", mode="before")
+    @classmethod
+    def _yes_or_no(cls, value: Any) -> Any:
+        """YAML reads yes and no as true and false."""
+        return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
 
 
 class SimulatedDetector(Section):
