@@ -21,6 +21,7 @@ from speckleflow.io.results import create, result_file, write_provenance
 from speckleflow.io.scan import Scan, open_scan
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.base import Fields, Retriever
+from speckleflow.retrieval.pages import keep_freed_pages
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def make_retriever(config: ScanConfig, device: str, threads: int) -> Retriever:
         A GPU was asked for and there is none.
     """
     torch.set_num_threads(threads)
+    keep_freed_pages()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():

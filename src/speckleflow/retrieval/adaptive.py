@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speckleflow.retrieval.filters import Kernel, box, energy, filter_xy, gaussian
+from speckleflow.retrieval.filters import Kernel, box, energy, filter_xy, gaussian, halve
 from speckleflow.retrieval.noise import NoiseGain
 from speckleflow.retrieval.normal import PACKED, PLACE, Basis, Estimate, Moments, apply, solve
+from speckleflow.retrieval.team import by_rows
 
 #: widths of the windows in pixels, wide to narrow, by factors near 1.6: finer spacing changed the error by less than
 #: 1 %, wider ones raised it. The widest averages over 800 pixels, the narrowest is the pixel and its neighbours.
@@ -56,30 +57,44 @@ class Linearised:
 
 def linearise(now: Estimate, moments: Moments, basis: Basis) -> Linearised:
     """Quadratic model around ``now``, from the sums over n of the sample warped by it."""
-    t, b = now.t, now.b
-    d = b / t
-    zero = torch.zeros_like(t)
-    theta = torch.stack((t - 1, b, zero, zero))
-    rest = moments.h - apply(basis.gram, theta)
-    squares = (moments.energy - (theta * (moments.h + rest)).sum(0)).clamp_min(0) * moments.valid
+    slopes = (*torch.gradient(now.ux), *torch.gradient(now.uy))
+    maps = (now.t, now.b, *slopes, moments.h, moments.energy, moments.valid, basis.gram)
+    gram, residual, squares = by_rows(_regressors, (basis.gram, moments.h, now.t), *maps)
     wide = gaussian(_NOISE_SIGMA, truncate=3.0)
     sums = filter_xy(torch.stack((squares, moments.valid)), wide, wide, "zero")
     noise = sums[0] / (sums[1] * basis.shape[0]).clamp_min(1e-3)
+    return Linearised(gram, residual, noise, moments.valid)
 
+
+def _regressors(
+    t: Tensor,
+    b: Tensor,
+    ux_y: Tensor,
+    ux_x: Tensor,
+    uy_y: Tensor,
+    uy_x: Tensor,
+    h: Tensor,
+    energy_: Tensor,
+    valid: Tensor,
+    basis_gram: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gram matrix, right-hand side and squares of what is left, for the unknowns (T, D, u_x, u_y)."""
+    d = b / t
+    zero = torch.zeros_like(t)
+    theta = torch.stack((t - 1, b, zero, zero))
+    rest = h - apply(basis_gram, theta)
+    squares = (energy_ - (theta * (h + rest)).sum(0)).clamp_min(0) * valid
     # new regressors: T: m + D rho; D: T rho; u: -B J^-T grad r, with the determinant kept from vanishing at folds
-    ux_y, ux_x = torch.gradient(now.ux)
-    uy_y, uy_x = torch.gradient(now.uy)
     scale = -b / ((1 + ux_x) * (1 + uy_y) - ux_y * uy_x).clamp_min(0.2)
     xx, yx, xy, yy = scale * (1 + uy_y), -scale * uy_x, -scale * ux_y, scale * (1 + ux_x)
 
     def row(v: list[Tensor]) -> list[Tensor]:
         return [v[0] + d * v[1], t * v[1], xx * v[2] + yx * v[3], xy * v[2] + yy * v[3]]
 
-    half = [row([basis.gram[PLACE[i, j]] for j in range(4)]) for i in range(4)]
+    half = [row([basis_gram[PLACE[i, j]] for j in range(4)]) for i in range(4)]
     full = [row([half[i][j] for i in range(4)]) for j in range(4)]
-    gram = torch.stack([full[j][i] for i, j in PACKED]).mul_(moments.valid)
-    residual = torch.stack(row(list(rest.unbind()))).mul_(moments.valid)
-    return Linearised(gram, residual, noise, moments.valid)
+    gram = torch.stack([full[j][i] for i, j in PACKED]).mul_(valid)
+    return gram, torch.stack(row(list(rest.unbind()))).mul_(valid), squares
 
 
 def fixed_window(
@@ -167,9 +182,10 @@ def _shrunk(step: Tensor, variance: Tensor, sigma: float) -> tuple[Tensor, Tenso
 
 def _pool(maps: Tensor) -> Tensor:
     """Means over 2 x 2 pixels of (..., y, x); a last odd row or column counts alone."""
-    flat = maps.reshape(1, -1, *maps.shape[-2:])
-    pooled = F.avg_pool2d(flat, 2, ceil_mode=True, count_include_pad=False)
-    return pooled.reshape(*maps.shape[:-2], *pooled.shape[-2:])
+    height, width = maps.shape[-2:]
+    if height % 2 or width % 2:
+        maps = F.pad(maps[None], (0, width % 2, 0, height % 2), mode="replicate")[0]
+    return halve(maps)
 
 
 def _unpool(maps: Tensor, shape: torch.Size) -> Tensor:

@@ -14,13 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speckleflow.retrieval.team import each, one_by_one
+
 Boundary = Literal["mirror", "zero"]
 #: 1-D correlation kernel of odd length, centre in the middle: out[i] = sum_k kernel[k + R] x[i + k]
 Kernel = tuple[float, ...]
 
 #: outputs per block: large enough for a matrix product at full rate, small enough that the zeros of the band
-#: (block + 2 R inputs for 2 R + 1 taps) cost little; 64 was the fastest of 32, 64, 128 for R = 4 to 12
-_BLOCK = 64
+#: (block + 2 R inputs for 2 R + 1 taps) cost little; 32 was the fastest of 16 to 96 for R = 3 to 12
+_BLOCK = 32
 
 
 def gaussian(sigma: float, *, truncate: float = 4.0) -> Kernel:
@@ -43,6 +45,11 @@ def compose(first: Kernel, second: Kernel) -> Kernel:
     return tuple(np.convolve(np.asarray(first), np.asarray(second)).tolist())
 
 
+def scaled(kernel: Kernel, factor: float) -> Kernel:
+    """Kernel times a number: a filter that also sets the level costs no pass over the stack."""
+    return tuple(factor * weight for weight in kernel)
+
+
 def energy(kernel: Kernel) -> float:
     """Sum of squares: the factor by which the filter reduces the variance of white noise, along one axis."""
     return float(np.sum(np.square(kernel)))
@@ -50,29 +57,48 @@ def energy(kernel: Kernel) -> float:
 
 def filter_xy(stack: Tensor, along_x: Kernel, along_y: Kernel, boundary: Boundary) -> Tensor:
     """Separable filter of (..., y, x); ``mirror`` repeats about the edge pixel's centre, ``zero`` adds nothing."""
-    return filter_rows(filter_columns(stack, along_x, boundary), along_y, boundary)
+    flat = stack.reshape(-1, *stack.shape[-2:])
+    out = torch.empty_like(flat)
+
+    def images(part: slice) -> None:
+        filter_rows(filter_columns(flat[part], along_x, boundary), along_y, boundary, out[part])
+
+    each(images, one_by_one(len(flat), stack.device))
+    return out.reshape(stack.shape)
 
 
 def filter_columns(stack: Tensor, kernel: Kernel, boundary: Boundary) -> Tensor:
     """Filter of (..., y, x) along x."""
     if len(kernel) == 1:
         return stack * kernel[0]
-    flat = stack.reshape(-1, stack.shape[-1])
-    out = torch.empty_like(flat)
+    out = torch.empty_like(stack)
     for start, stop, low, high, matrix in _blocks(kernel, stack.shape[-1], boundary, stack.device):
-        out[:, start:stop] = flat[:, low:high] @ matrix
-    return out.reshape(stack.shape)
+        torch.matmul(stack[..., low:high], matrix, out=out[..., start:stop])
+    return out
 
 
-def filter_rows(stack: Tensor, kernel: Kernel, boundary: Boundary) -> Tensor:
-    """Filter of (..., y, x) along y."""
+def filter_rows(stack: Tensor, kernel: Kernel, boundary: Boundary, out: Tensor | None = None) -> Tensor:
+    """Filter of (..., y, x) along y, into ``out`` where it is given."""
+    out = torch.empty_like(stack) if out is None else out
     if len(kernel) == 1:
-        return stack * kernel[0]
-    flat = stack.reshape(-1, *stack.shape[-2:])
-    out = torch.empty_like(flat)
+        return torch.mul(stack, kernel[0], out=out)
     for start, stop, low, high, matrix in _blocks(kernel, stack.shape[-2], boundary, stack.device):
-        torch.matmul(matrix.T, flat[:, low:high], out=out[:, start:stop])
-    return out.reshape(stack.shape)
+        torch.matmul(matrix.T, stack[..., low:high, :], out=out[..., start:stop, :])
+    return out
+
+
+def halve(stack: Tensor) -> Tensor:
+    """Means over 2 x 2 pixels of (..., y, x); an odd last row or column is left out."""
+    height, width = (length // 2 * 2 for length in stack.shape[-2:])
+    flat = stack[..., :height, :width].reshape(-1, height, width)
+    out = stack.new_empty(len(flat), height // 2, width // 2)
+
+    def images(part: slice) -> None:
+        rows = flat[part, 0::2] + flat[part, 1::2]
+        torch.add(rows[..., 0::2], rows[..., 1::2], out=out[part]).mul_(0.25)
+
+    each(images, one_by_one(len(flat), stack.device))
+    return out.reshape(*stack.shape[:-2], height // 2, width // 2)
 
 
 @lru_cache(maxsize=256)

@@ -20,15 +20,20 @@ import torch
 from torch import Tensor
 
 from speckleflow.retrieval.bspline import DERIVATIVE, PREFILTER, warp
-from speckleflow.retrieval.filters import Kernel, compose, filter_columns, filter_rows, gaussian
+from speckleflow.retrieval.filters import (
+    Kernel,
+    compose,
+    filter_columns,
+    filter_rows,
+    filter_xy,
+    gaussian,
+    scaled,
+)
+from speckleflow.retrieval.team import by_rows, each, one_by_one, strips
 
 #: order of the packed symmetric 4 x 4 matrix: (row, column) with row <= column
 PACKED = tuple((i, j) for i in range(4) for j in range(i, 4))
 PLACE = {pair: k for k, pair in enumerate(PACKED)} | {(j, i): k for k, (i, j) in enumerate(PACKED)}
-
-#: bytes of one stack's strip of rows on a CPU: the strip, its three partners and the intermediates of the
-#: warp then stay in the caches of common processors
-_STRIP_BYTES = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -75,24 +80,27 @@ class Moments:
     valid: Tensor
 
 
-def strips(n: int, height: int, width: int, device: torch.device) -> list[slice]:
-    """Ranges of rows that are worked on together (all of them on a GPU)."""
-    rows = height if device.type != "cpu" else max(1, _STRIP_BYTES // (4 * n * width))
-    return [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
+def make_basis(reference: Tensor, mean: Tensor, low_pass: Kernel, scale: float = 1.0) -> Basis:
+    """Regressors of a reference stack (N, y, x), low-passed, with derivatives of its cubic B-spline.
 
-
-def make_basis(reference: Tensor, mean: Tensor, low_pass: Kernel) -> Basis:
-    """Regressors of a reference stack (N, y, x), low-passed, with derivatives of its cubic B-spline."""
+    The stack is divided by ``scale``, ``mean`` (y, x) has been.
+    """
     derivative = compose(DERIVATIVE, low_pass)
-    smooth_x = filter_columns(reference, low_pass, "mirror")
-    rho = filter_rows(smooth_x, low_pass, "mirror")
-    ry = filter_rows(smooth_x, derivative, "mirror")
-    del smooth_x
-    rx = filter_rows(filter_columns(reference, derivative, "mirror"), low_pass, "mirror")
     n, height, width = reference.shape
+    along_x = scaled(low_pass, 1 / scale)
+    slope_x = scaled(derivative, 1 / scale)
+    rho, rx, ry = (torch.empty_like(reference) for _ in range(3))
+
+    def frames(k: slice) -> None:
+        smooth_x = filter_columns(reference[k], along_x, "mirror")
+        filter_rows(smooth_x, low_pass, "mirror", rho[k]).sub_(mean)
+        filter_rows(smooth_x, derivative, "mirror", ry[k])
+        filter_rows(filter_columns(reference[k], slope_x, "mirror"), low_pass, "mirror", rx[k])
+
+    each(frames, one_by_one(n, reference.device))
     gram = torch.empty(10, height, width, device=reference.device)
-    for rows in strips(n, height, width, reference.device):
-        rho[:, rows] -= mean[rows]
+
+    def products(rows: slice) -> None:
         parts = (None, rho[:, rows], rx[:, rows], ry[:, rows])
         for k, (i, j) in enumerate(PACKED):
             left, right, m = parts[i], parts[j], mean[rows]
@@ -100,13 +108,15 @@ def make_basis(reference: Tensor, mean: Tensor, low_pass: Kernel) -> Basis:
                 gram[k, rows] = n * m * m if right is None else m * right.sum(0)
             elif right is not None:
                 gram[k, rows] = (left * right).sum(0)
+
+    each(products, strips(n, height, width, reference.device))
     return Basis(mean, rho, rx, ry, gram)
 
 
-def spline_coefficients(stack: Tensor, low_pass: Kernel) -> Tensor:
-    """Cubic B-spline coefficients of the low-passed stack."""
+def spline_coefficients(stack: Tensor, low_pass: Kernel, scale: float = 1.0) -> Tensor:
+    """Cubic B-spline coefficients of the low-passed stack, divided by ``scale``."""
     kernel = compose(PREFILTER, low_pass)
-    return filter_rows(filter_columns(stack, kernel, "mirror"), kernel, "mirror")
+    return filter_xy(stack, scaled(kernel, 1 / scale), kernel, "mirror")
 
 
 def measure(coefficients: Tensor, basis: Basis, ux: Tensor, uy: Tensor) -> Moments:
@@ -117,7 +127,8 @@ def measure(coefficients: Tensor, basis: Basis, ux: Tensor, uy: Tensor) -> Momen
     energy = torch.empty(height, width, device=device)
     valid = torch.empty(height, width, device=device)
     columns = torch.arange(width, device=device, dtype=torch.float32)
-    for rows in strips(n, height, width, device):
+
+    def strip(rows: slice) -> None:
         x = columns + ux[rows]
         y = torch.arange(rows.start, rows.stop, device=device, dtype=torch.float32)[:, None] + uy[rows]
         valid[rows] = (x >= 1) & (x <= width - 2) & (y >= 1) & (y <= height - 2)
@@ -128,17 +139,24 @@ def measure(coefficients: Tensor, basis: Basis, ux: Tensor, uy: Tensor) -> Momen
         h[2, rows] = (basis.rx[:, rows] * s).sum(0)
         h[3, rows] = (basis.ry[:, rows] * s).sum(0)
         energy[rows] = s.square_().sum(0)
+
+    each(strip, strips(n, height, width, device))
     return Moments(h, energy, valid)
 
 
 def apply(matrix: Tensor, vector: Tensor) -> Tensor:
     """Packed symmetric (10, y, x) times (4, y, x)."""
+    (out,) = by_rows(_apply, (vector,), matrix, vector)
+    return out
+
+
+def _apply(matrix: Tensor, vector: Tensor) -> tuple[Tensor]:
     out = torch.empty_like(vector)
     for i in range(4):
         torch.mul(matrix[PLACE[i, 0]], vector[0], out=out[i])
         for j in range(1, 4):
             out[i].addcmul_(matrix[PLACE[i, j]], vector[j])
-    return out
+    return (out,)
 
 
 def solve(matrix: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,6 +164,11 @@ def solve(matrix: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
 
     The matrix must be positive definite (a ridge added by the caller sees to that).
     """
+    found, diagonal = by_rows(_solve, (vectors, vectors), matrix, vectors)
+    return found, diagonal
+
+
+def _solve(matrix: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
     d: list[Tensor] = []
     low: dict[tuple[int, int], Tensor] = {}
     for j in range(4):
@@ -188,7 +211,10 @@ def local_mean(reference: Tensor, sigma: float) -> Tensor:
     The speckle pattern averages out over both; what stays is the shape of the beam.
     """
     kernel = gaussian(sigma, truncate=3.0)
-    mean = reference.mean(0)
-    smooth = filter_rows(filter_columns(mean, kernel, "zero"), kernel, "zero")
-    ones = torch.ones_like(mean)
-    return smooth / filter_rows(filter_columns(ones, kernel, "zero"), kernel, "zero")
+    height, width = reference.shape[1:]
+    smooth = filter_xy(reference.mean(0), kernel, kernel, "zero")
+    # what the filter makes of ones, row by row and column by column: what it lost beyond the borders
+    ones = reference.new_ones(max(height, width), 1)
+    along_y = filter_rows(ones[:height], kernel, "zero")
+    along_x = filter_rows(ones[:width], kernel, "zero")
+    return smooth / (along_y * along_x.T)

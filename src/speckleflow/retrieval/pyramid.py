@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speckleflow.retrieval.filters import energy, filter_xy, gaussian
+from speckleflow.retrieval.filters import energy, filter_xy, gaussian, halve
 from speckleflow.retrieval.normal import (
     Basis,
     Estimate,
@@ -20,6 +20,7 @@ from speckleflow.retrieval.normal import (
     solve,
     spline_coefficients,
 )
+from speckleflow.retrieval.team import each
 
 #: window of the start: 4 pi sigma^2 = 50 pixels, as many as the usual 7 x 7
 WINDOW = gaussian(2.0)
@@ -33,17 +34,15 @@ _STEPS = 2
 _EVIDENCE = 12.0
 
 
-def halve(stack: Tensor) -> Tensor:
-    """Means over 2 x 2 pixels of (N, y, x); an odd last row or column is left out."""
-    return F.avg_pool2d(stack[None], 2)[0]
+def pyramid(reference: Tensor, mean: Tensor, levels: int, scale: float = 1.0) -> list[Basis]:
+    """Bases of the reference at 1/2, 1/4, ... of the resolution (``levels``, or fewer for small images).
 
-
-def pyramid(reference: Tensor, mean: Tensor, levels: int) -> list[Basis]:
-    """Bases of the reference at 1/2, 1/4, ... of the resolution (``levels``, or fewer for small images)."""
+    The stack is divided by ``scale``, ``mean`` (y, x) has been.
+    """
     bases: list[Basis] = []
     while len(bases) < levels and min(reference.shape[-2:]) // 2 >= _SMALLEST:
         reference, mean = halve(reference), halve(mean[None])[0]
-        bases.append(make_basis(reference, mean, _LOW_PASS))
+        bases.append(make_basis(reference, mean, _LOW_PASS, scale))
     return bases
 
 
@@ -57,12 +56,12 @@ def first_estimate(
     shapes = [sample.shape[-2:]]
     samples: list[Tensor] = []
     for _ in bases:
-        samples.append(halve(samples[-1]) if samples else halve(sample) / scale)
+        samples.append(halve(samples[-1] if samples else sample))
         shapes.append(samples[-1].shape[-2:])
     now: Estimate | None = None
     for level in range(len(bases), 0, -1):
         basis, reach = bases[level - 1], max_displacement / 2.0**level
-        coefficients = spline_coefficients(samples[level - 1], _LOW_PASS)
+        coefficients = spline_coefficients(samples[level - 1], _LOW_PASS, scale)
         moments: Moments | None = None
         if now is None:
             now = _search(coefficients, basis, math.ceil(reach))
@@ -87,8 +86,13 @@ def _search(coefficients: Tensor, basis: Basis, reach: int) -> Estimate:
     _, height, width = basis.shape
     zero = torch.zeros(height, width, device=coefficients.device)
     shifts = sorted(product(range(-reach, reach + 1), repeat=2), key=lambda s: s[0] ** 2 + s[1] ** 2)
-    fits = [_fit(measure(coefficients, basis, zero + dx, zero + dy), basis) for dy, dx in shifts]
-    unexplained, slope, samples = (torch.stack(parts) for parts in zip(*fits, strict=True))
+    unexplained, slope, samples = (zero.new_empty(len(shifts), height, width) for _ in range(3))
+
+    def one(k: int) -> None:
+        dy, dx = shifts[k]
+        unexplained[k], slope[k], samples[k] = _fit(measure(coefficients, basis, zero + dx, zero + dy), basis)
+
+    each(one, range(len(shifts)))
     least, best = unexplained.min(0)
     best = torch.where(
         _evidence(least, unexplained[0], samples.gather(0, best[None])[0]) > _EVIDENCE, best, 0

@@ -23,8 +23,8 @@ from speckleflow.retrieval.lowpass import choose_low_pass
 from speckleflow.retrieval.noise import NoiseGain, noise_gain
 from speckleflow.retrieval.normal import Basis, Estimate, local_mean, make_basis, measure, spline_coefficients
 from speckleflow.retrieval.pyramid import first_estimate, pyramid
-from speckleflow.retrieval.tiles import Tile, choose_side, free_memory, make_tiles
 from speckleflow.retrieval.team import team
+from speckleflow.retrieval.tiles import Tile, choose_side, free_memory, make_tiles
 
 #: coarse levels below full resolution: 1/2, 1/4, 1/8
 _LEVELS = 3
@@ -75,17 +75,16 @@ class Umpa(Retriever):
         if not scale > 0:
             raise InputError("reference stack", expected="a beam (mean above 0)", found=f"mean {scale:g}")
         with team(self.device):
-            low_pass = choose_low_pass(reference / scale)
+            low_pass = choose_low_pass(reference)
             mean = local_mean(reference, _MEAN_SIGMA) / scale
             free = free_memory(self.device) if self.memory_bytes is None else self.memory_bytes
             side = choose_side(height, width, self.halo, _bytes_per_pixel(n), free)
             tiles = []
             for tile in make_tiles(height, width, side, self.halo, 2**_LEVELS):
-                part = tile.cut(reference) / scale
-                level = tile.cut(mean)
-                basis = make_basis(part, level, gaussian(low_pass))
+                part, level = tile.cut(reference), tile.cut(mean)
+                basis = make_basis(part, level, gaussian(low_pass), scale)
                 gain = noise_gain(basis, low_pass)
-                tiles.append((tile, Prepared(basis, pyramid(part, level, _LEVELS), gain)))
+                tiles.append((tile, Prepared(basis, pyramid(part, level, _LEVELS, scale), gain)))
         return State((n, height, width), scale, low_pass, tiles)
 
     def _reference_shape(self, state: State) -> tuple[int, int, int]:
@@ -123,7 +122,7 @@ class Umpa(Retriever):
         limit = float(self.settings.max_displacement_px)
         window, basis = self.settings.window, prepared.basis
         now = first_estimate(sample, prepared.coarse, limit, state.scale)
-        coefficients = spline_coefficients(sample, gaussian(state.low_pass)).div_(state.scale)
+        coefficients = spline_coefficients(sample, gaussian(state.low_pass), state.scale)
         met = torch.zeros_like(now.t)
         for step in range(_STEPS):
             model = linearise(now, measure(coefficients, basis, now.ux, now.uy), basis)
