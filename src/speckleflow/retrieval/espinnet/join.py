@@ -6,8 +6,8 @@ own. Lengths enter and leave in units of a local scale (the expected error, or w
 missing), so that what was learned of large errors holds for small ones. Untrained it leaves the polished
 displacement nearly as it is.
 
-Refraction is the gradient of a phase and has no curl: what is left of it, which is half of the noise, is taken
-off at the end.
+Refraction is the gradient of a phase and has no curl. What is found of it is half of the noise, and taken off at
+the end, as far as it is no larger than the expected error: more of it is something else, and stays.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ PRIOR_BIAS = -4.0
 #: Widths (px) of the Gaussians whose sum stands for the inverse Laplacian: the integral over t of
 #: exp(-k^2 t), t up to 16^2 / 2, in four pieces, each with the Gaussian of its middle. Wider curls are no noise.
 CURL_EDGES = (0.0, 0.7, 1.8, 5.0, 16.0)
+#: The curled part is noise while its mean square over NEAR_CURL is at most this many expected variances: 1 took as
+#: much off held-out scenes as any larger number, and left a field that does have curl as it is.
+CURL_VARIANCES = 1.0
+NEAR_CURL = gaussian(3.0, truncate=3.0)
 #: farthest pixel that matters beyond those of the polish
 HALO = 2 * (sum(DILATIONS) + 1) + 18 + 36
 
@@ -92,7 +96,8 @@ class Join(nn.Module):
         u = u + weights[:, -1:].clamp(-1.0, 1.0) * data.shift
         u = u + scale * LARGEST * (rest / LARGEST).tanh()
         t, d = (torch.cat([data.transmission, data.darkfield], 1) + 0.05 * contrasts.tanh()).split(1, 1)
-        return Polished(without_curl(u), scale.log() + log_sigma, t.clamp_min(0), d.clamp_min(0))
+        log_sigma = scale.log() + log_sigma
+        return Polished(without_curl(u, log_sigma), log_sigma, t.clamp_min(0), d.clamp_min(0))
 
 
 def _seen(data: Data, prior: Tensor, prior_log_sigma: Tensor, positions: int) -> tuple[Tensor, Tensor]:
@@ -133,10 +138,20 @@ class _Symmetric(torch.autograd.Function):
         return filter_xy(gradients[0].contiguous(), ctx.kernel, ctx.kernel, "zero"), None
 
 
-def without_curl(u: Tensor) -> Tensor:
-    """Displacement (B, 2, y, x) without its solenoidal part, up to curls of some 16 px.
+def without_curl(u: Tensor, log_sigma: Tensor) -> Tensor:
+    """Displacement (B, 2, y, x) without the curl that noise of standard deviation exp(``log_sigma``) explains."""
+    curled = solenoidal(u)
+    with torch.no_grad():
+        power = filter_xy(curled.square().mean(1, True), NEAR_CURL, NEAR_CURL, "mirror")
+        allowed = CURL_VARIANCES * torch.exp(2 * log_sigma)
+        weight = allowed / torch.maximum(allowed, power)
+    return u - weight * curled
 
-    That part is the curl of -psi, with psi the inverse Laplacian of the vorticity: a sum of Gaussians of it, as
+
+def solenoidal(u: Tensor) -> Tensor:
+    """Solenoidal part of a displacement (B, 2, y, x), up to curls of some 16 px.
+
+    It is the curl of -psi, with psi the inverse Laplacian of the vorticity: a sum of Gaussians of it, as
     1 / k^2 is the integral of exp(-k^2 t). For errors without direction it is half of their energy.
     """
     vorticity = _slope(u[:, 1:], -1) - _slope(u[:, :1], -2)
@@ -144,7 +159,7 @@ def without_curl(u: Tensor) -> Tensor:
     for low, high in pairwise(CURL_EDGES):
         kernel = gaussian(math.sqrt((low**2 + high**2) / 2), truncate=3.0)
         psi = psi + (high**2 - low**2) / 2 * _Symmetric.apply(vorticity, kernel)
-    return u - torch.cat([_slope(psi, -2), -_slope(psi, -1)], 1)
+    return torch.cat([_slope(psi, -2), -_slope(psi, -1)], 1)
 
 
 def _slope(image: Tensor, axis: int) -> Tensor:
