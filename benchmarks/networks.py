@@ -3,8 +3,8 @@ benchmarks/networks.md.
 
     python benchmarks/networks.py [--scenes 2] [--threads 2] [--only speed|memory|table]
 
-Times are CPU seconds of all threads, the least of several runs: on a machine with other load they say more
-than a clock does.
+Beside the clock stand CPU seconds of all threads, the least of several runs: on a machine with other load they
+say more.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from speckleflow.config.models import EspinnetFastSettings, EspinnetSettings, UmpaSettings
+from speckleflow.config.models import EspinnetSettings, UmpaSettings
 from speckleflow.evaluate.held_out import cells
-from speckleflow.evaluate.table import evaluate, markdown, write_csv
+from speckleflow.evaluate.table import contenders, evaluate, markdown, write_csv
 from speckleflow.retrieval.base import Retriever
 from speckleflow.retrieval.espinnet import published
-from speckleflow.retrieval.espinnet.retriever import Espinnet, EspinnetFast
+from speckleflow.retrieval.espinnet.retriever import Espinnet
 from speckleflow.retrieval.filters import filter_xy, gaussian
 from speckleflow.retrieval.umpa import Umpa
 from speckleflow.train.checkpoint import save_weights
 
 HERE = Path(__file__).parent
-METHODS = ("umpa", "umpa:window=9", "espinnet-fast", "espinnet-fast:polish=false", "spinnet")
+METHODS = ("umpa", "umpa:window=9", "espinnet", "espinnet:polish=false", "spinnet")
 
 
 def stacks(n: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -48,46 +49,55 @@ def methods(folder: Path) -> dict[str, Retriever]:
     """The methods that are timed; the published structure with random weights, which cost the same."""
     path = folder / "random.safetensors"
     torch.manual_seed(0)
-    save_weights(published.Espinnet(), path, {})
+    save_weights(published.Espinnet(), path, {"network": "espinnet"})
     return {
         "umpa": Umpa(UmpaSettings()),
-        "espinnet-fast": EspinnetFast(EspinnetFastSettings()),
-        "espinnet-fast, no polish": EspinnetFast(EspinnetFastSettings(polish=False)),
+        "espinnet": Espinnet(EspinnetSettings()),
         "espinnet (published)": Espinnet(EspinnetSettings(weights=str(path))),
         "espinnet (published), refiners": Espinnet(EspinnetSettings(weights=str(path), refiners=True)),
     }
 
 
-def speed(folder: Path, n: int = 20, side: int = 512, repeats: int = 2) -> str:
-    """CPU seconds (of all threads: others' load hardly changes them) and floating-point operations per pixel
-    (multiply-add = 2, convolutions and matrix products).
+def speed(folder: Path, threads: int, n: int = 20, side: int = 512, repeats: int = 4) -> str:
+    """Seconds by the clock and of the processors, least of several runs taken in turns, and floating-point
+    operations per pixel (multiply-add = 2, convolutions and matrix products).
     """
     reference, sample = stacks(n, side)
-    lines = [
-        "| method | prepare (CPU s, once a scan) | a projection (CPU s) | FLOP a pixel |",
-        "|---|---|---|---|",
-    ]
-    for name, method in methods(folder).items():
-        times, prepares = [], []
-        for _ in range(repeats):
-            start = time.process_time()
-            state = method.prepare(reference)
-            middle = time.process_time()
-            method(sample, state)
-            prepares.append(middle - start)
-            times.append(time.process_time() - middle)
+    batch = sample * torch.linspace(0.9, 1.1, 2 * threads)[:, None, None, None]
+    timed = methods(folder)
+    states, least, flop = {}, {name: [float("inf")] * 4 for name in timed}, {}
+    for _ in range(repeats):
+        for name, method in timed.items():
+            marks = [(time.perf_counter(), time.process_time())]
+            states[name] = method.prepare(reference)
+            for part in (sample, batch):
+                marks.append((time.perf_counter(), time.process_time()))
+                method(part, states[name])
+            marks.append((time.perf_counter(), time.process_time()))
+            clock, cpu = ([b[k] - a[k] for a, b in pairwise(marks)] for k in (0, 1))
+            now = (cpu[0], clock[1], clock[2] / len(batch), cpu[2] / len(batch))
+            least[name] = [min(pair) for pair in zip(least[name], now, strict=True)]
+    for name, method in timed.items():
         with FlopCounterMode(display=False) as counter:
-            method(sample, state)
-        flop = counter.get_total_flops() / side**2
-        lines.append(f"| {name} | {min(prepares):.2f} | {min(times):.2f} | {flop:,.0f} |")
+            method(sample, states[name])
+        flop[name] = counter.get_total_flops() / side**2
+    ours = least["espinnet"]
+    lines = [
+        "| method | prepare, once a scan (CPU s) | a projection alone (s) | one of many (s) | one of many (CPU s) | "
+        "times espinnet's (s, s, CPU s) | FLOP a pixel |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, now in least.items():
+        ratio = ", ".join(f"{a / b:.1f}" for a, b in zip(now[1:], ours[1:], strict=True))
+        lines.append(f"| {name} | {' | '.join(f'{t:.2f}' for t in now)} | {ratio} | {flop[name]:,.0f} |")
         print(lines[-1], flush=True)
     return "\n".join(lines) + "\n"
 
 
 def memory(n: int = 20, side: int = 2048) -> str:
     """Peak resident memory of one projection, each method in a process of its own."""
-    lines = ["| method | peak memory (GB) |", "|---|---|"]
-    for name in ("none", "umpa", "espinnet-fast"):
+    lines = ["| method | peak memory (GB) | CPU s |", "|---|---|---|"]
+    for name in ("none", "umpa", "espinnet"):
         command = [
             sys.executable,
             __file__,
@@ -100,21 +110,21 @@ def memory(n: int = 20, side: int = 2048) -> str:
             "--n",
             str(n),
         ]
-        peak = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-        lines.append(f"| {'the two stacks alone' if name == 'none' else name} | {peak:.2f} |")
+        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        title = "the two stacks alone" if name == "none" else name
+        lines.append(f"| {title} | {float(out[-2]):.2f} | {float(out[-1]):.1f} |")
         print(lines[-1], flush=True)
     return "\n".join(lines) + "\n"
 
 
 def one(name: str, n: int, side: int) -> None:
-    """Run one method and print this process's peak memory in GB."""
+    """Run one method and print this process's peak memory in GB and its CPU seconds."""
     reference, sample = stacks(n, side)
+    start = time.process_time()
     if name != "none":
-        method: Retriever = {"umpa": Umpa, "espinnet-fast": EspinnetFast}[name](
-            {"umpa": UmpaSettings, "espinnet-fast": EspinnetFastSettings}[name]()
-        )
+        method = contenders([name])[name]
         method(sample, method.prepare(reference))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, time.process_time() - start)
 
 
 def main() -> None:
@@ -152,7 +162,7 @@ def main() -> None:
         (results / "networks_table.md").write_text(text)
     if "speed" in parts:
         with tempfile.TemporaryDirectory() as folder:
-            (results / "networks_speed.md").write_text(speed(Path(folder)))
+            (results / "networks_speed.md").write_text(speed(Path(folder), options.threads))
     if "memory" in parts:
         (results / "networks_memory.md").write_text(memory())
     machine = (

@@ -121,3 +121,19 @@ def test_known_blur_is_taken_off(scene):
     inside = (slice(16, -16), slice(16, -16))
     change = (found[1.0] - found[0.0])[inside]
     torch.testing.assert_close(change.mean(0), slope[inside[1]], atol=2.5e-3, rtol=0)
+
+
+def test_threads_take_projections_and_change_nothing(scene):
+    method = Espinnet(EspinnetSettings())
+    batch = torch.cat([scene.sample, 0.9 * scene.sample, scene.sample.flip(-1)])
+    state = method.prepare(scene.reference[0])
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = method(batch, state)
+        torch.set_num_threads(2)
+        together = method(batch, state)
+    finally:
+        torch.set_num_threads(before)
+    for (name, one), (_, two) in zip(alone.items(), together.items(), strict=True):
+        torch.testing.assert_close(two, one, atol=0, rtol=0, msg=name)

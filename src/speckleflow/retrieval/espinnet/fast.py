@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -34,6 +35,7 @@ from torch import Tensor, nn
 from speckleflow.retrieval.espinnet.join import Join, Polished
 from speckleflow.retrieval.espinnet.layers import cost_volume, pixel_grid, sample_at
 from speckleflow.retrieval.espinnet.polish import Fixed, Pattern, characterise, fix, polish
+from speckleflow.retrieval.filters import box, filter_xy, halve
 
 SCALES = (8, 4, 2)  #: sides of the pixels of the pyramid, in detector pixels
 MULTIPLE = SCALES[0]
@@ -123,7 +125,7 @@ class FastEspinnet(nn.Module):
 
         ``pattern`` is that of the whole image where ``stack`` is a tile.
         """
-        levels = [_reference_level(F.avg_pool2d(stack, s)) for s in SCALES]
+        levels = [_reference_level(frames) for frames in _scales(stack)]
         fixed = [fix(one, pattern or characterise(one)) for one in stack] if polished else []
         return Reference(levels, fixed)
 
@@ -132,8 +134,7 @@ class FastEspinnet(nn.Module):
     ) -> tuple[list[Scale], Polished | None]:
         found: list[Scale] = []
         hidden = last = sample.new_zeros(0)
-        for side, level in zip(SCALES, reference.levels, strict=True):
-            frames = F.avg_pool2d(sample, side)
+        for side, level, frames in zip(SCALES, reference.levels, _scales(sample), strict=True):
             if found:
                 # every scale learns to correct what it is given, not to prepare the next one's input
                 u, log_sigma = (double(t.detach()) for t in found[-1])
@@ -147,12 +148,12 @@ class FastEspinnet(nn.Module):
             about = torch.full_like(log_sigma, math.log2(side) - 2), log_sigma
             last = torch.cat([*known, *about, hidden], 1)
             for convolution in self.convolutions:
-                last = F.leaky_relu(convolution(last), 0.1)
+                last = F.leaky_relu(convolution(last), 0.1, inplace=True)
             weights, rest, log_sigma, hidden = self.last(last).split(self.parts, 1)
             weights = weights.softmax(1)[:, 1:]
             step = rest + sum(weights[:, k : k + 1] * steps[k] for k in range(len(WINDOWS)))
             found.append(Scale(u + side * step, log_sigma))
-        mix = self.enlarge(last)
+        mix = self.enlarge(last).contiguous()  # planes, whatever the convolutions' order
         u, log_sigma = (convex_doubling(t, mix) for t in found[-1])
         found.append(Scale(u, log_sigma))
         if not polished:
@@ -191,6 +192,14 @@ def convex_doubling(image: Tensor, mix: Tensor) -> Tensor:
     return F.pixel_shuffle(daughters.reshape(b, c * 4, height, width), 2)
 
 
+def _scales(stack: Tensor) -> list[Tensor]:
+    """Means over the pixels of each of ``SCALES`` of (B, N, y, x)."""
+    halves = [halve(stack)]
+    while len(halves) < len(SCALES):
+        halves.append(halve(halves[-1]))
+    return halves[::-1]
+
+
 def _reference_level(frames: Tensor) -> ReferenceLevel:
     mean = _box(frames.mean(1, True), BACKGROUND)
     r = frames - mean
@@ -208,7 +217,14 @@ def _gradient(image: Tensor) -> tuple[Tensor, Tensor]:
 
 def _box(image: Tensor, side: int) -> Tensor:
     """Mean over side x side pixels, over those inside the image at its border."""
-    return F.avg_pool2d(image, side, 1, side // 2, count_include_pad=False)
+    return filter_xy(image, box(side), box(side), "zero") / _inside(*image.shape[-2:], side, image.device)
+
+
+@lru_cache(maxsize=64)
+def _inside(height: int, width: int, side: int, device: torch.device) -> Tensor:
+    """Share (y, x) of the side x side pixels around each that are inside the image."""
+    with torch.inference_mode(False):
+        return filter_xy(torch.ones(height, width, device=device), box(side), box(side), "zero")
 
 
 def _evidence(level: ReferenceLevel, frames: Tensor, u: Tensor) -> tuple[list[Tensor], list[Tensor]]:

@@ -30,6 +30,7 @@ from speckleflow.retrieval.normal import (
     solve,
     spline_coefficients,
 )
+from speckleflow.retrieval.team import team
 
 #: local mean of the reference, standard deviation in px: above the grains of usual modulators, below the
 #: beam's shape
@@ -175,6 +176,6 @@ def polish(fixed: list[Fixed], sample: Tensor, u: Tensor) -> Data:
     """What the data say about a batch that begins at ``u`` (B, 2, y, x). ``fixed`` has one entry, or one for each
     of the batch.
     """
-    with torch.no_grad():
+    with torch.no_grad(), team(u.device):
         beams = fixed * len(sample) if len(fixed) == 1 else fixed
         return Data.of([refine(*each) for each in zip(beams, sample.float(), u.float(), strict=True)])

@@ -16,9 +16,10 @@ from speckleflow.retrieval.espinnet import weights
 from speckleflow.retrieval.espinnet.layers import pad_to_multiple, unpad
 from speckleflow.retrieval.espinnet.polish import blur_shift
 from speckleflow.retrieval.espinnet.structures import Fast, Published, Structure
-from speckleflow.retrieval.tiles import Tile, choose_side, free_memory, in_parts, make_tiles
+from speckleflow.retrieval.team import each, team
+from speckleflow.retrieval.tiles import SHARE, Tile, choose_side, free_memory, in_parts, make_tiles
 
-#: projections that go through a network together on a GPU; a CPU is busy with one
+#: projections that go through a network together on a GPU
 GPU_BATCH = 8
 
 
@@ -55,8 +56,8 @@ class NetworkRetriever(Retriever):
         network = kind.build()
         self.file = weights.load(network, path)
         network = network.to(self.device).eval().requires_grad_(False)
-        if self.device.type == "cuda":
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # oneDNN and cuDNN both convolve in this order of memory, and need not bring it about for every layer
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.structure: Structure = kind(network, settings, self.file)
 
     @abstractmethod
@@ -94,7 +95,7 @@ class NetworkRetriever(Retriever):
             for index, tile in enumerate(state.tiles(halo, multiple)):
                 if index not in state.prepared:
                     state.prepared[index] = structure.prepare_tile(tile.cut(state.reference), state.whole)
-                found = structure.run_tile(tile.cut(padded), state.prepared[index])
+                found = self._run_tile(tile.cut(padded), state.prepared[index])
                 whole = whole or [padded.new_empty(len(part), *padded.shape[-2:]) for _ in found]
                 for image, piece in zip(whole, found, strict=True):
                     image[(..., *tile.inner)] = tile.core(piece[:, 0])
@@ -109,9 +110,31 @@ class NetworkRetriever(Retriever):
             state.side = side
             return True
 
-        size = GPU_BATCH if self.device.type == "cuda" else 1
+        size = GPU_BATCH if self.device.type == "cuda" else self._at_once(state)
         sample = structure.levelled(unpad(state.reference[None], state.padding), sample)
         return self._sharp(structure.fields(in_parts(sample, size, run, smaller)))
+
+    def _at_once(self, state: State) -> int:
+        """Projections that the threads of a CPU work on, one each; fewer where that would need smaller tiles."""
+        n, height, width = state.reference.shape
+        side = state.side + 2 * self.halo
+        needed = min(height, side) * min(width, side) * self.structure.bytes_per_pixel(n)
+        return max(1, min(torch.get_num_threads(), int(SHARE * free_memory(self.device) / needed)))
+
+    def _run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
+        """Maps (B, 1, y, x) of a tile. On a CPU each projection stays with one thread from start to end, which
+        keeps both busier than sharing out every operation.
+        """
+        if self.device.type != "cpu" or len(sample) == 1:
+            return self.structure.run_tile(sample, prepared)
+        found: dict[int, list[Tensor]] = {}
+
+        def one(k: int) -> None:
+            found[k] = self.structure.run_tile(sample[k : k + 1], prepared)
+
+        with team(self.device):
+            each(one, range(len(sample)))
+        return [torch.cat(maps) for maps in zip(*(found[k] for k in range(len(sample))), strict=True)]
 
     def _sharp(self, fields: Fields) -> Fields:
         """The fields without the displacement that the detector's point spread makes out of absorption."""
