@@ -48,7 +48,7 @@ def test_reference_is_prepared_once_for_a_batch(network, scene):
         prepared = network.reference(scene.reference)
         together = network(prepared, pair)[1].displacement
         alone = network(prepared, pair[1:])[1].displacement
-    torch.testing.assert_close(together[1:], alone, atol=1e-4, rtol=0)
+    torch.testing.assert_close(together[1:], alone, atol=3e-4, rtol=0)
 
 
 def test_untrained_join_gives_the_polished_displacement(scene):

@@ -32,9 +32,9 @@ from speckleflow.retrieval.normal import (
 )
 from speckleflow.retrieval.team import team
 
-#: local mean of the reference, standard deviation in px: above the grains of usual modulators, below the
-#: beam's shape
-MEAN_SIGMA = 12.0
+#: Local mean of the reference, standard deviation in px: wide enough that the pattern of a few positions averages
+#: out (an error of the mean is one of T, times 1 - D), narrow beside the shape of a beam.
+MEAN_SIGMA = 64.0
 #: window in which the first T and D are found, for 50 pixels
 START = gaussian(2.0, truncate=3.0)
 #: side of the central piece and number of frames that the noise is characterised on
@@ -49,16 +49,19 @@ STEP_PX = 0.3
 #: Steepest logarithm of D per pixel that is believed when the shift of blur is taken off: a speckle is wider than
 #: the steps in D that there are, and where the pattern is faint D is noise.
 STEEPEST = 0.1
-#: farthest pixel that matters: twice the widest window and its neighbourhood, spline filters, local mean
-HALO = 2 * int(9 * SCALES[0]) + 2 * 15 + 3 + int(3 * MEAN_SIGMA)
+#: farthest pixel that matters: twice the widest window and its neighbourhood, spline filters
+HALO = 2 * int(9 * SCALES[0]) + 2 * 15 + 3
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """What a whole reference stack tells of its pattern: the low-pass it needs (px), and how noise enters."""
+    """What a whole reference stack tells of its pattern: the low-pass it needs (px), how noise enters, and its local
+    mean (y, x).
+    """
 
     low_pass: float
     gain: NoiseGain
+    mean: Tensor
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,12 @@ def characterise(reference: Tensor) -> Pattern:
     top, left = max(0, (height - CENTRE) // 2), max(0, (width - CENTRE) // 2)
     centre = reference[:FRAMES, top : top + CENTRE, left : left + CENTRE].contiguous()
     basis = make_basis(centre, local_mean(centre, MEAN_SIGMA), gaussian(low_pass))
-    return Pattern(low_pass, noise_gain(basis, low_pass))
+    return Pattern(low_pass, noise_gain(basis, low_pass), local_mean(reference, MEAN_SIGMA))
 
 
 def fix(reference: Tensor, pattern: Pattern) -> Fixed:
-    """The reference's side (N, y, x): once a scan, or once a tile."""
-    basis = make_basis(reference, local_mean(reference, MEAN_SIGMA), gaussian(pattern.low_pass))
+    """The reference's side (N, y, x): once a scan, or once a tile (then ``pattern.mean`` is the tile's)."""
+    basis = make_basis(reference, pattern.mean, gaussian(pattern.low_pass))
     start = filter_xy(basis.gram, START, START, "zero")
     start /= filter_xy(torch.ones_like(start[:1]), START, START, "zero")
     for k in (0, 4, 7, 9):

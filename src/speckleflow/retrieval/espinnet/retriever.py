@@ -81,7 +81,7 @@ class NetworkRetriever(Retriever):
         free = free_memory(self.device)
         side = choose_side(height, width, self.halo, self.structure.bytes_per_pixel(len(reference)), free)
         n, y, x = reference.shape
-        whole = self.structure.prepare_whole(reference / scale)
+        whole = self.structure.prepare_whole(padded[0])
         return State((n, y, x), scale, padded[0], padding, side, whole)
 
     @torch.inference_mode()
@@ -94,7 +94,7 @@ class NetworkRetriever(Retriever):
             whole: list[Tensor] = []
             for index, tile in enumerate(state.tiles(halo, multiple)):
                 if index not in state.prepared:
-                    state.prepared[index] = structure.prepare_tile(tile.cut(state.reference), state.whole)
+                    state.prepared[index] = structure.prepare_tile(state.reference, tile, state.whole)
                 found = self._run_tile(tile.cut(padded), state.prepared[index])
                 whole = whole or [padded.new_empty(len(part), *padded.shape[-2:]) for _ in found]
                 for image, piece in zip(whole, found, strict=True):

@@ -6,6 +6,7 @@ Which one a method runs follows from its weight file: ours say it in their heade
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from speckleflow.retrieval.espinnet.weights import WeightFile
 from speckleflow.retrieval.flags import edge_flags, fold_flags
 from speckleflow.retrieval.flux import level_flux
 from speckleflow.retrieval.grids import to_reference
+from speckleflow.retrieval.tiles import Tile
 
 
 class Structure(ABC):
@@ -46,8 +48,8 @@ class Structure(ABC):
         return None
 
     @abstractmethod
-    def prepare_tile(self, reference: Tensor, whole: Any) -> Any:
-        """What the network needs of a reference tile (N, y, x)."""
+    def prepare_tile(self, reference: Tensor, tile: Tile, whole: Any) -> Any:
+        """What the network needs of a tile of the reference (N, y, x)."""
 
     @abstractmethod
     def run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
@@ -81,9 +83,10 @@ class Fast(Structure):
     def prepare_whole(self, reference: Tensor) -> polish.Pattern:
         return polish.characterise(reference)
 
-    def prepare_tile(self, reference: Tensor, whole: Any) -> fast.Reference:
+    def prepare_tile(self, reference: Tensor, tile: Tile, whole: polish.Pattern) -> fast.Reference:
         assert isinstance(self.network, fast.FastEspinnet)
-        return self.network.reference(reference[None], whole)
+        pattern = replace(whole, mean=tile.cut(whole.mean))
+        return self.network.reference(tile.cut(reference)[None], pattern)
 
     def run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
         scales, polished = self.network(prepared, sample)
@@ -112,8 +115,8 @@ class Published(Structure):
         # 20 frames each, 51 + 128 + 96 channels of the estimator at full resolution, and as much in passing
         return 4.0 * (2 * positions + 80 + 2 * 275)
 
-    def prepare_tile(self, reference: Tensor, whole: Any) -> Tensor:
-        return scale_positions(reference[None], published.POSITIONS, self.settings.scaling)
+    def prepare_tile(self, reference: Tensor, tile: Tile, whole: Any) -> Tensor:
+        return scale_positions(tile.cut(reference)[None], published.POSITIONS, self.settings.scaling)
 
     def run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
         stack = scale_positions(sample, published.POSITIONS, self.settings.scaling)

@@ -13,6 +13,7 @@ from speckleflow.retrieval.espinnet.retriever import NetworkRetriever
 from speckleflow.retrieval.espinnet.structures import Fast, Structure, flagged
 from speckleflow.retrieval.grids import to_reference
 from speckleflow.retrieval.spinnet import published
+from speckleflow.retrieval.tiles import Tile
 
 
 class Spinnet(NetworkRetriever):
@@ -54,8 +55,8 @@ class Published(Structure):
         # the refiners at full resolution: two layers of 128 channels, and as much in passing
         return 4.0 * 600
 
-    def prepare_tile(self, reference: Tensor, whole: Any) -> Tensor:
-        return reference[None]
+    def prepare_tile(self, reference: Tensor, tile: Tile, whole: Any) -> Tensor:
+        return tile.cut(reference)[None]
 
     def run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
         u, t = self.network(prepared.expand_as(sample), sample)
