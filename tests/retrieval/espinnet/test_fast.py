@@ -42,6 +42,17 @@ def test_order_of_positions_does_not_matter(network, scene):
     assert float((other.displacement - found.displacement).abs().mean()) < 1e-3
 
 
+def test_half_precision_is_for_the_convolutions_alone(network, scene):
+    with torch.inference_mode():
+        reference = network.reference(scene.reference)
+        whole = network(reference, scene.sample)[1]
+        with torch.autocast("cpu", torch.bfloat16):
+            half = network(reference, scene.sample)[1]
+    assert half.displacement.dtype == torch.float32
+    inner = (half.displacement - whole.displacement)[..., 8:-8, 8:-8].abs()
+    assert float(inner.mean()) < 2e-3  # displacements of bfloat16 would be off by 1e-2
+
+
 def test_reference_is_prepared_once_for_a_batch(network, scene):
     pair = torch.cat([scene.sample, scene.sample.flip(1)])
     with torch.inference_mode():

@@ -83,12 +83,18 @@ class Join(nn.Module):
         """``prior`` (B, 2, y, x) and ``prior_log_sigma`` are the pyramid's, ``hidden`` (B, channels, y / 2, x / 2)
         too.
         """
-        with torch.no_grad():
-            seen, scale = _seen(data, prior, prior_log_sigma, positions)
+        # lengths of thousandths of a pixel need float32, whatever the convolutions run in
+        with torch.no_grad(), torch.autocast(prior.device.type, enabled=False):
+            seen, scale = _seen(data, prior.float(), prior_log_sigma.float(), positions)
         last = torch.cat([F.pixel_unshuffle(seen, 2), hidden.detach()], 1)
         for convolution in self.convolutions:
             last = F.leaky_relu(convolution(last), 0.1, inplace=True)
         found = F.pixel_shuffle(self.last(last).contiguous(), 2)  # planes, whatever the convolutions' order
+        with torch.autocast(prior.device.type, enabled=False):
+            return self._fields(found.float(), data, prior.float(), scale)
+
+    def _fields(self, found: Tensor, data: Data, prior: Tensor, scale: Tensor) -> Polished:
+        """Fields from what the convolutions found."""
         weights, rest, log_sigma, contrasts = found.split(self.parts, 1)
         u = data.displacement + (weights[:, :1] + PRIOR_BIAS).sigmoid() * (prior - data.displacement)
         for k in range(len(WINDOWS)):

@@ -179,6 +179,6 @@ def polish(fixed: list[Fixed], sample: Tensor, u: Tensor) -> Data:
     """What the data say about a batch that begins at ``u`` (B, 2, y, x). ``fixed`` has one entry, or one for each
     of the batch.
     """
-    with torch.no_grad(), team(u.device):
+    with torch.no_grad(), team(u.device), torch.autocast(u.device.type, enabled=False):
         beams = fixed * len(sample) if len(fixed) == 1 else fixed
         return Data.of([refine(*each) for each in zip(beams, sample.float(), u.float(), strict=True)])
