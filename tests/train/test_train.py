@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -12,10 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.train import TrainConfig, read_train_config, train
 from speckleflow.train.checkpoint import NAME
+from speckleflow.train.loss import ONE_SIGMA, quantile_loss, scene_loss
 from speckleflow.train.stream import SceneStream
 
 TINY = {
@@ -68,6 +71,41 @@ def test_curve_and_weights_are_written(uninterrupted):
     assert rows[0].startswith("step,pixels,learning_rate,training_loss,loss_N1,rmse_N1")
     assert [int(row.split(",")[0]) for row in rows[1:]] == [25, 50]
     assert (uninterrupted / "weights.safetensors").stat().st_size > 100_000
+
+
+def test_parts_train_alone(tmp_path):
+    """Only the chosen part changes; a structure without parts refuses."""
+    first = tmp_path / "first"
+    train(TrainConfig(**{**TINY, "steps": 1}, part="pyramid", folder=str(first)), say=lambda _: None)
+    start = load_file(first / "weights.safetensors")
+    values = {**TINY, "steps": 2, "average": 0.0, "start_from": str(first / "weights.safetensors")}
+    for part, own in (
+        ("pyramid", lambda name: not name.startswith("join.")),
+        ("join", lambda n: n[:5] == "join."),
+    ):
+        folder = tmp_path / part
+        train(TrainConfig(**values, part=part, folder=str(folder)), say=lambda _: None)
+        found = load_file(folder / "weights.safetensors")
+        changed = {name for name in found if not torch.equal(found[name], start[name])}
+        assert changed
+        assert all(own(name) for name in changed)
+    with pytest.raises(ConfigError, match="part: expected one of all"):
+        train(TrainConfig(**{**TINY, "network": "espinnet"}, part="join", folder=str(tmp_path / "x")))
+
+
+def test_losses_are_least_at_the_truth():
+    generator = torch.Generator().manual_seed(1)
+    truth = torch.randn(3, 2, 40, 40, generator=generator)
+    noise = 0.1 * torch.randn(truth.shape, generator=generator)
+    # a tenth of the error: ln 10 of the RMSE and half of that of the mean absolute error
+    more, less = scene_loss(truth + noise, truth), scene_loss(truth + 0.1 * noise, truth)
+    assert float(more - less) == pytest.approx(1.5 * math.log(10), abs=0.1)
+    # sigma is learned to hold 68 % of the errors, though they are not Gaussian
+    errors = noise * torch.where(torch.rand(noise.shape, generator=generator) < 0.1, 10.0, 1.0)
+    guesses = torch.linspace(-4, 0, 81)
+    losses = [quantile_loss(truth + errors, truth, torch.full((3, 1, 40, 40), float(g))) for g in guesses]
+    best = guesses[int(torch.stack(losses).argmin())].exp()
+    assert float((errors.abs() < best).float().mean()) == pytest.approx(ONE_SIGMA, abs=0.02)
 
 
 def test_refuses_to_overwrite_or_to_mix_runs(uninterrupted):
