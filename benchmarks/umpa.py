@@ -4,7 +4,9 @@
 
 The stack holds `reference`, `sample` (N, y, x) and the truth on the landing grid. Every run is a process of its
 own, the runs of both programs take turns, the least of the repetitions counts. Beside the seconds on the clock
-stand those of the processor: on a machine that others use as well, the clock measures them too. The peer
+stand those of the processor: on a machine that others use as well, the clock measures them too. Each process
+does its work twice, and the better counts: the first meets memory that the process never had, a scan has
+hundreds of projections. The peer
 (github.com/optimato/UMPA, GPL) is measured, not used; without --peer its rows are left out.
 """
 
@@ -27,20 +29,22 @@ OURS = """
 import json, resource, sys, time
 import numpy as np, torch
 from speckleflow.config.models import UmpaSettings
+from speckleflow.retrieval.pages import keep_freed_pages
 from speckleflow.retrieval.grids import to_landing
 from speckleflow.retrieval.single import retrieve_stack
 path, out, n, window, side = sys.argv[1:6]
 torch.set_num_threads(2)
+keep_freed_pages()
 data, n, side = np.load(path), int(n), int(side)
 times = side // data["sample"].shape[-1]
 stack = lambda key: torch.from_numpy(np.tile(data[key][:n], (1, times, times)).astype(np.float32))
 reference, sample = stack("reference"), stack("sample")
 settings = UmpaSettings(window=window if window == "auto" else int(window))
-small = slice(None), slice(0, 128), slice(0, 128)
-retrieve_stack(reference[small], sample[small], settings=settings)
-clock, cpu = time.perf_counter(), time.process_time()
-fields = retrieve_stack(reference, sample, settings=settings)
-seconds = time.perf_counter() - clock, time.process_time() - cpu
+seconds = [1e9, 1e9]
+for _ in range(2):
+    clock, cpu = time.perf_counter(), time.process_time()
+    fields = retrieve_stack(reference, sample, settings=settings)
+    seconds = [min(a, b) for a, b in zip(seconds, (time.perf_counter() - clock, time.process_time() - cpu))]
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 fields = to_landing(fields)
 np.savez(out, ux=fields.ux[0], uy=fields.uy[0], T=fields.transmission[0], D=fields.darkfield[0])
@@ -55,10 +59,12 @@ path, out, n, window, side = sys.argv[1:6]
 data, n = np.load(path), int(n)
 sample = [np.ascontiguousarray(a, dtype=np.float64) for a in data["sample"][:n]]
 reference = [np.ascontiguousarray(a, dtype=np.float64) for a in data["reference"][:n]]
-clock, cpu = time.perf_counter(), time.process_time()
-model = UMPAModelDF(sample, reference, window_size=int(window) // 2, max_shift=8)  # (4 leaves more outliers)
-found = model.match(num_threads=2, quiet=True)
-seconds = time.perf_counter() - clock, time.process_time() - cpu
+seconds = [1e9, 1e9]
+for _ in range(2):
+    clock, cpu = time.perf_counter(), time.process_time()
+    model = UMPAModelDF(sample, reference, window_size=int(window) // 2, max_shift=8)  # (4 leaves more outliers)
+    found = model.match(num_threads=2, quiet=True)
+    seconds = [min(a, b) for a, b in zip(seconds, (time.perf_counter() - clock, time.process_time() - cpu))]
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 np.savez(out, ux=-found["dx"], uy=-found["dy"], T=found["T"], D=found["df"])
 print(json.dumps([*seconds, peak]))
