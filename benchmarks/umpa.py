@@ -127,7 +127,7 @@ def main() -> None:
 
     print("# umpa\n")
     print(
-        f"{_machine()}, 2 threads, {side} x {side} pixels, prepared and retrieved once; border of {BORDER} px left out."
+        f"{_machine()}, 2 threads, {side} x {side} pixels, prepared and retrieved; border of {BORDER} px left out."
     )
     if not args.peer:
         print("\nThe C++ package UMPA was not measured (no --peer).")
