@@ -1,7 +1,6 @@
-"""Networks beside umpa: accuracy on held-out scenes, seconds, operations and memory. Writes
-benchmarks/networks.md.
+"""Networks beside umpa: seconds, operations and memory (accuracy: accuracy.py). Writes benchmarks/networks.md.
 
-    python benchmarks/networks.py [--scenes 2] [--threads 2] [--only speed|memory|table]
+    python benchmarks/networks.py [--threads 2] [--only speed|memory]
 
 Beside the clock stand CPU seconds of all threads, the least of several runs: on a machine with other load they
 say more.
@@ -24,8 +23,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from speckleflow.config.models import EspinnetSettings, UmpaSettings
-from speckleflow.evaluate.held_out import cells
-from speckleflow.evaluate.table import contenders, evaluate, markdown, write_csv
+from speckleflow.evaluate.table import contenders
 from speckleflow.retrieval.base import Retriever
 from speckleflow.retrieval.espinnet import published
 from speckleflow.retrieval.espinnet.retriever import Espinnet
@@ -34,7 +32,6 @@ from speckleflow.retrieval.umpa import Umpa
 from speckleflow.train.checkpoint import save_weights
 
 HERE = Path(__file__).parent
-METHODS = ("umpa", "umpa:window=9", "espinnet", "espinnet:polish=false", "spinnet")
 
 
 def stacks(n: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -130,9 +127,8 @@ def one(name: str, n: int, side: int) -> None:
 def main() -> None:
     """Everything, or a part of it; the report is put together from the parts that are there."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", choices=("speed", "memory", "table", "one"))
+    parser.add_argument("--only", choices=("speed", "memory", "one"))
     parser.add_argument("--method", default="none")
     parser.add_argument("--n", type=int, default=20)
     parser.add_argument("--side", type=int, default=2048)
@@ -142,24 +138,9 @@ def main() -> None:
         one(options.method, options.n, options.side)
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parts = {"speed", "memory", "table"} if options.only is None else {options.only}
+    parts = {"speed", "memory"} if options.only is None else {options.only}
     results = HERE / "results"
     results.mkdir(exist_ok=True)
-    if "table" in parts:
-        rows = evaluate(METHODS, cells(), options.scenes)
-        write_csv(rows, results / "networks.csv")
-        text = "".join(
-            f"\n{title}\n\n{markdown(rows, value)}"
-            for value, title in (
-                ("rmse", "RMSE of the displacement (px)"),
-                ("percentile99", "99th percentile of its absolute error (px)"),
-                ("bias", "Bias (px)"),
-                ("rmse_transmission", "RMSE of T"),
-                ("rmse_darkfield", "RMSE of D"),
-                ("within_sigma", "Share of errors within one predicted standard deviation"),
-            )
-        )
-        (results / "networks_table.md").write_text(text)
     if "speed" in parts:
         with tempfile.TemporaryDirectory() as folder:
             (results / "networks_speed.md").write_text(speed(Path(folder), options.threads))
@@ -171,7 +152,6 @@ def main() -> None:
     sections = {
         "speed": f"## Speed: N = 20, 512 x 512 pixels ({machine})",
         "memory": "## Peak memory of a process: N = 20, 2048 x 2048 pixels",
-        "table": f"## Accuracy: {options.scenes} held-out scenes a cell, 160 x 160 pixels",
     }
     report = ["# Networks beside umpa\n\nMade by `python benchmarks/networks.py`.\n"]
     for name, title in sections.items():
