@@ -30,7 +30,7 @@ def train(
 def evaluate(
     methods: Annotated[
         list[str],
-        typer.Argument(help="Methods, with settings if wanted: umpa espinnet-fast 'umpa:window=7'."),
+        typer.Argument(help="Methods, with settings if wanted: umpa espinnet 'umpa:window=7'."),
     ],
     output: Annotated[Path | None, typer.Option(help="CSV file for all numbers.")] = None,
     scenes: Annotated[int, typer.Option(help="Held-out scenes of each cell.")] = 2,
