@@ -110,7 +110,7 @@ def test_sheets_as_spreadsheets_save_them(tmp_path, sheet):
 def test_a_sheet_in_another_encoding(tmp_path, encoding):
     config = write(tmp_path, "")
     Path(config.scans).write_bytes("scan\n# Zähne\na\n".encode(encoding))
-    with pytest.raises(ConfigError, match="another encoding .* save it as UTF-8"):
+    with pytest.raises(ConfigError, match=r"another encoding .* save it as UTF-8"):
         load_scans(config)
 
 

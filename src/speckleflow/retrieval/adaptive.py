@@ -26,9 +26,9 @@ from speckleflow.retrieval.team import by_rows
 SCALES = (8.0, 5.0, 3.0, 2.0, 1.3, 0.8)
 #: for a step that only prepares the next warp
 COARSE_SCALES = (4.0, 2.0, 1.0)
-#: P is averaged over a Gaussian this many times as wide as the window: over some 18 independent cells, so that it is
-#: known to a third. Over fewer, P is noise and a weight above 1 - C / P must not be believed: 1 - 1.5 C / P over 8 cells
-#: was as good where fields are smooth, but cut the skirts of what the wide windows smear at limbs (3 % of delta).
+#: P is averaged over a Gaussian this many times as wide as the window: over some 18 independent cells, so that it
+#: is known to a third. Over fewer, P is noise and a weight above 1 - C / P must not be believed: 1 - 1.5 C / P over 8
+#: cells was as good where fields are smooth, but cut the skirts of what the wide windows smear at limbs (3 % of delta).
 _NEIGHBOURHOOD = 3.0
 #: windows from this width on are as good on 2 x 2 means, at a quarter of the work
 _HALF_FROM = 2.0
