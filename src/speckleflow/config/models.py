@@ -209,6 +209,11 @@ class NetworkSettings(Section):
         0.0,
         description="Standard deviation of the detector's point spread in pixels, where it is known; see umpa's.",
     )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Of the convolutions; all else is float32. auto: float16 on a GPU (it changes u by some 1e-5 px), "
+        "float32 on a CPU.",
+    )
 
 
 class EspinnetSettings(NetworkSettings):

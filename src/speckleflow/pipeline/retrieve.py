@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from speckleflow.config import ScanConfig
 from speckleflow.correct import Correction, Margins
@@ -118,6 +119,7 @@ def retrieve_block(
             settings=config.that_decide("files", "geometry", "correct", "retrieval"),
             raw_files=[s.name for s in (*source.sample, *source.reference)],
             packages=("scipy", "torch"),
+            weights_sha256=retriever.weights_sha256,
         )
 
 
@@ -150,8 +152,10 @@ def _batches(
 ) -> Iterator[tuple[int, dict[str, NDArray]]]:
     """(first projection, fields) of each batch; the next one is read and corrected while one is computed."""
 
-    def read(at: int) -> NDArray[np.float32]:
-        return correction.correct_frames(source.read_sample(slice(at, min(at + starts.step, stop))))
+    def read(at: int) -> Tensor:
+        frames = source.read_sample(slice(at, min(at + starts.step, stop)))
+        stack = torch.from_numpy(correction.correct_frames(frames))
+        return stack.pin_memory() if retriever.device.type == "cuda" else stack
 
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(read, starts[0])
@@ -159,7 +163,7 @@ def _batches(
             frames = coming.result()
             if at + starts.step < stop:
                 coming = reader.submit(read, at + starts.step)
-            yield at, finish(retriever(torch.from_numpy(frames), state), config, correction.air)
+            yield at, finish(retriever(frames, state), config, correction.air)
 
 
 def finish(fields: Fields, config: ScanConfig, air: Margins) -> dict[str, NDArray]:

@@ -64,6 +64,8 @@ class Retriever(ABC):
     positions_hint: ClassVar[str] = ""
     #: smallest image side in pixels
     min_side: ClassVar[int] = 16
+    #: SHA-256 of the weight file of a method that has one
+    weights_sha256: str | None = None
     #: names of the :class:`Fields` entries that the method returns
     gives: ClassVar[frozenset[str]]
 
@@ -122,7 +124,8 @@ class Retriever(ABC):
                 found=f"shape {tuple(sample.shape)}",
             )
         _finite("sample stack", sample)
-        return self._retrieve(sample.to(self.device, torch.float32), state)
+        # a pinned stack is copied to a GPU while the host goes on
+        return self._retrieve(sample.to(self.device, torch.float32, non_blocking=True), state)
 
     @abstractmethod
     def _prepare(self, reference: Tensor) -> Any: ...

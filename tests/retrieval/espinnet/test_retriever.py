@@ -137,3 +137,33 @@ def test_threads_take_projections_and_change_nothing(scene):
         torch.set_num_threads(before)
     for (name, one), (_, two) in zip(alone.items(), together.items(), strict=True):
         torch.testing.assert_close(two, one, atol=0, rtol=0, msg=name)
+
+
+def test_short_convolutions_change_little(scene):
+    found = []
+    for precision in ("float32", "bfloat16"):
+        method = Espinnet(EspinnetSettings(precision=precision, polish=False))
+        found.append(method(scene.sample, method.prepare(scene.reference[0])).ux)
+    change = float((found[1] - found[0]).square().mean().sqrt())
+    assert 0 < change < 2e-3
+    assert found[1].dtype == torch.float32
+
+
+def test_out_of_memory_halves_the_batch(monkeypatch, caplog, scene):
+    method = Espinnet(EspinnetSettings())
+    batch = scene.sample.expand(4, -1, -1, -1)
+    state = method.prepare(scene.reference[0])
+    whole = method(batch, state)
+    monkeypatch.setattr(method, "_at_once", lambda state: 4)
+    run = method._run_tile
+
+    def scarce(sample, prepared):
+        if len(sample) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return run(sample, prepared)
+
+    monkeypatch.setattr(method, "_run_tile", scarce)
+    with caplog.at_level(logging.WARNING):
+        again = method(batch, state)
+    assert ["batches of 2" in line or "batches of 1" in line for line in caplog.messages] == [True, True]
+    torch.testing.assert_close(again.ux, whole.ux, atol=1e-4, rtol=0)

@@ -54,11 +54,12 @@ class NetworkRetriever(Retriever):
         path = weights.find(self.shipped, settings.weights)
         kind = self._structure(path, weights.about(path))
         network = kind.build()
-        self.file = weights.load(network, path)
+        file = weights.load(network, path)
+        self.weights_sha256 = file.sha256
         network = network.to(self.device).eval().requires_grad_(False)
         # oneDNN and cuDNN both convolve in this order of memory, and need not bring it about for every layer
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.structure: Structure = kind(network, settings, self.file)
+        self.structure: Structure = kind(network, settings, file)
 
     @abstractmethod
     def _structure(self, path: Path, about: dict[str, str]) -> type[Structure]:

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from speckleflow.retrieval.base import Fields
@@ -21,6 +22,10 @@ from speckleflow.retrieval.grids import to_reference
 from speckleflow.retrieval.tiles import Tile
 
 
+#: precision of the convolutions that is chosen on each kind of device
+PRECISION = {"cpu": "float32", "cuda": "float16"}
+
+
 class Structure(ABC):
     """A network with its weights; ``settings`` is the method's section of the configuration."""
 
@@ -29,6 +34,17 @@ class Structure(ABC):
 
     def __init__(self, network: nn.Module, settings: Any, file: WeightFile) -> None:
         self.network, self.settings, self.file = network, settings, file
+
+    def infer(self, *inputs: Any) -> Any:
+        """What the network answers, its convolutions in the precision of the settings.
+
+        Only they are taken down: interpolation, normal equations and sums of displacements keep float32.
+        """
+        device = next(self.network.parameters()).device.type
+        precision = self.settings.precision
+        dtype = getattr(torch, PRECISION[device] if precision == "auto" else precision)
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32, cache_enabled=False):
+            return self.network(*inputs)
 
     @staticmethod
     @abstractmethod
@@ -89,11 +105,12 @@ class Fast(Structure):
         return self.network.reference(tile.cut(reference)[None], pattern)
 
     def run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
-        scales, polished = self.network(prepared, sample)
+        scales, polished = self.infer(prepared, sample)
         # without the polish its T and D stay: only the displacement is the pyramid's
         chosen = polished if self.settings.polish else scales[-1]
         u, sigma = chosen.displacement, chosen.log_sigma.exp() * self.file.number("sigma_factor", 1.0)
-        return [u[:, :1], u[:, 1:], polished.transmission, polished.darkfield, sigma]
+        maps = u[:, :1], u[:, 1:], polished.transmission, polished.darkfield, sigma
+        return [field.float() for field in maps]
 
     def fields(self, found: list[Tensor]) -> Fields:
         ux, uy, t, d, sigma = found
@@ -120,8 +137,8 @@ class Published(Structure):
 
     def run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
         stack = scale_positions(sample, published.POSITIONS, self.settings.scaling)
-        u, t, d = self.network(prepared.expand_as(stack), stack, self.settings.refiners)
-        return [u[:, :1], u[:, 1:], t, d]
+        u, t, d = self.infer(prepared.expand_as(stack), stack, self.settings.refiners)
+        return [field.float() for field in (u[:, :1], u[:, 1:], t, d)]
 
     def fields(self, found: list[Tensor]) -> Fields:
         ux, uy, t, d = found

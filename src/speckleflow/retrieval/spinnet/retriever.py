@@ -59,8 +59,8 @@ class Published(Structure):
         return tile.cut(reference)[None]
 
     def run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
-        u, t = self.network(prepared.expand_as(sample), sample)
-        return [u[:, :1], u[:, 1:], t]
+        u, t = self.infer(prepared.expand_as(sample), sample)
+        return [field.float() for field in (u[:, :1], u[:, 1:], t)]
 
     def fields(self, found: list[Tensor]) -> Fields:
         ux, uy, t = found
