@@ -115,20 +115,21 @@ def angle_problems(scan: Scan) -> list[InputError]:
             problems += _other_angles(scan, source, read_angles(scan.config, source, scan.n_projections))
         except InputError as problem:
             problems.append(problem)
-    span = float(np.ptp(scan.angles_deg))
-    turns = span / np.pi * (scan.n_projections / max(scan.n_projections - 1, 1))
-    # more than ten projections within 3.14 or 6.28 degrees: nobody means degrees; nor few within exactly as much
-    near = 0.02 if scan.n_projections > 10 else 1e-3
-    if scan.n_projections > 2 and any(abs(turns - n) < near * n for n in (1, 2)):
-        problems.append(
-            InputError(
-                scan.sample[0].name,
-                expected="angles in degrees",
-                found=f"a span of {span:.4g}, which looks like radians",
-                hint="set geometry.angles_unit: rad",
-            )
-        )
-    return problems
+    return problems + radian_problems(scan.angles_deg, scan.sample[0].name, "set geometry.angles_unit: rad")
+
+
+def radian_problems(angles_deg: NDArray[np.float64], where: str, hint: str = "") -> list[InputError]:
+    """Angles that cannot be degrees: more than ten within 3.14 or 6.28, or few within exactly as much."""
+    count = len(angles_deg)
+    if count < 3:
+        return []
+    span = float(np.ptp(angles_deg))
+    turns = span / np.pi * count / (count - 1)
+    near = 0.02 if count > 10 else 1e-3
+    if not any(abs(turns - n) < near * n for n in (1, 2)):
+        return []
+    found = f"a span of {span:.4g}, which looks like radians"
+    return [InputError(where, expected="angles in degrees", found=found, hint=hint)]
 
 
 def tomography_problems(scan: Scan) -> list[InputError]:

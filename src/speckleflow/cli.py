@@ -29,6 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+#: exit status after Ctrl-C, as shells have it
+_INTERRUPTED = 130
+
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration file, e.g. config/config.yaml.")]
 OneScan = Annotated[str | None, typer.Option(help="Only this scan of the sheet.")]
 
@@ -40,6 +43,10 @@ def main() -> None:
     except SpeckleflowError as error:
         print(f"speckleflow: {error}", file=sys.stderr)
         sys.exit(1)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            print("speckleflow: interrupted; no unfinished file was left behind", file=sys.stderr)
+        raise
 
 
 @app.callback(invoke_without_command=True)
@@ -129,7 +136,9 @@ def retrieve(
         typer.Option(help="Where a field stands: at the ray's place in the sample, or where the ray lands."),
     ] = "reference",
     window: Annotated[str, typer.Option(help="umpa: side of the window in pixels, or auto.")] = "auto",
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    device: Annotated[
+        Literal["cpu", "cuda", "auto"], typer.Option(help="Where to compute; auto: on a GPU if there is one.")
+    ] = "cpu",
 ) -> None:
     """Displacement, transmission and dark field (and phase) of one stack of frames."""
     from speckleflow.pipeline.single import retrieve_files

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -169,10 +169,13 @@ class Correct(Section):
         return value
 
 
+LARGEST_WINDOW = 63  #: pixels; beyond it a window is an image
+
+
 class UmpaSettings(Section):
     """Unified Modulated Pattern Analysis, solved by Gauss-Newton."""
 
-    window: Annotated[int, Field(ge=1, le=63)] | Literal["auto"] = Field(
+    window: Annotated[int, Field(ge=1, le=LARGEST_WINDOW)] | Literal["auto"] = Field(
         "auto",
         description="Side of the analysis window in pixels (odd), or auto: chosen per pixel from the expected error.",
     )
@@ -186,11 +189,16 @@ class UmpaSettings(Section):
         "always is.",
     )
 
-    @model_validator(mode="after")
-    def _odd(self) -> UmpaSettings:
-        if isinstance(self.window, int) and self.window % 2 == 0:
-            raise ValueError(f"window must be odd (it has a centre pixel), found {self.window}")
-        return self
+    @field_validator("window", mode="before")
+    @classmethod
+    def _odd(cls, value: Any) -> Any:
+        if value == "auto":
+            return value
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_WINDOW:
+            raise ValueError(f"expected auto or an odd number from 1 to {LARGEST_WINDOW}, found {value!r}")
+        if value % 2 == 0:
+            raise ValueError(f"window must be odd (it has a centre pixel), found {value}")
+        return value
 
 
 class NetworkSettings(Section):

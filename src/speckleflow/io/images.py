@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,9 @@ from speckleflow.errors import InputError
 from speckleflow.io.base import ALL, Angles, Metadata, frame_range
 from speckleflow.io.edf import edf_header, edf_read
 from speckleflow.io.hdf5 import check_file
+
+# What it says of damaged files comes to the user as an InputError; its log would only stand beside that.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 TIFF, EDF, NPY = (".tif", ".tiff"), (".edf",), (".npy",)
 SUFFIXES = TIFF + EDF + NPY

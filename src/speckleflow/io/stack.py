@@ -26,9 +26,13 @@ def read_stack(spec: str) -> NDArray:
     InputError
         Nothing there, not images, of other than two or three axes, or values that are not finite.
     """
-    if match := re.fullmatch(r"(.+):(/.*)", spec):
+    if not spec.strip():
+        raise InputError("stack", expected="a file, folder or pattern", found="an empty name")
+    if match := re.fullmatch(r"(.+):(/.*)", spec) or re.fullmatch(r"(.+\.(?:h5|hdf5|nxs)):(.+)", spec):
         with open_hdf5(match[1]) as file:
             stack = np.asarray(dataset(file, match[2], match[1])[()])
+    elif spec.endswith(":"):
+        raise InputError(spec, expected=f"{spec}/dataset", found="no dataset named")
     elif Path(spec).suffix.lower() in (".h5", ".hdf5", ".nxs"):
         with open_hdf5(spec) as file:
             there = ", ".join(sorted(file))

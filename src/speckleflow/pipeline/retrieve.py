@@ -51,8 +51,19 @@ def make_retriever(config: ScanConfig, device: str, threads: int) -> Retriever:
     """
     torch.set_num_threads(threads)
     keep_freed_pages()
+    return registry.get(config.retrieval.method)(settings_of(config), choose_device(device))
+
+
+def choose_device(device: str) -> str:
+    """'cpu' or 'cuda', whichever 'auto' means here.
+
+    Raises
+    ------
+    InputError
+        A GPU was asked for and there is none.
+    """
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
         raise InputError(
@@ -61,7 +72,7 @@ def make_retriever(config: ScanConfig, device: str, threads: int) -> Retriever:
             found=f"none that torch {torch.__version__} sees (CUDA_VISIBLE_DEVICES: {seen})",
             hint="set it to 'cpu' or 'auto', or install a torch with CUDA",
         )
-    return registry.get(config.retrieval.method)(settings_of(config), device)
+    return device
 
 
 def settings_of(config: ScanConfig) -> object:

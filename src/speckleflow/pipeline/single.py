@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from speckleflow.checks import frame_problems, light_problems, radian_problems
 from speckleflow.config import parse_config
 from speckleflow.correct import Correction
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.integrate import integrate_displacement
 from speckleflow.io.atomic import atomic_path
-from speckleflow.io.results import create, result_file, write_provenance
+from speckleflow.io.base import InputProblems
+from speckleflow.io.hdf5 import open_hdf5
+from speckleflow.io.results import PROVENANCE, create, result_file, write_provenance
 from speckleflow.io.stack import read_stack
-from speckleflow.pipeline.retrieve import FIELDS, settings_of
+from speckleflow.pipeline.retrieve import FIELDS, choose_device, settings_of
+from speckleflow.retrieval import registry
 from speckleflow.retrieval.single import Grid, retrieve_stack
 from speckleflow.tomo.single import reconstruct_sinogram
+
+#: The sample absorbs, it does not shine; exposure and flux of two stacks of one beamtime agree better than this.
+_BRIGHTER = 1.1
 
 GEOMETRY = ("energy_kev", "pixel_size_um", "distance_m")
 
@@ -57,6 +68,10 @@ def retrieve_files(
         raw["retrieval"]["umpa"] = {"window": int(window) if window.isdigit() else window}
     raw["geometry"] = {key: value for key, value in zip(GEOMETRY, geometry, strict=True) if value is not None}
     config = parse_config(raw, "command line")
+    registry.check_name(method)
+    device = choose_device(device)
+    inputs = [reference, sample, *(name for name in (flat, dark) if name is not None)]
+    _check_output(output, (".h5", ".hdf5"), inputs)
     stacks = {"reference": read_stack(reference), "sample": read_stack(sample)}
     if stacks["reference"].shape != stacks["sample"].shape:
         raise InputError(
@@ -64,11 +79,9 @@ def retrieve_files(
             expected=f"shape {stacks['reference'].shape} (N, y, x) as in {reference}",
             found=f"shape {stacks['sample'].shape}",
         )
-    correction = Correction.of_stacks(
-        stacks["reference"],
-        flat=None if flat is None else read_stack(flat),
-        dark=None if dark is None else read_stack(dark),
-    )
+    beam, level = (None if name is None else read_stack(name) for name in (flat, dark))
+    _check_stacks(stacks, {"reference": reference, "sample": sample}, level)
+    correction = Correction.of_stacks(stacks["reference"], flat=beam, dark=level)
     fields = retrieve_stack(
         torch.from_numpy(correction.reference),
         torch.from_numpy(correction.correct_frames(stacks["sample"])),
@@ -110,9 +123,71 @@ def reconstruct_files(
     sinogram: Path, angles_deg: Path, axis_px: float, backend: str, filter: str, output: Path
 ) -> None:
     """Reconstruct one slice from .npy files and write it as .npy, float32, per pixel."""
-    slice_ = reconstruct_sinogram(_load(sinogram), _load(angles_deg), axis_px, backend, filter)
+    _check_output(output, (".npy",), [str(sinogram), str(angles_deg)])
+    values, angles = _load(sinogram), _load(angles_deg)
+    if (
+        angles.ndim == 1
+        and angles.dtype.kind == "f"
+        and (problems := radian_problems(angles, str(angles_deg)))
+    ):
+        raise InputProblems(problems)
+    slice_ = reconstruct_sinogram(values, angles, axis_px, backend, filter)
     with atomic_path(output) as private, private.open("wb") as stream:
         np.save(stream, slice_)
+
+
+def _check_stacks(stacks: dict[str, NDArray], names: dict[str, str], dark: NDArray | None) -> None:
+    """What ``inspect`` would say of the frames; a remark where sample and reference may have been swapped."""
+    problems: list[InputError] = []
+    level = 0.0 if dark is None else float(np.median(dark))
+    for role, frames in stacks.items():
+        problems += frame_problems(frames, f"{role} frames", names[role])
+        problems += light_problems(float(np.median(frames)), level, f"{role} frames", names[role])
+    reference, sample = stacks["reference"], stacks["sample"]
+    if np.array_equal(reference, sample):
+        problems.append(
+            InputError(names["sample"], expected="other frames than the reference's", found="the same ones")
+        )
+    if problems:
+        raise InputProblems(problems)
+    brighter = (float(np.median(sample)) - level) / (float(np.median(reference)) - level)
+    if brighter > _BRIGHTER:
+        print(
+            f"speckleflow: remark: {names['sample']} is {brighter:.2f} times as bright as {names['reference']}; "
+            "are sample and reference swapped, or was the exposure changed?",
+            file=sys.stderr,
+        )
+
+
+def _check_output(output: Path, suffixes: tuple[str, ...], inputs: list[str]) -> None:
+    """Refuse, before anything is computed, to write over what is no earlier result, or where nothing can be.
+
+    Raises
+    ------
+    ConfigError
+        Another suffix, an input, a folder, or an existing HDF5 name under which there is no result.
+    """
+    where = f"command line: --output {output}"
+    if output.suffix.lower() not in suffixes:
+        raise ConfigError(
+            f"{where}: expected a name that ends in {' or '.join(suffixes)}, found '{output.name}'"
+        )
+    if output.is_dir():
+        raise ConfigError(f"{where}: expected the name of a file, found a folder")
+    if not output.exists():
+        return
+    names = {os.path.realpath(name.partition(":/")[0]) for name in inputs}
+    if os.path.realpath(output) in names:
+        raise ConfigError(f"{where}: expected another file than the input, found the same")
+    if ".h5" in suffixes and not (h5py.is_hdf5(output) and _is_result(output)):
+        raise ConfigError(
+            f"{where}: expected a new file or an earlier result, found another file of that name"
+        )
+
+
+def _is_result(path: Path) -> bool:
+    with open_hdf5(path) as file:
+        return PROVENANCE in file
 
 
 def _load(path: Path) -> np.ndarray:
