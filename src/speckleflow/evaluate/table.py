@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from pydantic import ValidationError
 
 from speckleflow.errors import ConfigError
@@ -36,7 +37,8 @@ def contenders(names: Sequence[str], device: str = "cpu") -> dict[str, Retriever
         method, _, changes = name.partition(":")
         kind = registry.get(method)
         settings: Any = default_settings(method)
-        values = dict(part.partition("=")[::2] for part in changes.split(",") if part)
+        pairs = (part.partition("=") for part in changes.split(",") if part)
+        values = {key: yaml.safe_load(value) for key, _, value in pairs}
         if values:
             try:
                 settings = type(settings).model_validate({**settings.model_dump(), **values})
