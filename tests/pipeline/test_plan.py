@@ -35,6 +35,21 @@ def test_blocks_cover_the_scan_and_last_about_as_long_as_wanted(method: str):
     assert 60 * plan.runtime_min("retrieve") > longest * plan.seconds_per_projection
 
 
+def test_the_published_network_is_planned_by_its_own_time():
+    own, published = (
+        ScanConfig.model_validate(
+            {
+                "retrieval": {"method": "espinnet", "espinnet": {"weights": weights}},
+                "simulate": {"enabled": True, "rows": 2048, "columns": 2048, "projections": 900},
+            }
+        )
+        for weights in ("shipped", "weights/training_model_001500.pt")
+    )
+    slower = plan_scan(published, "a").seconds_per_projection / plan_scan(own, "a").seconds_per_projection
+    assert 5 < slower < 20
+    assert len(plan_scan(published, "a").blocks) > len(plan_scan(own, "a").blocks)
+
+
 def test_time_follows_the_pixels_and_memory_the_positions_but_neither_the_scan():
     small, large = (plan_scan(config("umpa", rows=rows), "a") for rows in (1024, 2048))
     assert large.seconds_per_projection == pytest.approx(2 * small.seconds_per_projection)

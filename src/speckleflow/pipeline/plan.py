@@ -21,11 +21,12 @@ BASE_MB_OTHER = 600
 #: 512 x 512 with N = 3, 5 and 20; benchmarks/umpa.md and networks.md). One thread: a second one gains little.
 SECONDS_PER_PIXEL = {
     "umpa": (1.3e-6, 4e-8),
-    "espinnet-fast": (2.4e-6, 9e-8),
+    "espinnet": (2.4e-6, 9e-8),
     "spinnet": (2.4e-6, 9e-8),
-    "espinnet": (4.2e-5, 0.0),
     "absorption": (0.0, 2e-8),
 }
+#: ... of the published structure of espinnet, whatever N is, with its refiners
+SECONDS_PER_PIXEL_PUBLISHED = (4.2e-5, 0.0)
 #: Seconds per pixel of a slice and angle on two CPU threads, by backend (benchmarks/fbp.md).
 SECONDS_PER_BACKPROJECTED = {"fourier": 2.5e-10}
 SECONDS_PER_BACKPROJECTED_OTHER = 7e-9
@@ -113,8 +114,9 @@ def plan_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Plan:
     else:
         projections, positions, rows, columns = scan_shape(config, scan, root)
     method, device = config.retrieval.method, config.retrieval.device
-    # a method that nobody has timed yet: as slow as the slowest
-    per_pixel, per_sample = SECONDS_PER_PIXEL.get(method, max(SECONDS_PER_PIXEL.values()))
+    per_pixel, per_sample = SECONDS_PER_PIXEL.get(method, SECONDS_PER_PIXEL_PUBLISHED)
+    if method == "espinnet" and config.retrieval.espinnet.weights.endswith(".pt"):  # the authors' checkpoint
+        per_pixel, per_sample = SECONDS_PER_PIXEL_PUBLISHED
     per_projection = (per_pixel + per_sample * positions) * rows * columns
     per_projection /= GPU_SPEEDUP if device == "cuda" else 1
     per_value = SECONDS_PER_BACKPROJECTED.get(config.tomography.backend, SECONDS_PER_BACKPROJECTED_OTHER)
