@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -310,3 +311,16 @@ def test_four_rods(shared_data):
     found = transmission(correction, frames)[0].mean(0).mean(0)
     assert found[1580:1600].mean() == pytest.approx(1, abs=0.02)  # free air in the middle, not used for it
     assert 0.85 < found[700:900].mean() < 0.9  # the smooth rod
+
+
+def test_the_flux_that_was_divided_out_is_told(raw_scan: RawScan):
+    scan = open_scan(raw_scan.write().config(), "a", raw_scan.root)
+    correction = prepare_correction(scan)
+    raw = scan.read_sample()
+    frames, flux = correction.correct_with_flux(raw)
+    np.testing.assert_array_equal(frames, correction.correct_frames(raw))
+    assert flux is not None
+    # relative to the paired reference, whose own level is brought to that of the other positions
+    np.testing.assert_allclose(flux / flux.mean(0), raw_scan.flux / raw_scan.flux.mean(0), rtol=5e-3)
+    still = replace(correction, flux=False)
+    assert still.correct_with_flux(raw)[1] is None

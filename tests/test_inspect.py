@@ -542,3 +542,13 @@ def test_real_data(example: str, shared_data, monkeypatch: pytest.MonkeyPatch):
         manifest = inspect_scan(scan, name)
         shape = (manifest.n_projections, manifest.n_positions, manifest.rows, manifest.columns)
         assert shape == {"four-rods": (1, 13, 215, 2220), "tooth": (181, 1, 2, 640)}[example]
+
+
+def test_a_long_list_is_folded_but_for_what_differs(tmp_path: Path):
+    scan = RawScan(tmp_path, projections=1, positions=40).write()
+    scan.darks["sample_07"] = scan.darks["sample_07"][:3]
+    text = table(scan.write())
+    listed = re.findall(r"(sample_\d\d|reference_\d\d)\.h5", text)
+    assert listed == ["sample_01", "sample_07", "sample_40", "reference_01", "reference_40"]
+    assert "... 37 more like it ..." in text
+    assert "... 38 more like it ..." in text

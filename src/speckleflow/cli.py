@@ -122,15 +122,31 @@ def retrieve(
     sample: Annotated[
         str, typer.Option(help="Sample stack, paired with the reference position by position.")
     ],
-    output: Annotated[Path, typer.Option(help="HDF5 file to write.")],
+    output: Annotated[
+        Path, typer.Option(help="HDF5 file to write (.h5); an earlier result of that name is replaced.")
+    ],
     method: Annotated[str, typer.Option(help="Retrieval method (`speckleflow methods`).")] = "umpa",
-    flat: Annotated[str | None, typer.Option(help="Flat frames (beam without diffuser).")] = None,
-    dark: Annotated[str | None, typer.Option(help="Dark frames.")] = None,
-    energy_kev: Annotated[
-        float | None, typer.Option(help="Photon energy; with the two below: also the phase.")
+    flat: Annotated[
+        str | None, typer.Option(help="Flat frames (beam without diffuser), stored like the stacks.")
     ] = None,
-    pixel_size_um: Annotated[float | None, typer.Option(help="Effective pixel size.")] = None,
-    distance_m: Annotated[float | None, typer.Option(help="Propagation distance.")] = None,
+    dark: Annotated[
+        str | None,
+        typer.Option(
+            help="Dark frames, stored like the stacks; without them the frames count as dark-corrected."
+        ),
+    ] = None,
+    energy_kev: Annotated[
+        float | None, typer.Option(help="Photon energy in keV; with the two below: also the phase.")
+    ] = None,
+    pixel_size_um: Annotated[
+        float | None, typer.Option(help="Effective pixel size (in the sample plane) in micrometres.")
+    ] = None,
+    distance_m: Annotated[
+        float | None,
+        typer.Option(
+            help="Distance from sample to detector in m (over the magnification, if the beam diverges)."
+        ),
+    ] = None,
     grid: Annotated[
         Literal["reference", "landing"],
         typer.Option(help="Where a field stands: at the ray's place in the sample, or where the ray lands."),
@@ -163,12 +179,14 @@ def reconstruct(
     angles_deg: Annotated[Path, typer.Option(help="Angles in degrees, counter-clockwise, .npy.")],
     axis: Annotated[float, typer.Option(help="Rotation axis in pixels, pixel centres at integers.")],
     output: Annotated[Path, typer.Option(help="Slice (y, x) to write, .npy.")],
-    backend: Annotated[str, typer.Option(help="fourier, astra or tomopy.")] = "fourier",
+    backend: Annotated[
+        str, typer.Option(help="fourier, astra or tomopy; all give the same orientation and scale.")
+    ] = "fourier",
     filter: Annotated[
         str, typer.Option(help="From sharp to smooth: ramlak, shepp, hann or parzen.")
     ] = "shepp",
 ) -> None:
-    """One slice from one sinogram by filtered back-projection."""
+    """One slice from one sinogram of line integrals by filtered back-projection; values are per pixel."""
     from speckleflow.pipeline.single import reconstruct_files
 
     reconstruct_files(sinogram, angles_deg, axis, backend, filter, output)

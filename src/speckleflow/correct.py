@@ -117,11 +117,15 @@ class Correction:
         InputError
             The frames do not fit the correction, or the air margins of a frame are dark.
         """
+        return self.correct_with_flux(raw)[0]
+
+    def correct_with_flux(self, raw: NDArray) -> tuple[Image, Image | None]:
+        """Frames as :meth:`correct_frames` gives them, and the incident flux (..., N) that was divided out: the
+        light in the air margins over the paired reference's; None where it is not measured.
+        """
         self._check_shape(raw)
         frames = self._beam_units(raw)
-        if self.flux:
-            self._normalise_flux(frames)
-        return frames
+        return frames, self._normalise_flux(frames) if self.flux else None
 
     def _check_shape(self, raw: NDArray) -> None:
         positions = None if self.reference is None else len(self.reference)
@@ -142,7 +146,7 @@ class Correction:
         self._filling.fill(frames)
         return frames
 
-    def _normalise_flux(self, frames: Image) -> None:
+    def _normalise_flux(self, frames: Image) -> Image:
         """Divide each frame by its air's light over the paired reference's (over 1 where there is none)."""
         light, beam = self.light(frames, self.air)
         if not np.all(light > 0):
@@ -153,6 +157,7 @@ class Correction:
                 hint="set correct.air_px to margins that the sample never covers",
             )
         frames *= (beam / light).astype(np.float32)[..., None, None]
+        return np.asarray(light / beam, np.float32)
 
     def light(self, frames: Image, margins: Margins) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean over margins of corrected frames (...) and of the paired references (N,), 1 without any."""

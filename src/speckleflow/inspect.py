@@ -51,6 +51,8 @@ from speckleflow.retrieval import registry
 
 #: Sample frames read of each position: first, last and some between; all would take as long as the work.
 _PROBES = 5
+#: files of one role that are listed one by one; of more a person wants to see what differs
+_LISTED = 24
 
 
 @dataclass(frozen=True)
@@ -125,15 +127,9 @@ class Manifest:
         files.add_column("file", overflow="fold")  # the end of a name is what tells files apart
         for name in ("role", "frames", "flats", "darks", "size"):
             files.add_column(name, justify="left" if name == "role" else "right")
-        for entry in self.files:
-            files.add_row(
-                entry.path,
-                entry.role,
-                str(entry.frames),
-                str(entry.flats),
-                str(entry.darks),
-                _size(entry.bytes),
-            )
+        for role in dict.fromkeys(entry.role for entry in self.files):
+            for row in _rows([entry for entry in self.files if entry.role == role]):
+                files.add_row(*row)
         return Group(facts, "", files, *(["", *(f"[yellow]remark:[/] {r}" for r in self.remarks)]))
 
 
@@ -281,6 +277,30 @@ def _manifest(scan: Scan) -> Manifest:
         projection_bytes=image * scan.n_positions,
         remarks=(*geometry_remarks(scan), *angle_remarks(scan.angles_deg)),
     )
+
+
+def _rows(entries: list[FileEntry]) -> Iterator[tuple[str, ...]]:
+    """Rows of the table for the files of one role; of a long list the first, the last, and those that differ."""
+
+    def row(entry: FileEntry) -> tuple[str, ...]:
+        counts = (entry.frames, entry.flats, entry.darks)
+        return (entry.path, entry.role, *map(str, counts), _size(entry.bytes))
+
+    def kind(entry: FileEntry) -> tuple[int, ...]:
+        # compressed files of equal content differ by a few per cent; one of half the size is another matter
+        return entry.frames, entry.flats, entry.darks, round(2 * np.log2(max(entry.bytes, 1) / typical))
+
+    if len(entries) <= _LISTED:
+        yield from map(row, entries)
+        return
+    typical = float(np.median([entry.bytes for entry in entries])) or 1.0
+    kinds = [kind(entry) for entry in entries]
+    usual = max(set(kinds), key=kinds.count)
+    odd = [entry for entry, found in zip(entries[1:-1], kinds[1:-1], strict=True) if found != usual]
+    yield row(entries[0])
+    yield f"... {len(entries) - 2 - len(odd)} more like it ...", "", "", "", "", ""
+    yield from map(row, odd)
+    yield row(entries[-1])
 
 
 def _entry(name: str, role: str, source: FrameSource) -> FileEntry:

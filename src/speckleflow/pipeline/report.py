@@ -86,7 +86,7 @@ def report_scan(
         axis=axis,
         truth=table,
         quality=quality,
-        parameters=config.model_dump(mode="json"),
+        parameters=_that_matter(config),
         timings=load_timings(sorted(Path(timings).rglob("*.tsv"))),
         versions=_versions([projections, *([volumes] if volumes else [])]),
         provenance={"commit": str(provenance.get("git_commit", "release"))},
@@ -101,6 +101,18 @@ def report_scan(
             "truth": table.to_dict() if table else None,
         }
         private.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def _that_matter(config: ScanConfig) -> dict[str, Any]:
+    """The configuration without the settings of other methods, and of a simulation that was not made."""
+    values = config.model_dump(mode="json")
+    own = config.retrieval.method.replace("-", "_")
+    values["retrieval"] = {
+        key: value for key, value in values["retrieval"].items() if key == own or not isinstance(value, dict)
+    }
+    if not config.simulate.enabled:
+        del values["simulate"]
+    return values
 
 
 def _facts(file: h5py.File) -> list[tuple[str, str]]:
@@ -137,7 +149,11 @@ def _axis(file: h5py.File) -> AxisSearch | None:
     if "rotation_axis" not in file:
         return AxisSearch(value, centre, f"given ({source})")
     search = file["rotation_axis"]
-    return AxisSearch(value, centre, f"found in the {source}", search["tried_px"][:], search["cost"][:])
+    words = f"found in the {source}"
+    if "significance" in search.attrs:
+        words += f" to \u00b1 {search.attrs['uncertainty_px']:.2f} px"
+        words += f" (the cost's minimum is {search.attrs['significance']:.0f} times as deep as its noise)"
+    return AxisSearch(value, centre, words, search["tried_px"][:], search["cost"][:])
 
 
 def _quality(file: h5py.File, corrected: str | Path) -> Quality:
@@ -156,6 +172,9 @@ def _quality(file: h5py.File, corrected: str | Path) -> Quality:
     if "drift_px" in file:
         x, y = file["drift_px"][:].mean(0)
         values["drift_px"] = (float(x), float(y))
+    if "flux" in file and (flux := file["flux"][:]).size:
+        # of each diffuser position by itself: their references need not have seen the same flux
+        values["flux_range"] = float(np.ptp(flux / np.median(flux, axis=0), axis=0).max())
     with open_hdf5(corrected) as correction:
         values["bad_pixel_share"] = float(correction["bad_pixels"][:].mean())
     return Quality(**values)

@@ -34,6 +34,7 @@ FIELDS = {
     "darkfield": ("", "visibility ratio D, 1 = no scattering"),
     "quality": ("px", "expected standard deviation of one displacement component"),
     "flags": ("", "bits: 1 stopped at a bound, 2 rays cross, 4 window leaves the image"),
+    "flux": ("", "incident flux of each frame, its air margins' light over the reference's; divided out"),
     "drift_px": ("px", "displacement (x, y) of the air margins, taken off ux and uy"),
     "phase": ("rad", "phase, negative in matter"),
 }
@@ -163,18 +164,20 @@ def _batches(
 ) -> Iterator[tuple[int, dict[str, NDArray]]]:
     """(first projection, fields) of each batch; the next one is read and corrected while one is computed."""
 
-    def read(at: int) -> Tensor:
-        frames = source.read_sample(slice(at, min(at + starts.step, stop)))
-        stack = torch.from_numpy(correction.correct_frames(frames))
-        return stack.pin_memory() if retriever.device.type == "cuda" else stack
+    def read(at: int) -> tuple[Tensor, NDArray[np.float32] | None]:
+        raw = source.read_sample(slice(at, min(at + starts.step, stop)))
+        frames, flux = correction.correct_with_flux(raw)
+        stack = torch.from_numpy(frames)
+        return stack.pin_memory() if retriever.device.type == "cuda" else stack, flux
 
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(read, starts[0])
         for at in starts:
-            frames = coming.result()
+            frames, flux = coming.result()
             if at + starts.step < stop:
                 coming = reader.submit(read, at + starts.step)
-            yield at, finish(retriever(frames, state), config, correction.air)
+            fields = finish(retriever(frames, state), config, correction.air)
+            yield at, fields if flux is None else {**fields, "flux": flux}
 
 
 def finish(fields: Fields, config: ScanConfig, air: Margins) -> dict[str, NDArray]:

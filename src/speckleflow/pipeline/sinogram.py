@@ -114,4 +114,5 @@ def _prepare_tomography(file: h5py.File, config: ScanConfig, output: Path) -> No
     create(group, "tried_px", found.tried_px, unit="px", description="rotation axes tried", dtype=np.float64)
     create(group, "cost", found.costs, unit="", description="their cost, the least is best", dtype=np.float64)
     group.attrs["uncertainty_px"] = found.uncertainty_px
+    group.attrs["significance"] = found.significance
     group.attrs["trusted"] = found.trusted
