@@ -21,7 +21,6 @@ from speckleflow.retrieval.flux import level_flux
 from speckleflow.retrieval.grids import to_reference
 from speckleflow.retrieval.tiles import Tile
 
-
 #: precision of the convolutions that is chosen on each kind of device
 PRECISION = {"cpu": "float32", "cuda": "float16"}
 
