@@ -74,10 +74,12 @@ def speed(folder: Path, threads: int, n: int = 20, side: int = 512, repeats: int
             clock, cpu = ([b[k] - a[k] for a, b in pairwise(marks)] for k in (0, 1))
             now = (cpu[0], clock[1], clock[2] / len(batch), cpu[2] / len(batch))
             least[name] = [min(pair) for pair in zip(least[name], now, strict=True)]
+    torch.set_num_threads(1)  # the counter sees its own thread only
     for name, method in timed.items():
         with FlopCounterMode(display=False) as counter:
             method(sample, states[name])
         flop[name] = counter.get_total_flops() / side**2
+    torch.set_num_threads(threads)
     ours = least["espinnet"]
     lines = [
         "| method | prepare, once a scan (CPU s) | a projection alone (s) | one of many (s) | one of many (CPU s) | "
