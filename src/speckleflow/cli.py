@@ -152,6 +152,12 @@ def retrieve(
         typer.Option(help="Where a field stands: at the ray's place in the sample, or where the ray lands."),
     ] = "reference",
     window: Annotated[str, typer.Option(help="umpa: side of the window in pixels, or auto.")] = "auto",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="espinnet, spinnet: path of other weights than the package's (.safetensors, or the authors' .pt)."
+        ),
+    ] = None,
     device: Annotated[
         Literal["cpu", "cuda", "auto"], typer.Option(help="Where to compute; auto: on a GPU if there is one.")
     ] = "cpu",
@@ -169,6 +175,7 @@ def retrieve(
         geometry=(energy_kev, pixel_size_um, distance_m),
         grid=grid,
         window=window,
+        weights=weights,
         device=device,
     )
 

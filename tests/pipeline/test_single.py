@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from speckleflow.errors import SpeckleflowError
 from speckleflow.pipeline.single import reconstruct_files, retrieve_files
 
 DEFAULTS = {
     "reference": "r.npy", "sample": "s.npy", "output": Path("out.h5"), "method": "umpa", "flat": None, "dark": None,
-    "geometry": (None, None, None), "grid": "reference", "window": "auto", "device": "cpu",
+    "geometry": (None, None, None), "grid": "reference", "window": "auto", "weights": None, "device": "cpu",
 }  # fmt: skip
+
+
+class Hostile:
+    """What a pickle may hold: a command that is run when it is read."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch ran",)
 
 
 @pytest.fixture
@@ -34,6 +43,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with h5py.File("stacks.h5", "w") as file:
         file["a/s"] = sample
     (folder / "taken.h5").mkdir()
+    np.save("one_r.npy", reference[:1])
+    np.save("one_s.npy", sample[:1])
+    torch.save({"weights": Hostile()}, "hostile.pt")
+    torch.save({"model_state_dict": {"other.weight": torch.zeros(3, 3)}}, "other.pt")
+    Path("text.safetensors").write_text("no weights")
     Path("notes.h5").write_text("not a result")
     return folder
 
@@ -57,6 +71,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"sample": "stacks.h5:/a/t"}, ["expected a dataset /a/t", "/a holds s"]),
         ({"sample": ""}, ["an empty name"]),
         ({"method": "umpaa"}, ["did you mean 'umpa'"]),
+        ({"weights": "w.pt"}, ["--weights is for espinnet and spinnet", "'umpa'"]),
+        ({"method": "espinnet", "weights": "gone.pt"}, ["weights: expected a file, found no gone.pt"]),
+        (
+            {"method": "espinnet", "weights": "hostile.pt"},
+            ["hostile.pt: expected a checkpoint of tensors", "nothing was executed"],
+        ),
+        (
+            {"method": "espinnet", "weights": "other.pt"},
+            ["other.pt", "expected the 426 tensors", "another structure"],
+        ),
+        ({"method": "espinnet", "weights": "text.safetensors"}, ["text.safetensors"]),
+        (
+            {"method": "espinnet", "reference": "one_r.npy", "sample": "one_s.npy"},
+            ["at least 2 diffuser position(s)", "'espinnet'", "found 1"],
+        ),
         ({"device": "cuda"}, ["expected a GPU for 'cuda'", "none"]),
         ({"window": "-3"}, ["expected auto or an odd number from 1 to 63, found '-3'"]),
         ({"geometry": (20000.0, 1.3, 0.2)}, ["1 to 1000 keV (was it given in eV?), found 20000 keV"]),
@@ -72,12 +101,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_refused_in_a_sentence_and_nothing_written(folder: Path, changes: dict, parts: list[str]):
-    if changes.get("device") == "cuda":
-        pytest.importorskip("torch")
-        import torch
-
-        if torch.cuda.is_available():
-            pytest.skip("there is a GPU here")
+    if changes.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(SpeckleflowError) as refused:
         retrieve_files(**{**DEFAULTS, **changes})

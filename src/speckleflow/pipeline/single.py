@@ -31,6 +31,8 @@ from speckleflow.tomo.single import reconstruct_sinogram
 _BRIGHTER = 1.1
 
 GEOMETRY = ("energy_kev", "pixel_size_um", "distance_m")
+#: methods that learn
+NETWORKS = ("espinnet", "spinnet")
 
 
 def retrieve_files(
@@ -44,6 +46,7 @@ def retrieve_files(
     geometry: tuple[float | None, float | None, float | None],
     grid: Grid,
     window: str,
+    weights: str | None,
     device: str,
 ) -> None:
     """Correct and retrieve one stack (N, y, x); write ux, uy, transmission, darkfield, quality (y, x).
@@ -53,7 +56,7 @@ def retrieve_files(
     Raises
     ------
     ConfigError
-        Only some of the geometry was given, or an unknown method or window.
+        Only some of the geometry was given, an unknown method or window, or weights for a method without any.
     InputError
         A stack that cannot be read, or stacks that do not fit each other.
     """
@@ -66,6 +69,12 @@ def retrieve_files(
     raw: dict[str, Any] = {"retrieval": {"method": method}}
     if window != "auto":
         raw["retrieval"]["umpa"] = {"window": int(window) if window.isdigit() else window}
+    if weights is not None:
+        if method not in NETWORKS:
+            raise ConfigError(
+                f"command line: --weights is for {' and '.join(NETWORKS)}, found it with method '{method}'"
+            )
+        raw["retrieval"][method] = {"weights": weights}
     raw["geometry"] = {key: value for key, value in zip(GEOMETRY, geometry, strict=True) if value is not None}
     config = parse_config(raw, "command line")
     registry.check_name(method)

@@ -66,7 +66,7 @@ def find(name: str, weights: str) -> Path:
         return path
     path = Path(weights)
     if not path.is_file():
-        raise ConfigError(f"weights of method '{name}': there is no file {path}")
+        raise ConfigError(f"weights: expected a file, found no {path}")
     return path
 
 
