@@ -80,5 +80,5 @@ def test_names_of_distributed_training(tmp_path):
 def test_missing_weights():
     with pytest.raises(ConfigError, match="needs `weights:`"):
         weights.find("espinnet", "shipped")
-    with pytest.raises(ConfigError, match="expected a file, found no nowhere.pt"):
+    with pytest.raises(ConfigError, match=r"expected a file, found no nowhere\.pt"):
         weights.find("espinnet", "nowhere.pt")
