@@ -48,29 +48,21 @@ def frame_problems(frames: NDArray, what: str, where: str, *, dark: bool = False
                     found=f"{int(bad.sum())} NaN or infinite pixel(s){which(first)}",
                 )
             ]
+
+    def saturated(part: NDArray, level: str, hint: str) -> InputError:
+        """``part`` of each frame's pixels are at one level; the worst frame is told."""
+        worst = int(part.argmax())
+        found = f"{100 * part[worst]:.1f} % of the pixels at {level}{which(worst)}"
+        return InputError(where, expected=f"{what} below saturation", found=found, hint=hint)
+
     top = int(frames.max()) if frames.dtype.kind in "ui" else 0
     if top in _FULL_SCALE:
         part = (frames == top).mean(axes)
         if part.max() > _SATURATED_PART:
-            worst = int(part.argmax())
-            problems.append(
-                InputError(
-                    where,
-                    expected=f"{what} below saturation",
-                    found=f"{100 * part[worst]:.1f} % of the pixels at {top}{which(worst)}",
-                    hint="shorten the exposure",
-                )
-            )
+            problems.append(saturated(part, f"{top}", "shorten the exposure"))
     elif top > _FEW_COUNTS and _CLIPPED_PART < (part := (frames == top).mean(axes)).max() < 1:
-        worst = int(part.argmax())
-        problems.append(
-            InputError(
-                where,
-                expected=f"{what} below saturation",
-                found=f"{100 * part[worst]:.1f} % of the pixels at their highest value {top}{which(worst)}",
-                hint="a detector that clips there? shorten the exposure",
-            )
-        )
+        hint = "a detector that clips there? shorten the exposure"
+        problems.append(saturated(part, f"their highest value {top}", hint))
     if frames.dtype.kind == "i" and (part := (frames < 0).mean(axes)).max() > _NEGATIVE_PART:
         worst = int(part.argmax())
         problems.append(

@@ -71,7 +71,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"sample": "stacks.h5:/a/t"}, ["expected a dataset /a/t", "/a holds s"]),
         ({"sample": ""}, ["an empty name"]),
         ({"method": "umpaa"}, ["did you mean 'umpa'"]),
-        ({"weights": "w.pt"}, ["--weights is for espinnet and spinnet", "'umpa'"]),
+        ({"weights": "w.pt"}, ["method 'umpa' has no weights; leave out --weights"]),
         ({"method": "espinnet", "weights": "gone.pt"}, ["weights: expected a file, found no gone.pt"]),
         (
             {"method": "espinnet", "weights": "hostile.pt"},

@@ -18,7 +18,7 @@ TARGET_MB = 8000.0
 BASE_MB = {"retrieve": 850, "simulate": 850}
 BASE_MB_OTHER = 600
 #: Seconds a projection takes, per pixel and, beside that, per pixel and diffuser position, by method (measured at
-#: 512 x 512 with N = 3, 5 and 20; benchmarks/umpa.md and networks.md). One thread: a second one gains little.
+#: 512 x 512 with N = 3, 5 and 20; benchmarks/umpa.md and networks.md). Of one thread: with more a job ends sooner.
 SECONDS_PER_PIXEL = {
     "umpa": (1.3e-6, 4e-8),
     "espinnet": (2.4e-6, 9e-8),

@@ -24,15 +24,13 @@ from speckleflow.io.results import PROVENANCE, create, result_file, write_proven
 from speckleflow.io.stack import read_stack
 from speckleflow.pipeline.retrieve import FIELDS, choose_device, settings_of
 from speckleflow.retrieval import registry
-from speckleflow.retrieval.single import Grid, retrieve_stack
+from speckleflow.retrieval.single import Grid, default_settings, retrieve_stack
 from speckleflow.tomo.single import reconstruct_sinogram
 
 #: The sample absorbs, it does not shine; exposure and flux of two stacks of one beamtime agree better than this.
 _BRIGHTER = 1.1
 
 GEOMETRY = ("energy_kev", "pixel_size_um", "distance_m")
-#: methods that learn
-NETWORKS = ("espinnet", "spinnet")
 
 
 def retrieve_files(
@@ -66,18 +64,16 @@ def retrieve_files(
         raise ConfigError(
             f"command line: expected all of {wanted} (for the phase) or none, found {', '.join(given)}"
         )
+    registry.check_name(method)
     raw: dict[str, Any] = {"retrieval": {"method": method}}
     if window != "auto":
         raw["retrieval"]["umpa"] = {"window": int(window) if window.isdigit() else window}
     if weights is not None:
-        if method not in NETWORKS:
-            raise ConfigError(
-                f"command line: --weights is for {' and '.join(NETWORKS)}, found it with method '{method}'"
-            )
+        if not hasattr(default_settings(method), "weights"):
+            raise ConfigError(f"command line: method '{method}' has no weights; leave out --weights")
         raw["retrieval"][method] = {"weights": weights}
     raw["geometry"] = {key: value for key, value in zip(GEOMETRY, geometry, strict=True) if value is not None}
     config = parse_config(raw, "command line")
-    registry.check_name(method)
     device = choose_device(device)
     inputs = [reference, sample, *(name for name in (flat, dark) if name is not None)]
     _check_output(output, (".h5", ".hdf5"), inputs)
