@@ -106,7 +106,7 @@ def _table_text(rows: list[dict[str, Any]], count: int) -> str:
 
 
 def edges(_: int) -> str:
-    """A projection of sharp-edged spheres by wave optics (the demo's phantom): umpa and espinnet."""
+    """A projection of sharp-edged spheres (the demo's phantom, by rays): umpa and espinnet."""
     lines = [
         "| N | method | RMSE (px) | 99th percentile (px) | RMSE of T | of D | within sigma |",
         "|---|---|---|---|---|---|---|",
@@ -368,7 +368,7 @@ PARTS = {
         sim512,
     ),
     "rods": ("Four rods: real data, N = 13", rods),
-    "edges": ("Sharp edges: spheres by wave optics, 20,000 photons", edges),
+    "edges": ("Sharp edges: the demo's spheres by rays, 20,000 photons", edges),
     "absorption": ("A slab of 80 % absorption against one of 20 %, the same photons detected", absorption),
     "star": ("Star pattern and bias curves", star),
     "ablation": (

@@ -100,3 +100,27 @@ def test_batches_are_repeatable(bank):
     assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
     assert not torch.equal(one.reference, other.reference)
     assert not torch.equal(one.ux[0], one.ux[1])
+
+
+def test_sharp_solids_refract_as_they_absorb(bank):
+    """In one material the displacement is proportional to the gradient of ln T, limbs included."""
+    agreement = []
+    for seed in range(6):
+        scene = scene_without_noise(bank, seed, sharp=0.999, displacement_px=(2.0, 8.0))
+        gy, gx = torch.gradient(scene.transmission.log())
+        inner = (slice(2, -2), slice(2, -2))
+        g, u = (torch.stack(pair)[(..., *inner)].flatten() for pair in ((gx, gy), (scene.ux, scene.uy)))
+        if float(g.std()) > 1e-3:
+            agreement.append(abs(float(torch.corrcoef(torch.stack([g, u]))[0, 1])))
+        assert all(bool(torch.isfinite(part).all()) for part in scene)
+    assert max(agreement) > 0.8
+
+
+def test_limbs_of_sharp_solids_are_sharp(bank):
+    """Neighbouring pixels differ by more than the smooth scenes' limit, and rays cross."""
+    crossed = 0.0
+    for seed in range(6):
+        scene = scene_without_noise(bank, seed, sharp=0.999, displacement_px=(8.0, 8.0))
+        crossed = max(crossed, float((jacobian(scene.ux, scene.uy) < 0).float().mean()))
+        assert float(scene.ux.hypot(scene.uy).max()) <= 8.0
+    assert crossed > 0.005

@@ -213,9 +213,10 @@ class NetworkSettings(Section):
         description="Let Gauss-Newton steps at full resolution follow the network; without them only the "
         "displacement is the network's own (our structure).",
     )
-    detector_blur_px: NonNegative = Field(
-        0.0,
-        description="Standard deviation of the detector's point spread in pixels, where it is known; see umpa's.",
+    detector_blur_px: NonNegative | None = Field(
+        None,
+        description="Standard deviation of the detector's point spread in pixels; see umpa's. null: not known; our "
+        "structure then assumes 0.7, the published ones none.",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",

@@ -8,7 +8,7 @@ that the work is done by the matrix product of the device at its full rate, what
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -75,6 +75,25 @@ def filter_columns(stack: Tensor, kernel: Kernel, boundary: Boundary) -> Tensor:
     for start, stop, low, high, matrix in _blocks(kernel, stack.shape[-1], boundary, stack.device):
         torch.matmul(stack[..., low:high], matrix, out=out[..., start:stop])
     return out
+
+
+class _Symmetric(torch.autograd.Function):
+    """A filter that is its own adjoint (symmetric kernel, zeros outside)."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, kernel: Kernel) -> Tensor:
+        ctx.kernel = kernel
+        return filter_xy(image, kernel, kernel, "zero")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return filter_xy(gradients[0].contiguous(), ctx.kernel, ctx.kernel, "zero"), None
+
+
+def smooth(image: Tensor, kernel: Kernel) -> Tensor:
+    """(..., y, x) filtered with a symmetric kernel along both axes, zeros outside; with a gradient for training."""
+    found: Tensor = _Symmetric.apply(image, kernel)
+    return found
 
 
 def filter_rows(stack: Tensor, kernel: Kernel, boundary: Boundary, out: Tensor | None = None) -> Tensor:

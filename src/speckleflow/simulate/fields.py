@@ -6,9 +6,9 @@ API
     simulated once and kept: patterns of coded masks, sandpapers and checkerboard gratings (pitch 2 to 20 px),
     from which reference stacks of any N are cropped at random diffuser positions.
 ``random_scene(generator, n, size, bank) -> Scene``
-    one scene. ``Scene(reference (n, y, x), sample (n, y, x), ux, uy, transmission, darkfield (y, x))``,
+    one scene. ``Scene(reference (n, y, x), sample (n, y, x), ux, uy, transmission, darkfield (y, x), blur_px ())``,
     float32, fields on the REFERENCE grid in pixels (eq. (1) of physics.md), stacks normalised to a mean beam
-    of about 1.
+    of about 1, and the detector's blur.
 ``random_batch(generator, batch, n, size, bank) -> Scene``
     the same with a leading batch axis, one N for all.
 
@@ -28,6 +28,7 @@ from torch import Tensor
 from speckleflow.simulate.modulators import KINDS, Modulator, cast_pattern
 from speckleflow.simulate.optics import Beam, bin_mean, blur_matrix, gaussian_blur
 from speckleflow.simulate.shapes import bezier_outline, ellipsoid_thickness, fill_outline, smooth_field
+from speckleflow.simulate.sharp import sharp_solids
 from speckleflow.simulate.trajectories import trajectory
 from speckleflow.simulate.warp import jacobian, landing_to_reference, spline_at
 
@@ -44,6 +45,7 @@ class Scene(NamedTuple):
     uy: Tensor
     transmission: Tensor
     darkfield: Tensor
+    blur_px: Tensor
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,10 @@ class SceneRanges:
     flux_error: float = 0.01
     #: rays may come this near to crossing (determinant of the Jacobian); beyond, eq. (1) has no single answer
     jacobian_min: float = 0.15
+    #: share of the scenes with sharp solids, where rays do cross: the direct beam is taken there
+    sharp: float = 0.0
+    #: of these, standard deviation of what rays resolve (see :meth:`.forward.ProjectedFields.resolved`)
+    resolved_px: tuple[float, float] = (0.2, 0.8)
 
 
 class PatternBank:
@@ -132,7 +138,11 @@ def random_scene(
     margin = math.ceil(ranges.displacement_px[1]) + 4  # light that lands inside comes from at most here
     side = (size + 2 * margin) * OVERSAMPLING
 
-    ux, uy, attenuation, extinction = _random_sample(generator, side, ranges)
+    sharp = ranges.sharp > 0 and draw.uniform(0, 1) < ranges.sharp
+    fields = torch.stack((_sharp_sample if sharp else _random_sample)(generator, side, ranges))
+    fields[2:] = (-fields[2:]).exp()
+    smooth = draw.uniform(*ranges.resolved_px) * OVERSAMPLING if sharp else 0.0
+    ux, uy, transmission, visibility = gaussian_blur(fields, smooth)
     stack = bank.stack(generator, n, side)
     blur = draw.uniform(*ranges.blur_px) * OVERSAMPLING
     detector = blur_matrix(size, OVERSAMPLING, margin, blur, stack)
@@ -141,7 +151,6 @@ def random_scene(
     stack = 1 + torch.minimum(depth, 0.98 / (1 - stack.min())) * (stack - 1)
 
     y, x = landing_to_reference(ux * OVERSAMPLING, uy * OVERSAMPLING, tolerance=0.02, iterations=30)
-    transmission, visibility = torch.exp(-attenuation), torch.exp(-extinction)
     warped = spline_at(transmission * (1 + visibility * (stack - 1)), y, x)
     beam = 1 + ranges.beam * smooth_field(generator, side, 2)
     frames = (detector @ (torch.cat([stack, warped]) * beam) @ detector.T).clamp_min(1e-3)
@@ -153,8 +162,9 @@ def random_scene(
     frames = (frames + (frames / photons).sqrt() * noise) * flux
 
     crop = slice(margin, margin + size)
-    truth = bin_mean(torch.stack([ux, uy, transmission, visibility]), OVERSAMPLING)[:, crop, crop]
-    return Scene(frames[:n], frames[n:], truth[0], truth[1], truth[2], truth[3])
+    true_ux, true_uy, true_t, true_d = bin_mean(fields, OVERSAMPLING)[:, crop, crop]
+    told = fields.new_tensor(blur / OVERSAMPLING)
+    return Scene(frames[:n], frames[n:], true_ux, true_uy, true_t, true_d, told)
 
 
 def random_batch(
@@ -165,7 +175,7 @@ def random_batch(
     bank: PatternBank,
     ranges: SceneRanges | None = None,
 ) -> Scene:
-    """``batch`` scenes stacked: stacks (batch, n, y, x), fields (batch, y, x)."""
+    """``batch`` scenes stacked: stacks (batch, n, y, x), fields (batch, y, x), blur (batch)."""
     scenes = [random_scene(generator, n, size, bank, ranges) for _ in range(batch)]
     return Scene(*(torch.stack(parts) for parts in zip(*scenes, strict=True)))
 
@@ -208,15 +218,43 @@ def _random_sample(generator: torch.Generator, side: int, ranges: SceneRanges) -
         ux, uy = ux + scale * gx, uy + scale * gy
     whole = _foldless(ux, uy, ranges.jacobian_min)
     ux, uy = ux * whole + shares[2] * math.cos(turn), uy * whole + shares[2] * math.sin(turn)
-    longest = float(ux.hypot(uy).max())
-    if longest > ranges.displacement_px[1]:
-        ux, uy = ux * (ranges.displacement_px[1] / longest), uy * (ranges.displacement_px[1] / longest)
+    return *_within(ux, uy, ranges), *_integrals(draw, attenuation, extinction, ranges)
 
+
+def _sharp_sample(generator: torch.Generator, side: int, ranges: SceneRanges) -> tuple[Tensor, ...]:
+    """As :func:`_random_sample`, of sharp solids before a smooth background.
+
+    The scale of the displacement is that of one in twenty pixels: at limbs it is a few times as large.
+    """
+    draw = _Draw(generator)
+    ux, uy, attenuation, extinction = sharp_solids(generator, side)
+    length = bin_mean(torch.stack([ux, uy]), OVERSAMPLING).norm(dim=0).flatten()
+    scale = draw.log_uniform(*ranges.displacement_px) / 2 / length.quantile(0.95).clamp_min(1e-9)
+    gy, gx = torch.gradient(smooth_field(generator, side, draw.integer(1, 8))[0])
+    share = draw.log_uniform(0.01, 1.0) / gx.hypot(gy).max()
+    share = share * _foldless(share * gx, share * gy, 0.5)
+    turn, drift = draw.uniform(0, 2 * math.pi), draw.log_uniform(0.01, 1.0)
+    ux, uy = (
+        scale * u + share * g + drift * d for u, g, d in ((ux, gx, math.cos(turn)), (uy, gy, math.sin(turn)))
+    )
+    return *_within(ux, uy, ranges), *_integrals(draw, attenuation, extinction, ranges)
+
+
+def _within(ux: Tensor, uy: Tensor, ranges: SceneRanges) -> tuple[Tensor, Tensor]:
+    """The displacement scaled so that none is longer than the largest one."""
+    longest = float(ux.hypot(uy).max())
+    shorter = min(1.0, ranges.displacement_px[1] / max(longest, 1e-9))
+    return ux * shorter, uy * shorter
+
+
+def _integrals(
+    draw: _Draw, attenuation: Tensor, extinction: Tensor, ranges: SceneRanges
+) -> tuple[Tensor, Tensor]:
+    """Integrals of mu and of the extinction, down to a random lowest transmission and visibility ratio."""
     least = draw.uniform(ranges.transmission_min, 1.0)
     attenuation = _limited(attenuation.clamp_min(0), -math.log(least))
     least = draw.uniform(ranges.darkfield_min, 1.0)
-    extinction = _limited(extinction.clamp_min(0), -math.log(least))
-    return ux, uy, attenuation, extinction
+    return attenuation, _limited(extinction.clamp_min(0), -math.log(least))
 
 
 def _foldless(ux: Tensor, uy: Tensor, jacobian_min: float) -> float:

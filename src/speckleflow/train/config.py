@@ -32,6 +32,10 @@ class Scenes(Section):
         0.2, description="Lowest transmission of a scene (0.2: 80 % absorption)."
     )
     darkfield_min: Positive = Field(0.1, description="Lowest visibility ratio of a scene.")
+    sharp: Fraction = Field(
+        0.4,
+        description="Share of the scenes with sharp solids (balls, rods, pores), whose rays cross at limbs.",
+    )
     patterns: Count = Field(48, description="Modulator patterns simulated at the start, by wave optics.")
     pattern_px: Count = Field(384, description="Side of a pattern in pixels.")
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speckleflow.retrieval.filters import gaussian, smooth
+
 #: displacements below this (px) count as this in the relative error of eq. (3): smaller ones are drowned by
 #: noise
 SMALLEST_PX = 0.1
@@ -17,6 +19,11 @@ LEAST_SIGMA_PX = 1e-3
 ONE_SIGMA = 0.6827
 #: pixels next to the border whose rays mostly leave the image
 BORDER_PX = 8
+#: standard deviation of the windows in which the broad part of an error is seen: wider than any that a method averages
+BROAD_PX = 6.0
+#: broad errors below this (px) are good enough: a twentieth of LEAST_SIGMA_PX, as many independent pixels have it
+LEAST_BROAD_PX = 5e-5
+_WIDE = gaussian(BROAD_PX, truncate=3.0)
 
 
 def relative_error(found: Tensor, truth: Tensor, floor: float = 0.0) -> Tensor:
@@ -63,6 +70,17 @@ def scene_loss(found: Tensor, truth: Tensor) -> Tensor:
     error = (found - truth)[..., BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
     square, absolute = error.square().mean((1, 2, 3)), error.abs().mean((1, 2, 3))
     return (0.5 * (square + LEAST_SIGMA_PX**2).log() + 0.5 * (absolute + LEAST_SIGMA_PX).log()).mean()
+
+
+def broad_loss(found: Tensor, truth: Tensor) -> Tensor:
+    """Log of the RMS of the error of each scene's displacement (B, 2, y, x) averaged over Gaussians of BROAD_PX, mean
+    over the batch, without the border.
+
+    Phase is an integral of the displacement: what is taken off limbs and put nowhere else, a few hundredths of a
+    pixel over ten, is missing in all that lies behind, and no pixel's error tells.
+    """
+    error = smooth(found - truth, _WIDE)[..., BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
+    return 0.5 * (error.square().mean((1, 2, 3)) + LEAST_BROAD_PX**2).log().mean()
 
 
 def quantile_loss(found: Tensor, truth: Tensor, log_sigma: Tensor) -> Tensor:

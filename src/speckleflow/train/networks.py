@@ -17,6 +17,7 @@ from speckleflow.retrieval.espinnet.scaling import scale_positions
 from speckleflow.retrieval.spinnet.published import Spinnet
 from speckleflow.train.config import TrainConfig
 from speckleflow.train.loss import (
+    broad_loss,
     contrast_loss,
     displacement_loss,
     quantile_loss,
@@ -30,6 +31,8 @@ BETA = 10.0
 #: weight of a scale over that of the next finer one: of six scales the coarsest keeps a sixth, or capture
 #: not be learned
 FADING = 0.7
+#: share of the broad part of the displacement's error in the fast network's loss
+BROAD = 0.5
 #: share of T and of D in the fast network's loss; they touch little but their own weights, so any such
 #: number does
 CONTRASTS = 0.2
@@ -91,12 +94,15 @@ def _scales_loss(scales: list[Scale], batch: Batch, progress: float) -> Tensor:
 
 def _fast_losses(network: nn.Module, batch: Batch) -> tuple[list[Scale], Tensor, Tensor]:
     assert isinstance(network, FastEspinnet)
-    scales, last = network(network.reference(batch.reference), batch.sample)
+    reference = network.reference(batch.reference, blur_px=batch.blur_px.tolist())
+    scales, last = network(reference, batch.sample)
     u = last.displacement.float()
-    loss = scene_loss(u, batch.displacement) + quantile_loss(u, batch.displacement, last.log_sigma.float())
+    truth = batch.displacement
+    loss = scene_loss(u, truth) + BROAD * broad_loss(u, truth)
+    loss = loss + quantile_loss(u, truth, last.log_sigma.float())
     loss = loss + CONTRASTS * contrast_loss(last.transmission, batch.transmission)
     loss = loss + CONTRASTS * contrast_loss(last.darkfield, batch.darkfield)
-    return scales, loss, rmse(u, batch.displacement)
+    return scales, loss, rmse(u, truth)
 
 
 def published_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from speckleflow.retrieval.espinnet.polish import TYPICAL_BLUR_PX
 from speckleflow.retrieval.flux import level_flux
 from speckleflow.simulate.fields import PatternBank, SceneRanges, random_batch
 from speckleflow.train.config import Scenes, TrainConfig
@@ -25,6 +26,7 @@ class Batch(NamedTuple):
     """Stacks (B, N, y, x), divided by the mean of the reference, and the truth on the reference grid.
 
     ``displacement`` (B, 2, y, x) in px, channel 0 = x; ``transmission`` and ``darkfield`` (B, 1, y, x).
+    ``blur_px`` (B): what the method is told of the detector's blur.
     """
 
     reference: Tensor
@@ -32,6 +34,7 @@ class Batch(NamedTuple):
     displacement: Tensor
     transmission: Tensor
     darkfield: Tensor
+    blur_px: Tensor
 
     def to(self, device: torch.device) -> Batch:
         return Batch(*(t.to(device, non_blocking=True) for t in self))
@@ -61,14 +64,16 @@ def ranges(scenes: Scenes) -> SceneRanges:
         blur_px=scenes.blur_px,
         transmission_min=scenes.transmission_min,
         darkfield_min=scenes.darkfield_min,
+        sharp=scenes.sharp,
     )
 
 
 def make_batch(
     key: torch.Generator, batch: int, n: int, size: int, bank: PatternBank, limits: SceneRanges
 ) -> Batch:
-    """One batch of scenes, normalised as the retrieval methods normalise."""
+    """One batch of scenes, normalised as the methods normalise; of every second detector the blur is known."""
     scene = random_batch(key, batch, n, size, bank, limits)
+    known = torch.rand(batch, generator=key, device=key.device) < 0.5
     scale = scene.reference.mean((1, 2, 3), keepdim=True)
     return Batch(
         scene.reference / scale,
@@ -76,6 +81,7 @@ def make_batch(
         torch.stack([scene.ux, scene.uy], 1),
         scene.transmission[:, None],
         scene.darkfield[:, None],
+        torch.where(known, scene.blur_px, torch.full_like(scene.blur_px, TYPICAL_BLUR_PX)),
     )
 
 

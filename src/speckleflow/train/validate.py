@@ -60,7 +60,9 @@ def sigma_factor(network: nn.Module, config: TrainConfig, device: torch.device) 
     ratios = []
     for batches in held_out(config).values():
         for batch in (b.to(device) for b in batches):
-            last = network(network.reference(batch.reference), batch.sample)[1]
+            last = network(network.reference(batch.reference, blur_px=batch.blur_px.tolist()), batch.sample)[
+                1
+            ]
             ratio = (last.displacement - batch.displacement).abs() / last.log_sigma.exp()
             ratios.append(ratio[..., 8:-8, 8:-8].flatten()[::5])
     return float(torch.cat(ratios).sort().values[int(ONE_SIGMA * sum(r.numel() for r in ratios))])

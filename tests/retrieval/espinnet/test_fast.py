@@ -130,3 +130,26 @@ def test_gradients_of_the_filters_are_right():
     step = 0.1 * torch.randn(u.shape, generator=torch.Generator().manual_seed(3))
     change = ((join.solenoidal(u + step) - join.solenoidal(u)).detach() * other).sum()
     assert float(change) == pytest.approx(float((given * step).sum()), rel=1e-3)
+
+
+def test_absorption_tells_the_limb_that_windows_smear():
+    """A ball of one material, its displacement smeared, beside absorption that shows its sharp limb."""
+    corners = torch.arange(129.0) - 64
+    thickness = (1 - (corners[:, None] / 40) ** 2 - (corners / 40) ** 2).clamp_min(0).sqrt()
+    ux, uy = -3.0 * thickness.diff(dim=1), -3.0 * thickness.diff(dim=0)
+    truth = torch.stack([ux[:-1] + ux[1:], uy[:, :-1] + uy[:, 1:]])[None] / 2 + 0.3
+    mean = (thickness[1:, 1:] + thickness[:-1, 1:] + thickness[1:, :-1] + thickness[:-1, :-1]) / 4
+    kernel = gaussian(1.5)
+    smeared = filter_xy(truth, kernel, kernel, "mirror")
+    suggested, agreement = join.by_absorption(smeared, torch.exp(-0.4 * mean)[None, None])
+
+    def error(u):
+        return float((u - truth)[..., 8:-8, 8:-8].square().mean().sqrt())
+
+    assert error(suggested) < 0.8 * error(smeared)
+    on_limb = (mean[None, None] > 0.1) & (mean[None, None] < 0.5)
+    assert float(agreement[on_limb].median()) > 0.9  # phase and ln T both fall with the thickness
+    # where nothing absorbs, nothing is suggested but the surroundings' mean
+    flat, none = join.by_absorption(smeared, torch.ones(1, 1, 128, 128))
+    assert float(none.abs().max()) < 1e-3
+    assert error(flat) > error(smeared)

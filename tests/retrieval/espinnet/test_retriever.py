@@ -11,7 +11,6 @@ from speckleflow.config.models import EspinnetSettings, SpinnetSettings
 from speckleflow.errors import InputError, SpeckleflowError
 from speckleflow.evaluate.held_out import Cell, scenes
 from speckleflow.evaluate.metrics import errors
-from speckleflow.retrieval.espinnet.join import without_broad
 from speckleflow.retrieval.espinnet.retriever import Espinnet
 from speckleflow.retrieval.filters import filter_xy, gaussian
 from speckleflow.retrieval.spinnet import published
@@ -168,15 +167,3 @@ def test_out_of_memory_halves_the_batch(monkeypatch, caplog, scene):
         again = method(batch, state)
     assert ["batches of 2" in line or "batches of 1" in line for line in caplog.messages] == [True, True]
     torch.testing.assert_close(again.ux, whole.ux, atol=1e-4, rtol=0)
-
-
-def test_join_may_not_move_broad_parts_by_less_than_an_error():
-    x = torch.arange(160.0)
-    sigma = torch.full((1, 1, 160, 160), 0.02).log()
-    broad = (0.01 * torch.exp(-((x - 80) ** 2) / (2 * 30**2))).expand(1, 2, 160, 160)
-    inside = (..., slice(40, -40), slice(40, -40))
-    assert float((without_broad(broad, sigma) / broad)[inside].abs().max()) < 0.1  # a prejudice: goes
-    large = 50 * broad
-    assert float((without_broad(large, sigma) / large)[inside].min()) > 0.9  # the data were wrong: stays
-    detail = 0.01 * torch.cos(2 * x).expand(1, 2, 160, 160)
-    torch.testing.assert_close(without_broad(detail, sigma)[inside], detail[inside], atol=1e-4, rtol=0)

@@ -24,6 +24,7 @@ What differs from the published structure, and why:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -120,13 +121,24 @@ class FastEspinnet(nn.Module):
             self.enlarge.bias.copy_(bilinear_doubling().clamp_min(0.01).log().flatten())
 
     @torch.no_grad()
-    def reference(self, stack: Tensor, pattern: Pattern | None = None, polished: bool = True) -> Reference:
+    def reference(
+        self,
+        stack: Tensor,
+        pattern: Pattern | None = None,
+        polished: bool = True,
+        blur_px: Sequence[float] | None = None,
+    ) -> Reference:
         """The reference's side: scales coarsest first, and the polish's normal equations.
 
-        ``pattern`` is that of the whole image where ``stack`` is a tile.
+        ``pattern`` is that of the whole image where ``stack`` is a tile; else ``blur_px`` may tell the detector's
+        blur in each stack.
         """
         levels = [_reference_level(frames) for frames in _scales(stack)]
-        fixed = [fix(one, pattern or characterise(one)) for one in stack] if polished else []
+        fixed = []
+        if polished:
+            blurs = [None] * len(stack) if blur_px is None else blur_px
+            patterns = (pattern or characterise(*each) for each in zip(stack, blurs, strict=True))
+            fixed = [fix(*each) for each in zip(stack, patterns, strict=True)]
         return Reference(levels, fixed)
 
     def forward(

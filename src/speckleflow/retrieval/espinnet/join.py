@@ -1,10 +1,10 @@
 """The network that joins what the pyramid found and what the data say, at full resolution.
 
 It sees the polished displacement's surroundings, the steps that narrow windows still ask for, transmission and
-dark field, and what the pyramid expected, and answers with weights of all these and a small correction of its
-own. Lengths enter and leave in units of a local scale (the expected error, or what the narrow windows find
-missing), so that what was learned of large errors holds for small ones. Untrained it leaves the polished
-displacement nearly as it is.
+dark field, what the absorption suggests, and what the pyramid expected, and answers with weights of all these
+and a small correction of its own. Lengths enter and leave in units of a local scale (the expected error, or what
+the narrow windows find missing), so that what was learned of large errors holds for small ones. Untrained it
+leaves the polished displacement nearly as it is.
 
 Refraction is the gradient of a phase and has no curl. What is found of it is half of the noise, and taken off at
 the end, as far as it is no larger than the expected error: more of it is something else, and stays.
@@ -15,14 +15,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speckleflow.retrieval.espinnet.polish import WINDOWS, Data
-from speckleflow.retrieval.filters import Kernel, filter_xy, gaussian
+from speckleflow.retrieval.filters import filter_xy, gaussian, halve, smooth
 
 WIDTH = 40
 DILATIONS = (1, 2, 4, 1)
@@ -43,10 +42,12 @@ CURL_EDGES = (0.0, 0.7, 1.8, 5.0, 16.0)
 #: much off held-out scenes as any larger number, and left a field that does have curl as it is.
 CURL_VARIANCES = 1.0
 NEAR_CURL = gaussian(3.0, truncate=3.0)
-#: A broad change is taken back while its mean square is at most this many expected variances.
-BROAD_VARIANCES = 1.0
+#: window (standard deviation in pairs of pixels) in which refraction is compared with absorption: a few speckles
+FIT = gaussian(2.5, truncate=3.0)
+#: slopes of ln T below this (per px) tell nothing
+LEAST_SLOPE = 1e-3
 #: farthest pixel that matters beyond those of the polish
-HALO = 2 * (sum(DILATIONS) + 1) + 18 + 36
+HALO = 2 * (sum(DILATIONS) + 1) + 18
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ class Join(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        #: weights of [pyramid, steps, shift of blur], displacement, log sigma, T and D
-        self.parts = (2 + len(WINDOWS), 2, 1, 2)
-        channels = (4 * (16 + 3 * len(WINDOWS)) + hidden, *[WIDTH] * len(DILATIONS))
+        #: weights of [pyramid, steps, shift of blur, absorption's], displacement, log sigma, T and D
+        self.parts = (3 + len(WINDOWS), 2, 1, 2)
+        channels = (4 * (19 + 3 * len(WINDOWS)) + hidden, *[WIDTH] * len(DILATIONS))
         self.convolutions = nn.ModuleList(
             nn.Conv2d(a, b, 3, padding=d, dilation=d)
             for a, b, d in zip(channels[:-1], channels[1:], DILATIONS, strict=True)
@@ -87,25 +88,28 @@ class Join(nn.Module):
         """
         # lengths of thousandths of a pixel need float32, whatever the convolutions run in
         with torch.no_grad(), torch.autocast(prior.device.type, enabled=False):
+            suggested, agreement = by_absorption(data.displacement, data.transmission)
             seen, scale = _seen(data, prior.float(), prior_log_sigma.float(), positions)
+            other = _asinh((suggested - data.displacement) / scale)
+            seen = torch.cat([seen, other, agreement], 1)
         last = torch.cat([F.pixel_unshuffle(seen, 2), hidden.detach()], 1)
         for convolution in self.convolutions:
             last = F.leaky_relu(convolution(last), 0.1, inplace=True)
         found = F.pixel_shuffle(self.last(last).contiguous(), 2)  # planes, whatever the convolutions' order
         with torch.autocast(prior.device.type, enabled=False):
-            return self._fields(found.float(), data, prior.float(), scale)
+            return self._fields(found.float(), data, prior.float(), suggested, scale)
 
-    def _fields(self, found: Tensor, data: Data, prior: Tensor, scale: Tensor) -> Polished:
+    def _fields(self, found: Tensor, data: Data, prior: Tensor, suggested: Tensor, scale: Tensor) -> Polished:
         """Fields from what the convolutions found."""
         weights, rest, log_sigma, contrasts = found.split(self.parts, 1)
         u = data.displacement + (weights[:, :1] + PRIOR_BIAS).sigmoid() * (prior - data.displacement)
         for k in range(len(WINDOWS)):
             u = u + weights[:, 1 + k : 2 + k].clamp(-0.5, 1.5) * data.steps[:, 2 * k : 2 * k + 2]
-        u = u + weights[:, -1:].clamp(-1.0, 1.0) * data.shift
+        u = u + weights[:, -2:-1].clamp(-1.0, 1.0) * data.shift
+        u = u + weights[:, -1:].clamp(-0.5, 1.5) * (suggested - data.displacement)
         u = u + scale * LARGEST * (rest / LARGEST).tanh()
         t, d = (torch.cat([data.transmission, data.darkfield], 1) + 0.05 * contrasts.tanh()).split(1, 1)
         log_sigma = scale.log() + log_sigma
-        u = data.displacement + without_broad(u - data.displacement, log_sigma)
         return Polished(without_curl(u, log_sigma), log_sigma, t.clamp_min(0), d.clamp_min(0))
 
 
@@ -139,33 +143,29 @@ def _asinh(x: Tensor) -> Tensor:
     return x.square().add_(1).sqrt_().add_(x.abs()).log_().copysign_(x)
 
 
-def without_broad(change: Tensor, log_sigma: Tensor) -> Tensor:
-    """A change of the displacement (B, 2, y, x) without the broad part that is small beside the expected errors.
+def by_absorption(u: Tensor, transmission: Tensor) -> tuple[Tensor, Tensor]:
+    """The displacement that absorption suggests (B, 2, y, x), and how well it agrees with ``u`` around (B, 1, y, x).
 
-    Phase is an integral of the displacement: what the network takes off limbs and puts nowhere else, a few
-    hundredths of a pixel over ten, is missing in all that lies behind. Averages over so many pixels are what
-    the data know best; a change of them that is no larger than the error of a single pixel is a prejudice. A
-    larger one is a place where the data were wrong, and stays.
+    In one material both the phase and ln T are proportional to the thickness (Paganin et al., J. Microsc. 206, 33,
+    2002), and so are the displacement and the gradient of ln T. The factor, and an offset, are fitted to ``u``
+    (B, 2, y, x) in Gaussian windows. T shows a limb as sharp as the detector does, whatever the speckle's size.
     """
-    broad = _Symmetric.apply(change, FAR)
-    with torch.no_grad():
-        power = filter_xy(broad.square().mean(1, True), FAR, FAR, "mirror")
-        allowed = BROAD_VARIANCES * torch.exp(2 * log_sigma)
-        weight = allowed / torch.maximum(allowed, power)
-    return change - weight * broad
-
-
-class _Symmetric(torch.autograd.Function):
-    """A filter that is its own adjoint (symmetric kernel, zeros outside)."""
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, kernel: Kernel) -> Tensor:
-        ctx.kernel = kernel
-        return filter_xy(image, kernel, kernel, "zero")
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return filter_xy(gradients[0].contiguous(), ctx.kernel, ctx.kernel, "zero"), None
+    slope = torch.cat([_slope(transmission.clamp_min(0.02).log(), axis) for axis in (-1, -2)], 1)
+    small = halve(torch.cat([u, slope], 1))
+    v, g = small.split(2, 1)
+    products = torch.cat([(v * g).sum(1, True), (g * g).sum(1, True), (v * v).sum(1, True)], 1)
+    mean_v, mean_g, products = filter_xy(torch.cat([small, products], 1), FIT, FIT, "mirror").split(
+        (2, 2, 3), 1
+    )
+    vg, gg, vv = products.split(1, 1)
+    vg = vg - (mean_v * mean_g).sum(1, True)
+    gg = (gg - mean_g.square().sum(1, True)).clamp_min(0) + LEAST_SLOPE**2
+    vv = (vv - mean_v.square().sum(1, True)).clamp_min(0) + LEAST_PX**2
+    factor = vg / gg
+    fit = torch.cat([factor, mean_v - factor * mean_g, vg * (gg * vv).rsqrt()], 1)
+    fit = F.interpolate(fit, scale_factor=2.0, mode="bilinear", align_corners=False)
+    factor, offset, agreement = fit.split((1, 2, 1), 1)
+    return offset + factor * slope, agreement
 
 
 def without_curl(u: Tensor, log_sigma: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ def solenoidal(u: Tensor) -> Tensor:
     psi = torch.zeros_like(vorticity)
     for low, high in pairwise(CURL_EDGES):
         kernel = gaussian(math.sqrt((low**2 + high**2) / 2), truncate=3.0)
-        psi = psi + (high**2 - low**2) / 2 * _Symmetric.apply(vorticity, kernel)
+        psi = psi + (high**2 - low**2) / 2 * smooth(vorticity, kernel)
     return torch.cat([_slope(psi, -2), -_slope(psi, -1)], 1)
 
 

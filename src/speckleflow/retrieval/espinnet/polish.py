@@ -49,6 +49,9 @@ STEP_PX = 0.3
 #: Steepest logarithm of D per pixel that is believed when the shift of blur is taken off: a speckle is wider than
 #: the steps in D that there are, and where the pattern is faint D is noise.
 STEEPEST = 0.1
+#: Standard deviation of the detector's point spread where nobody told it: the root mean square of what the training
+#: scenes have (px).
+TYPICAL_BLUR_PX = 0.7
 #: farthest pixel that matters: twice the widest window and its neighbourhood, spline filters
 HALO = 2 * int(9 * SCALES[0]) + 2 * 15 + 3
 
@@ -56,12 +59,13 @@ HALO = 2 * int(9 * SCALES[0]) + 2 * 15 + 3
 @dataclass(frozen=True)
 class Pattern:
     """What a whole reference stack tells of its pattern: the low-pass it needs (px), how noise enters, and its local
-    mean (y, x).
+    mean (y, x); and the detector's blur (px), which it does not tell.
     """
 
     low_pass: float
     gain: NoiseGain
     mean: Tensor
+    blur: float
 
 
 @dataclass(frozen=True)
@@ -92,14 +96,17 @@ class Data:
         return Data(*torch.stack(each).split((2, 1, 1, 1, 1, 2, 2 * len(WINDOWS), len(WINDOWS)), 1))
 
 
-def characterise(reference: Tensor) -> Pattern:
-    """Once for a whole reference stack (N, y, x), divided by its mean; tiles share it."""
+def characterise(reference: Tensor, blur_px: float | None = None) -> Pattern:
+    """Once for a whole reference stack (N, y, x), divided by its mean; tiles share it. ``blur_px``: of the detector,
+    where it is known.
+    """
     low_pass = choose_low_pass(reference)
     height, width = reference.shape[-2:]
     top, left = max(0, (height - CENTRE) // 2), max(0, (width - CENTRE) // 2)
     centre = reference[:FRAMES, top : top + CENTRE, left : left + CENTRE].contiguous()
     basis = make_basis(centre, local_mean(centre, MEAN_SIGMA), gaussian(low_pass))
-    return Pattern(low_pass, noise_gain(basis, low_pass), local_mean(reference, MEAN_SIGMA))
+    blur = TYPICAL_BLUR_PX if blur_px is None else blur_px
+    return Pattern(low_pass, noise_gain(basis, low_pass), local_mean(reference, MEAN_SIGMA), blur)
 
 
 def fix(reference: Tensor, pattern: Pattern) -> Fixed:
@@ -139,7 +146,7 @@ def refine(fixed: Fixed, sample: Tensor, u: Tensor) -> Tensor:
     last, variance, _ = mixed_windows(now, model, fixed.pattern.gain, SCALES)
     before, after = (torch.stack((e.t, e.b / e.t, e.ux, e.uy)) for e in (now, last))
     steps, errors = further_steps(model, after - before, fixed.pattern.gain)
-    shift = blur_shift(after[0], after[1], low_pass**2 + PIXEL_VARIANCE)
+    shift = blur_shift(after[0], after[1], low_pass**2 + fixed.pattern.blur**2 + PIXEL_VARIANCE)
     log_sigma, log_noise = 0.5 * (variance + 1e-8).log(), 0.5 * (model.noise + 1e-10).log()
     return torch.cat([after[2:] + shift, after[:2], log_sigma[None], log_noise[None], shift, steps, errors])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +14,6 @@ from speckleflow.errors import InputError
 from speckleflow.retrieval.base import Fields, Retriever
 from speckleflow.retrieval.espinnet import weights
 from speckleflow.retrieval.espinnet.layers import pad_to_multiple, unpad
-from speckleflow.retrieval.espinnet.polish import blur_shift
 from speckleflow.retrieval.espinnet.structures import Fast, Published, Structure
 from speckleflow.retrieval.team import each, team
 from speckleflow.retrieval.tiles import SHARE, Tile, choose_side, free_memory, in_parts, make_tiles
@@ -113,7 +112,7 @@ class NetworkRetriever(Retriever):
 
         size = GPU_BATCH if self.device.type == "cuda" else self._at_once(state)
         sample = structure.levelled(unpad(state.reference[None], state.padding), sample)
-        return self._sharp(structure.fields(in_parts(sample, size, run, smaller)))
+        return structure.fields(in_parts(sample, size, run, smaller))
 
     def _at_once(self, state: State) -> int:
         """Projections that the threads of a CPU work on, one each; fewer where that would need smaller tiles."""
@@ -136,16 +135,6 @@ class NetworkRetriever(Retriever):
         with team(self.device):
             each(one, range(len(sample)))
         return [torch.cat(maps) for maps in zip(*(found[k] for k in range(len(sample))), strict=True)]
-
-    def _sharp(self, fields: Fields) -> Fields:
-        """The fields without the displacement that the detector's point spread makes out of absorption."""
-        variance = self.settings.detector_blur_px**2
-        if not variance or fields.ux is None or fields.uy is None:
-            return fields
-        t = fields.transmission
-        d = torch.ones_like(t) if fields.darkfield is None else fields.darkfield
-        shift = torch.stack([blur_shift(*pair, variance) for pair in zip(t, d, strict=True)], 1)
-        return replace(fields, ux=fields.ux + shift[0], uy=fields.uy + shift[1])
 
 
 class Espinnet(NetworkRetriever):

@@ -96,7 +96,7 @@ class Fast(Structure):
         return level_flux(reference, sample)
 
     def prepare_whole(self, reference: Tensor) -> polish.Pattern:
-        return polish.characterise(reference)
+        return polish.characterise(reference, self.settings.detector_blur_px)
 
     def prepare_tile(self, reference: Tensor, tile: Tile, whole: polish.Pattern) -> fast.Reference:
         assert isinstance(self.network, fast.FastEspinnet)
@@ -141,7 +141,21 @@ class Published(Structure):
 
     def fields(self, found: list[Tensor]) -> Fields:
         ux, uy, t, d = found
-        return flagged(to_reference(Fields(transmission=t, ux=ux, uy=uy, darkfield=d)))
+        fields = to_reference(Fields(transmission=t, ux=ux, uy=uy, darkfield=d))
+        return flagged(sharp(fields, self.settings.detector_blur_px))
+
+
+def sharp(fields: Fields, blur_px: float | None) -> Fields:
+    """The fields without the displacement that a known point spread of the detector makes out of absorption."""
+    if not blur_px:
+        return fields
+    assert fields.ux is not None
+    assert fields.uy is not None
+    t = fields.transmission
+    d = torch.ones_like(t) if fields.darkfield is None else fields.darkfield
+    pairs = zip(t, d, strict=True)
+    shift = torch.stack([polish.blur_shift(*pair, blur_px**2) for pair in pairs], 1)
+    return replace(fields, ux=fields.ux + shift[0], uy=fields.uy + shift[1])
 
 
 def flagged(fields: Fields) -> Fields:

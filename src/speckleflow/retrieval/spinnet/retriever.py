@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from speckleflow.retrieval.base import Fields
 from speckleflow.retrieval.espinnet.retriever import NetworkRetriever
-from speckleflow.retrieval.espinnet.structures import Fast, Structure, flagged
+from speckleflow.retrieval.espinnet.structures import Fast, Structure, flagged, sharp
 from speckleflow.retrieval.grids import to_reference
 from speckleflow.retrieval.spinnet import published
 from speckleflow.retrieval.tiles import Tile
@@ -64,4 +64,5 @@ class Published(Structure):
 
     def fields(self, found: list[Tensor]) -> Fields:
         ux, uy, t = found
-        return flagged(replace(to_reference(Fields(transmission=t, ux=ux, uy=uy)), transmission=t))
+        fields = replace(to_reference(Fields(transmission=t, ux=ux, uy=uy)), transmission=t)
+        return flagged(sharp(fields, self.settings.detector_blur_px))
