@@ -19,7 +19,7 @@ from speckleflow.retrieval.base import FLAG_BOUND, Fields, Retriever
 from speckleflow.retrieval.blur import PIXEL_VARIANCE, unresolved_variance, without_blur_shift
 from speckleflow.retrieval.filters import gaussian
 from speckleflow.retrieval.flags import edge_flags, fold_flags
-from speckleflow.retrieval.lowpass import choose_low_pass
+from speckleflow.retrieval.lowpass import LowPass, choose_low_pass
 from speckleflow.retrieval.noise import NoiseGain, noise_gain
 from speckleflow.retrieval.normal import Basis, Estimate, local_mean, make_basis, measure, spline_coefficients
 from speckleflow.retrieval.pyramid import first_estimate, pyramid
@@ -50,7 +50,7 @@ class State:
 
     shape: tuple[int, int, int]
     scale: float
-    low_pass: float
+    low_pass: LowPass
     tiles: list[tuple[Tile, Prepared]]
 
 
@@ -82,8 +82,8 @@ class Umpa(Retriever):
             tiles = []
             for tile in make_tiles(height, width, side, self.halo, 2**_LEVELS):
                 part, level = tile.cut(reference), tile.cut(mean)
-                basis = make_basis(part, level, gaussian(low_pass), scale)
-                gain = noise_gain(basis, low_pass)
+                basis = make_basis(part, level, gaussian(low_pass.sigma), scale)
+                gain = noise_gain(basis, low_pass.sigma)
                 tiles.append((tile, Prepared(basis, pyramid(part, level, _LEVELS, scale), gain)))
         return State((n, height, width), scale, low_pass, tiles)
 
@@ -96,7 +96,8 @@ class Umpa(Retriever):
             each = [self._one(stack, state) for stack in sample]
         t, b, ux, uy, variance, bound = (torch.stack(maps) for maps in zip(*each, strict=True))
         window = self.settings.window
-        blur = state.low_pass**2 + self.settings.detector_blur_px**2 + PIXEL_VARIANCE
+        ux, uy = state.low_pass.unbiased(ux, uy)
+        blur = state.low_pass.sigma**2 + self.settings.detector_blur_px**2 + PIXEL_VARIANCE
         ux, uy = without_blur_shift(ux, uy, b, blur)
         limit = float(self.settings.max_displacement_px)
         ux, uy = ux.clamp(-limit, limit), uy.clamp(-limit, limit)
@@ -122,7 +123,7 @@ class Umpa(Retriever):
         limit = float(self.settings.max_displacement_px)
         window, basis = self.settings.window, prepared.basis
         now = first_estimate(sample, prepared.coarse, limit, state.scale)
-        coefficients = spline_coefficients(sample, gaussian(state.low_pass), state.scale)
+        coefficients = spline_coefficients(sample, gaussian(state.low_pass.sigma), state.scale)
         met = torch.zeros_like(now.t)
         for step in range(_STEPS):
             model = linearise(now, measure(coefficients, basis, now.ux, now.uy), basis)

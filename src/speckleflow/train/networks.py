@@ -35,7 +35,7 @@ FADING = 0.7
 BROAD = 0.5
 #: share of T and of D in the fast network's loss; they touch little but their own weights, so any such
 #: number does
-CONTRASTS = 0.2
+CONTRASTS = 0.3
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def test_further_steps_find_what_is_missing(scene):
     model = adaptive.linearise(
         normal.Estimate(*torch.ones(2, 128, 128), *torch.zeros(2, 128, 128)),
         normal.measure(
-            normal.spline_coefficients(reference, gaussian(fixed.pattern.low_pass)),
+            normal.spline_coefficients(reference, gaussian(fixed.pattern.low_pass.sigma)),
             fixed.basis,
             *torch.zeros(2, 128, 128),
         ),

@@ -16,7 +16,7 @@ from torch import Tensor
 from speckleflow.retrieval.adaptive import COARSE_SCALES, SCALES, Linearised, linearise, mixed_windows
 from speckleflow.retrieval.blur import PIXEL_VARIANCE
 from speckleflow.retrieval.filters import energy, filter_xy, gaussian
-from speckleflow.retrieval.lowpass import choose_low_pass
+from speckleflow.retrieval.lowpass import LowPass, choose_low_pass
 from speckleflow.retrieval.noise import NoiseGain, noise_gain
 from speckleflow.retrieval.normal import (
     PLACE,
@@ -58,11 +58,11 @@ HALO = 2 * int(9 * SCALES[0]) + 2 * 15 + 3
 
 @dataclass(frozen=True)
 class Pattern:
-    """What a whole reference stack tells of its pattern: the low-pass it needs (px), how noise enters, and its local
+    """What a whole reference stack tells of its pattern: the low-pass it needs, how noise enters, and its local
     mean (y, x); and the detector's blur (px), which it does not tell.
     """
 
-    low_pass: float
+    low_pass: LowPass
     gain: NoiseGain
     mean: Tensor
     blur: float
@@ -104,14 +104,14 @@ def characterise(reference: Tensor, blur_px: float | None = None) -> Pattern:
     height, width = reference.shape[-2:]
     top, left = max(0, (height - CENTRE) // 2), max(0, (width - CENTRE) // 2)
     centre = reference[:FRAMES, top : top + CENTRE, left : left + CENTRE].contiguous()
-    basis = make_basis(centre, local_mean(centre, MEAN_SIGMA), gaussian(low_pass))
+    basis = make_basis(centre, local_mean(centre, MEAN_SIGMA), gaussian(low_pass.sigma))
     blur = TYPICAL_BLUR_PX if blur_px is None else blur_px
-    return Pattern(low_pass, noise_gain(basis, low_pass), local_mean(reference, MEAN_SIGMA), blur)
+    return Pattern(low_pass, noise_gain(basis, low_pass.sigma), local_mean(reference, MEAN_SIGMA), blur)
 
 
 def fix(reference: Tensor, pattern: Pattern) -> Fixed:
     """The reference's side (N, y, x): once a scan, or once a tile (then ``pattern.mean`` is the tile's)."""
-    basis = make_basis(reference, pattern.mean, gaussian(pattern.low_pass))
+    basis = make_basis(reference, pattern.mean, gaussian(pattern.low_pass.sigma))
     start = filter_xy(basis.gram, START, START, "zero")
     start /= filter_xy(torch.ones_like(start[:1]), START, START, "zero")
     for k in (0, 4, 7, 9):
@@ -136,7 +136,7 @@ def refine(fixed: Fixed, sample: Tensor, u: Tensor) -> Tensor:
     Returns the maps of :class:`Data`, one after the other: (17, y, x).
     """
     low_pass = fixed.pattern.low_pass
-    coefficients = spline_coefficients(sample, gaussian(low_pass))
+    coefficients = spline_coefficients(sample, gaussian(low_pass.sigma))
     ux, uy = filter_xy(u, CALM, CALM, "mirror")
     moments = measure(coefficients, fixed.basis, ux, uy)
     now = Estimate(*first_contrasts(fixed, moments), ux, uy)
@@ -146,9 +146,10 @@ def refine(fixed: Fixed, sample: Tensor, u: Tensor) -> Tensor:
     last, variance, _ = mixed_windows(now, model, fixed.pattern.gain, SCALES)
     before, after = (torch.stack((e.t, e.b / e.t, e.ux, e.uy)) for e in (now, last))
     steps, errors = further_steps(model, after - before, fixed.pattern.gain)
-    shift = blur_shift(after[0], after[1], low_pass**2 + fixed.pattern.blur**2 + PIXEL_VARIANCE)
+    found = torch.stack(low_pass.unbiased(*after[2:]))
+    shift = blur_shift(after[0], after[1], low_pass.sigma**2 + fixed.pattern.blur**2 + PIXEL_VARIANCE)
     log_sigma, log_noise = 0.5 * (variance + 1e-8).log(), 0.5 * (model.noise + 1e-10).log()
-    return torch.cat([after[2:] + shift, after[:2], log_sigma[None], log_noise[None], shift, steps, errors])
+    return torch.cat([found + shift, after[:2], log_sigma[None], log_noise[None], shift, steps, errors])
 
 
 def further_steps(model: Linearised, done: Tensor, gain: NoiseGain) -> tuple[Tensor, Tensor]:
