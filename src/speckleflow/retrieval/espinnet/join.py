@@ -65,8 +65,8 @@ class Join(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        #: weights of [pyramid, steps, shift of blur, absorption's], displacement, log sigma, T and D
-        self.parts = (3 + len(WINDOWS), 2, 1, 2)
+        #: weights of [pyramid, steps, shift of blur, absorption's, detail], displacement, log sigma, T and D
+        self.parts = (4 + len(WINDOWS), 2, 1, 2)
         channels = (4 * (19 + 3 * len(WINDOWS)) + hidden, *[WIDTH] * len(DILATIONS))
         self.convolutions = nn.ModuleList(
             nn.Conv2d(a, b, 3, padding=d, dilation=d)
@@ -89,7 +89,8 @@ class Join(nn.Module):
         # lengths of thousandths of a pixel need float32, whatever the convolutions run in
         with torch.no_grad(), torch.autocast(prior.device.type, enabled=False):
             suggested, agreement = by_absorption(data.displacement, data.transmission)
-            seen, scale = _seen(data, prior.float(), prior_log_sigma.float(), positions)
+            detail = data.displacement - filter_xy(data.displacement, NEAR, NEAR, "mirror")
+            seen, scale = _seen(data, detail, prior.float(), prior_log_sigma.float(), positions)
             other = _asinh((suggested - data.displacement) / scale)
             seen = torch.cat([seen, other, agreement], 1)
         last = torch.cat([F.pixel_unshuffle(seen, 2), hidden.detach()], 1)
@@ -97,23 +98,29 @@ class Join(nn.Module):
             last = F.leaky_relu(convolution(last), 0.1, inplace=True)
         found = F.pixel_shuffle(self.last(last).contiguous(), 2)  # planes, whatever the convolutions' order
         with torch.autocast(prior.device.type, enabled=False):
-            return self._fields(found.float(), data, prior.float(), suggested, scale)
+            return self._fields(found.float(), data, prior.float(), suggested, detail, scale)
 
-    def _fields(self, found: Tensor, data: Data, prior: Tensor, suggested: Tensor, scale: Tensor) -> Polished:
+    def _fields(
+        self, found: Tensor, data: Data, prior: Tensor, suggested: Tensor, detail: Tensor, scale: Tensor
+    ) -> Polished:
         """Fields from what the convolutions found."""
         weights, rest, log_sigma, contrasts = found.split(self.parts, 1)
         u = data.displacement + (weights[:, :1] + PRIOR_BIAS).sigmoid() * (prior - data.displacement)
         for k in range(len(WINDOWS)):
             u = u + weights[:, 1 + k : 2 + k].clamp(-0.5, 1.5) * data.steps[:, 2 * k : 2 * k + 2]
-        u = u + weights[:, -2:-1].clamp(-1.0, 1.0) * data.shift
-        u = u + weights[:, -1:].clamp(-0.5, 1.5) * (suggested - data.displacement)
+        u = u + weights[:, -3:-2].clamp(-1.0, 1.0) * data.shift
+        u = u + weights[:, -2:-1].clamp(-0.5, 1.5) * (suggested - data.displacement)
+        # what was smeared is sharpened by its detail: more of it than there is at the narrowest limbs
+        u = u + weights[:, -1:].clamp(-0.5, 2.5) * detail
         u = u + scale * LARGEST * (rest / LARGEST).tanh()
         t, d = (torch.cat([data.transmission, data.darkfield], 1) + 0.05 * contrasts.tanh()).split(1, 1)
         log_sigma = scale.log() + log_sigma
         return Polished(without_curl(u, log_sigma), log_sigma, t.clamp_min(0), d.clamp_min(0))
 
 
-def _seen(data: Data, prior: Tensor, prior_log_sigma: Tensor, positions: int) -> tuple[Tensor, Tensor]:
+def _seen(
+    data: Data, detail: Tensor, prior: Tensor, prior_log_sigma: Tensor, positions: int
+) -> tuple[Tensor, Tensor]:
     """Input of the network (B, channels, y, x), and the local scale (B, 1, y, x) in px."""
     u = data.displacement
     # what the middle window finds missing beyond noise
@@ -122,8 +129,7 @@ def _seen(data: Data, prior: Tensor, prior_log_sigma: Tensor, positions: int) ->
     scale = (torch.exp(2 * data.log_sigma) + excess + LEAST_PX**2).sqrt().clamp_max(1.0)
     log_scale = scale.log()
     contrasts = torch.cat([10 * data.transmission.clamp_min(0.01).log(), 5 * data.darkfield], 1)
-    lengths = [prior - u, data.steps, data.shift, u - filter_xy(u, NEAR, NEAR, "mirror")]
-    lengths.append(u - filter_xy(u, FAR, FAR, "mirror"))
+    lengths = [prior - u, data.steps, data.shift, detail, u - filter_xy(u, FAR, FAR, "mirror")]
     seen = [
         _asinh(torch.cat(lengths, 1) / scale),
         data.log_errors - log_scale,
