@@ -2,7 +2,8 @@
 
 A short FIR filter touches every pixel a few dozen times; written as shifts or as a one-channel convolution it
 is limited by memory traffic. Here a block of outputs is one small dense matrix times a slice of the input, so
-that the work is done by the matrix product of the device at its full rate, whatever the boundary rule.
+that the work is done by the matrix product of the device at its full rate, whatever the boundary rule. Only where
+a graph is traced for another program (:mod:`.espinnet.export`) is a filter the convolution that such programs know.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from speckleflow.retrieval.team import each, one_by_one
@@ -71,6 +73,8 @@ def filter_columns(stack: Tensor, kernel: Kernel, boundary: Boundary) -> Tensor:
     """Filter of (..., y, x) along x."""
     if len(kernel) == 1:
         return stack * kernel[0]
+    if torch.compiler.is_compiling():
+        return _convolved(stack, torch.tensor(kernel)[None], boundary)
     out = torch.empty_like(stack)
     for start, stop, low, high, matrix in _blocks(kernel, stack.shape[-1], boundary, stack.device):
         torch.matmul(stack[..., low:high], matrix, out=out[..., start:stop])
@@ -92,6 +96,8 @@ class _Symmetric(torch.autograd.Function):
 
 def smooth(image: Tensor, kernel: Kernel) -> Tensor:
     """(..., y, x) filtered with a symmetric kernel along both axes, zeros outside; with a gradient for training."""
+    if torch.compiler.is_compiling():
+        return filter_xy(image, kernel, kernel, "zero")
     found: Tensor = _Symmetric.apply(image, kernel)
     return found
 
@@ -99,6 +105,8 @@ def smooth(image: Tensor, kernel: Kernel) -> Tensor:
 def filter_rows(stack: Tensor, kernel: Kernel, boundary: Boundary, out: Tensor | None = None) -> Tensor:
     """Filter of (..., y, x) along y, into ``out`` where it is given."""
     out = torch.empty_like(stack) if out is None else out
+    if torch.compiler.is_compiling():
+        return out.copy_(_convolved(stack, torch.tensor(kernel)[:, None], boundary))
     if len(kernel) == 1:
         return torch.mul(stack, kernel[0], out=out)
     for start, stop, low, high, matrix in _blocks(kernel, stack.shape[-2], boundary, stack.device):
@@ -110,6 +118,8 @@ def halve(stack: Tensor) -> Tensor:
     """Means over 2 x 2 pixels of (..., y, x); an odd last row or column is left out."""
     height, width = (length // 2 * 2 for length in stack.shape[-2:])
     flat = stack[..., :height, :width].reshape(-1, height, width)
+    if torch.compiler.is_compiling():
+        return F.avg_pool2d(flat[:, None], 2).reshape(*stack.shape[:-2], height // 2, width // 2)
     out = stack.new_empty(len(flat), height // 2, width // 2)
 
     def images(part: slice) -> None:
@@ -118,6 +128,15 @@ def halve(stack: Tensor) -> Tensor:
 
     each(images, one_by_one(len(flat), stack.device))
     return out.reshape(*stack.shape[:-2], height // 2, width // 2)
+
+
+def _convolved(stack: Tensor, kernel: Tensor, boundary: Boundary) -> Tensor:
+    """(..., y, x) correlated with a small image, as padding and a convolution."""
+    rows, columns = (length // 2 for length in kernel.shape)
+    around = (columns, columns, rows, rows)
+    flat = stack.reshape(-1, 1, *stack.shape[-2:])
+    padded = F.pad(flat, around, mode="reflect" if boundary == "mirror" else "constant")
+    return F.conv2d(padded, kernel[None, None].to(stack)).reshape(stack.shape)
 
 
 @lru_cache(maxsize=256)

@@ -31,7 +31,7 @@ def team(device: torch.device) -> Iterator[None]:
     The threads end with the block: none is left that a forked process would miss.
     """
     threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1 or _pool.get() is not None:
+    if not _in_pieces(device) or threads == 1 or _pool.get() is not None:
         yield
         return
     torch.set_num_threads(1)
@@ -65,13 +65,18 @@ def each(work: Callable[[Piece], object], pieces: Iterable[Piece]) -> None:
 
 def one_by_one(images: int, device: torch.device) -> list[slice]:
     """The images of a stack as pieces (all of them at once on a GPU, which shares out each operation itself)."""
-    return [slice(k, k + 1) for k in range(images)] if device.type == "cpu" else [slice(None)]
+    return [slice(k, k + 1) for k in range(images)] if _in_pieces(device) else [slice(None)]
 
 
 def strips(n: int, height: int, width: int, device: torch.device) -> list[slice]:
     """Rows of a stack (n, height, width) as pieces (all of them at once on a GPU)."""
-    rows = height if device.type != "cpu" else max(1, _STRIP_BYTES // (4 * n * width))
+    rows = max(1, _STRIP_BYTES // (4 * n * width)) if _in_pieces(device) else height
     return [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
+
+
+def _in_pieces(device: torch.device) -> bool:
+    """Whether work is cut into pieces at all: on a CPU, unless it is traced for another program."""
+    return device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def by_rows(

@@ -31,6 +31,8 @@ BETA = 10.0
 #: weight of a scale over that of the next finer one: of six scales the coarsest keeps a sixth, or capture
 #: not be learned
 FADING = 0.7
+#: of the published network's six, those below full resolution
+COARSE_SCALES = 5
 #: share of the broad part of the displacement's error in the fast network's loss
 BROAD = 0.5
 #: share of T and of D in the fast network's loss; they touch little but their own weights, so any such
@@ -134,6 +136,27 @@ def published_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[T
     return loss, rmse(F.interpolate(scales[-1], size=u.shape[-2:]), u)
 
 
+def coarse_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
+    """The displacement's part of eq. (3) on the published network's scales below full resolution, which are a small
+    part of its work: what a CPU can train of it.
+    """
+    assert isinstance(network, Espinnet)
+    reference, sample = (scale_positions(s, POSITIONS, "nearest") for s in (batch.reference, batch.sample))
+    u = to_landing(batch.displacement)
+    weights = [w for w in scale_weights(COARSE_SCALES, progress) if w]
+    scales = network.pyramid(network.features(reference), network.features(sample), len(weights))
+    loss = torch.zeros((), device=u.device)
+    for weight, scale in zip(weights, scales, strict=True):
+        loss = loss + weight * displacement_loss(scale * (u.shape[-1] // scale.shape[-1]), None, u)
+    return loss, rmse(enlarged(scales[-1], u.shape[-1]), u)
+
+
+def enlarged(scale: Tensor, width: int) -> Tensor:
+    """Displacement (B, 2, y, x) in pixels of its scale, brought to full resolution of ``width`` bilinearly."""
+    side = width // scale.shape[-1]
+    return side * F.interpolate(scale, scale_factor=float(side), mode="bilinear", align_corners=False)
+
+
 def spinnet_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
     """Eq. (4) of spinnet.txt on every level and at full resolution; displacement on the landing grid."""
     assert isinstance(network, Spinnet)
@@ -174,7 +197,10 @@ _FAST = {
 NETWORKS: dict[str, dict[str, Trainable]] = {
     "espinnet-fast": _FAST,
     "spinnet": _FAST,  # its scenes have N = 1
-    "espinnet": {"all": Trainable(Espinnet, published_loss)},
+    "espinnet": {
+        "all": Trainable(Espinnet, published_loss),
+        "coarse": Trainable(Espinnet, coarse_loss, ("encoder.", "upsample.", "displacement.")),
+    },
     "spinnet-published": {"all": Trainable(Spinnet, spinnet_loss)},
 }
 

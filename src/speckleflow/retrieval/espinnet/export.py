@@ -1,0 +1,103 @@
+"""A method's network as an ONNX graph, for programs without torch.
+
+In the graph is everything between corrected stacks and maps: padding, levelling of the flux, pyramid, polish, join
+(or the published network). It holds for stacks of one size and number of positions. What the polish reads off the
+reference's spectrum beforehand (its low-pass, how noise enters a window) is a constant of the graph: it belongs to
+the pattern of the reference stack it was exported with, and to any other stack of the same modulator and detector.
+Flags are not in it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from speckleflow.errors import ConfigError
+from speckleflow.retrieval.base import Retriever
+from speckleflow.retrieval.espinnet.layers import pad_to_multiple, unpad
+from speckleflow.retrieval.espinnet.polish import MEAN_SIGMA, Pattern
+from speckleflow.retrieval.espinnet.retriever import NetworkRetriever
+from speckleflow.retrieval.espinnet.structures import Fast, Structure
+from speckleflow.retrieval.normal import local_mean
+from speckleflow.retrieval.tiles import make_tiles
+
+#: operators as of this version of ONNX: the first that has reductions and padding with axes as inputs
+OPSET = 18
+#: A mirrored border must not be wider than the image: 18 px are, at full resolution and at 1/2.
+SMALLEST = 48
+MAPS = ("ux", "uy", "transmission", "darkfield", "quality")
+
+
+class Whole(nn.Module):
+    """What a structure does with one whole sample, written as one function of tensors."""
+
+    def __init__(self, structure: Structure, pattern: Any) -> None:
+        super().__init__()
+        self.network = structure.network
+        self.structure, self.pattern = structure, pattern
+
+    def forward(self, reference: Tensor, sample: Tensor) -> tuple[Tensor, ...]:
+        """Maps (1, y, x) from a reference (N, y, x) and a sample (1, N, y, x)."""
+        structure = self.structure
+        sample = structure.levelled(reference[None], sample)
+        stacks = torch.cat([reference[None], sample]) / reference.mean()
+        padded, padding = pad_to_multiple(stacks, structure.multiple)
+        height, width = padded.shape[-2:]
+        (tile,) = make_tiles(height, width, max(height, width), structure.halo, structure.multiple)
+        pattern = self.pattern
+        if isinstance(pattern, Pattern):
+            pattern = replace(pattern, mean=local_mean(padded[0], MEAN_SIGMA))
+        prepared = structure.prepare_tile(padded[0], tile, pattern)
+        return tuple(unpad(image[:, 0], padding) for image in structure.run_tile(padded[1:], prepared))
+
+
+def to_onnx(method: Retriever, reference: Tensor) -> Any:
+    """The ONNX program (``torch.onnx.ONNXProgram``) of a method for stacks like ``reference`` (N, y, x).
+
+    Its inputs are ``reference`` (N, y, x) and ``sample`` (1, N, y, x), corrected, float32; its outputs maps
+    (1, y, x): ux, uy (px), transmission, darkfield and, of our own structure, quality (px), on the reference
+    grid; those of a published structure on the LANDING grid (SPINNet: no darkfield, transmission on the reference
+    grid).
+
+    Raises
+    ------
+    ConfigError
+        The method has no network, its images are too small, or a package is missing that writes ONNX.
+    InputError
+        A reference that the method itself would refuse.
+    """
+    if not isinstance(method, NetworkRetriever):
+        raise ConfigError(f"method '{method.name}' has no network to export; espinnet and spinnet do")
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"export: needs the package(s) {', '.join(missing)}; install them with `pip install 'speckleflow[onnx]'`"
+        )
+    if min(reference.shape[-2:]) < SMALLEST:
+        raise ConfigError(
+            f"export: expected images of at least {SMALLEST} x {SMALLEST} pixels, "
+            f"found {reference.shape[-2]} x {reference.shape[-1]}"
+        )
+    pattern = method.prepare(reference).whole
+    whole = Whole(method.structure, pattern).eval()
+    reference = reference.to(method.device, torch.float32)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's of its own insides
+        graph = torch.export.export(whole, (reference, reference[None].clone()))
+        names = (
+            MAPS if isinstance(method.structure, Fast) else MAPS[: len(graph.graph_signature.user_outputs)]
+        )
+        return torch.onnx.export(
+            graph,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["reference", "sample"],
+            output_names=list(names),
+            optimize=False,  # programs that run the graph do that, and need a second for it, not minutes
+            verbose=False,
+        )
