@@ -33,6 +33,8 @@ TINY = {
     "workers": 0,
     "scenes": {"positions": [1, 2], "patterns": 3, "pattern_px": 96, "displacement_px": [0.05, 4.0]},
 }
+#: what batch normalisation counts, of every layer that is run
+NORM = ("running_mean", "running_var", "num_batches_tracked")
 RUN = "import sys; from speckleflow.train import *; train(read_train_config(sys.argv[1]), resume=True)"
 
 
@@ -91,6 +93,20 @@ def test_parts_train_alone(tmp_path):
         assert all(own(name) for name in changed)
     with pytest.raises(ConfigError, match="part: expected one of all"):
         train(TrainConfig(**{**TINY, "network": "espinnet"}, part="join", folder=str(tmp_path / "x")))
+
+
+def test_coarse_scales_of_the_published_structure_train_alone(tmp_path):
+    """What works at full resolution stays; scales join one by one."""
+    values = {**TINY, "network": "espinnet", "part": "coarse", "subsets": 0, "crop_px": 64, "average": 0.0}
+    found = []
+    for steps in (1, 2):
+        folder = tmp_path / str(steps)
+        train(TrainConfig(**{**values, "steps": steps}, folder=str(folder)), say=lambda _: None)
+        found.append(load_file(folder / "weights.safetensors"))
+    changed = {name for name in found[0] if not torch.equal(found[0][name], found[1][name])}
+    learned = {name.split(".")[0] for name in changed if not name.endswith(NORM)}
+    assert learned == {"encoder", "upsample", "displacement"}
+    assert not any(name.startswith("displacement.5.") for name in changed)  # the one of full resolution
 
 
 def test_losses_are_least_at_the_truth():
