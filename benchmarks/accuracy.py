@@ -103,9 +103,10 @@ def _table_text(rows: list[dict[str, Any]], count: int) -> str:
         "RMSE (px) / bias (px / 1000) / 99th percentile (px) of the displacement, "
         f"{count} scenes of 160 x 160 px a cell; `umpa`: the best of its windows (auto, 5, 9, 15) in that cell. The "
         "last two columns: RMSE over that of `umpa`'s best, and the share of errors within one predicted standard "
-        "deviation. The network is espinnet, for N = 1 spinnet. Published: ESPINNet's own structure, its scales down to "
-        "1/2, trained on a CPU for minutes (its card: docs/model-cards/espinnet.md).\n",
-        "| modulator | N | photons | umpa, best | its window | network | no polish | published | ratio | within sigma |",
+        "deviation. The network is espinnet, for N = 1 spinnet. Published: ESPINNet's own structure, its scales "
+        "down to 1/2, trained on a CPU for minutes (its card: docs/model-cards/espinnet.md).\n",
+        "| modulator | N | photons | umpa, best | its window | network | no polish | published "
+        "| ratio | within sigma |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     ratios: dict[int, list[float]] = {}
