@@ -225,3 +225,4 @@ def show(
 
 app.command()(cli_networks.train)
 app.command()(cli_networks.evaluate)
+app.command()(cli_networks.export)

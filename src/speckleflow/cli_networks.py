@@ -1,4 +1,4 @@
-"""The commands around the networks: train, evaluate."""
+"""The commands around the networks: train, evaluate, export."""
 
 from __future__ import annotations
 
@@ -63,6 +63,35 @@ def evaluate(
     print(f"RMSE of the transmission\n\n{markdown(rows, 'rmse_transmission')}")
     if output is not None:
         write_csv(rows, output)
+
+
+def export(
+    reference: Annotated[
+        str,
+        typer.Option(
+            help="Reference stack (N, y, x), dark-corrected, stored as for `retrieve`: it gives the number of "
+            "positions, the size of the images, and how fine the pattern is."
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="ONNX file to write (.onnx); a new one.")],
+    method: Annotated[str, typer.Option(help="espinnet or spinnet.")] = "espinnet",
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Path of other weights than the package's (.safetensors, or the authors' .pt)."),
+    ] = None,
+) -> None:
+    """A network as an ONNX file, for programs without torch (needs `pip install 'speckleflow[onnx]'`).
+
+    Inputs of the graph: reference (N, y, x) and sample (1, N, y, x), corrected, float32, of the size that it was
+    exported with. Outputs (1, y, x): ux, uy in px, transmission, darkfield, quality in px, as `retrieve` gives them.
+    In the file is the whole method (levelling of the flux, pyramid, polish, join), its low-pass chosen for this
+    reference's pattern; not in it are corrections of raw frames, flags, and tiles. With weights of a published
+    structure the fields are on the landing grid.
+    """
+    from speckleflow.pipeline.export import export_network
+
+    export_network(method=method, reference=reference, output=output, weights=weights)
+    print(f"network: {output}")
 
 
 def _star(

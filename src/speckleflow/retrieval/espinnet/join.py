@@ -146,6 +146,8 @@ def _seen(
 
 def _asinh(x: Tensor) -> Tensor:
     """As torch.asinh, to 1e-7, in a tenth of the time on a CPU: of operations that are vectorised."""
+    if torch.compiler.is_compiling():
+        return x.asinh()  # ONNX has no sign bit
     return x.square().add_(1).sqrt_().add_(x.abs()).log_().copysign_(x)
 
 
