@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from speckleflow.errors import InputError
+from speckleflow.errors import InputError, SpeckleflowError
+from speckleflow.retrieval.tiles import is_out_of_memory, out_of_memory
 
 #: Bits of :attr:`Fields.flags`.
 FLAG_BOUND = 1  #: the solution stopped at a bound (search range, step clamp, T or D limit)
@@ -106,7 +109,8 @@ class Retriever(ABC):
                 found=f"{height} x {width}",
             )
         _finite("reference stack", reference)
-        return self._prepare(reference.to(self.device, torch.float32))
+        with _enough_memory(reference):
+            return self._prepare(reference.to(self.device, torch.float32))
 
     def __call__(self, sample: Tensor, state: Any) -> Fields:
         """Retrieve a batch: sample (B, N, y, x), paired with the reference position by position.
@@ -125,7 +129,8 @@ class Retriever(ABC):
             )
         _finite("sample stack", sample)
         # a pinned stack is copied to a GPU while the host goes on
-        return self._retrieve(sample.to(self.device, torch.float32, non_blocking=True), state)
+        with _enough_memory(sample):
+            return self._retrieve(sample.to(self.device, torch.float32, non_blocking=True), state)
 
     @abstractmethod
     def _prepare(self, reference: Tensor) -> Any: ...
@@ -136,6 +141,17 @@ class Retriever(ABC):
     @abstractmethod
     def _reference_shape(self, state: Any) -> tuple[int, int, int]:
         """(N, y, x) of the reference stack that ``state`` was prepared from."""
+
+
+@contextmanager
+def _enough_memory(stack: Tensor) -> Iterator[None]:
+    """Turns an error of the allocator into a sentence."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise SpeckleflowError(f"{out_of_memory(stack)}; give the job more memory") from error
 
 
 def _finite(name: str, stack: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,15 @@ log = logging.getLogger(__name__)
 SHARE = 0.6
 #: a process keeps this much for itself and for batches that wait
 RESERVE = 200e6
+#: what torch's allocator, C++, oneDNN and the system's threads say when there is no more memory
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "could not create a primitive",
+    "could not create a memory object",
+    "can't start new thread",
+)
 
 
 @dataclass(frozen=True)
@@ -97,29 +107,34 @@ def in_parts(
         try:
             done.append(run(batch[at : at + size]))
             at += size
-        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            continue
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
-            if batch.device.type == "cuda":
-                torch.cuda.empty_cache()
-            if size > 1:
-                size = -(-size // 2)
-                log.warning("out of memory: going on with batches of %d", size)
-            elif smaller():
-                log.warning("out of memory: going on with smaller tiles")
-            else:
-                raise SpeckleflowError(
-                    f"out of memory on {batch.device}: a stack of {batch.shape[1]} frames of "
-                    f"{batch.shape[2]} x {batch.shape[3]} pixels does not fit even in small tiles; "
-                    "give the job more memory"
-                ) from error
+            failed = error.with_traceback(None)  # its frames hold what was computed so far
+        gc.collect()  # and threads that failed hold each other's
+        if batch.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if size > 1:
+            size = -(-size // 2)
+            log.warning("out of memory: going on with batches of %d", size)
+        elif smaller():
+            log.warning("out of memory: going on with smaller tiles")
+        else:
+            raise SpeckleflowError(
+                f"{out_of_memory(batch)} even in small tiles; give the job more memory"
+            ) from failed
     return [torch.cat(parts) for parts in zip(*done, strict=True)]
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    return (
-        isinstance(error, torch.OutOfMemoryError | MemoryError)
-        or "can't allocate memory" in text
-        or "not enough memory" in text
+def out_of_memory(stack: Tensor) -> str:
+    """How the sentence begins that says that a stack (..., N, y, x) was too large."""
+    n, height, width = stack.shape[-3:]
+    return f"out of memory on {stack.device}: a stack of {n} frames of {height} x {width} pixels does not fit"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says, in whatever words, that there is no more memory."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words in str(error) for words in _NO_MEMORY
     )

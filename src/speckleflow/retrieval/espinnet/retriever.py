@@ -35,6 +35,7 @@ class State:
     side: int
     whole: Any = None  #: what the network needs of the whole reference, for every tile
     prepared: dict[int, Any] = field(default_factory=dict)
+    keep: bool = True  #: what was prepared stays for the next batch
 
     def tiles(self, halo: int, multiple: int) -> list[Tile]:
         height, width = self.reference.shape[-2:]
@@ -93,9 +94,13 @@ class NetworkRetriever(Retriever):
             padded, padding = pad_to_multiple(part / state.scale, multiple)
             whole: list[Tensor] = []
             for index, tile in enumerate(state.tiles(halo, multiple)):
-                if index not in state.prepared:
-                    state.prepared[index] = structure.prepare_tile(state.reference, tile, state.whole)
-                found = self._run_tile(tile.cut(padded), state.prepared[index])
+                prepared = state.prepared.get(index)
+                if prepared is None:
+                    prepared = structure.prepare_tile(state.reference, tile, state.whole)
+                    if state.keep:
+                        state.prepared[index] = prepared
+                found = self._run_tile(tile.cut(padded), prepared)
+                prepared = None
                 whole = whole or [padded.new_empty(len(part), *padded.shape[-2:]) for _ in found]
                 for image, piece in zip(whole, found, strict=True):
                     image[(..., *tile.inner)] = tile.core(piece[:, 0])
@@ -107,7 +112,8 @@ class NetworkRetriever(Retriever):
             side = min(state.side, max(height, width)) // 2
             if side < 16 or len(make_tiles(height, width, side, halo, multiple)) == 1:
                 return False
-            state.side = side
+            # with their halos, small tiles would together keep more than the whole image
+            state.side, state.keep = side, False
             return True
 
         size = GPU_BATCH if self.device.type == "cuda" else self._at_once(state)

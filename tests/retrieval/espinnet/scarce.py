@@ -1,0 +1,77 @@
+"""A process whose memory really runs out: python scarce.py tiles|batch, or scarce.py main ARGUMENTS OF SPECKLEFLOW.
+
+It limits its own address space, so that the allocators of torch and oneDNN fail as on a machine without memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+from speckleflow.config.models import EspinnetSettings
+from speckleflow.retrieval.espinnet.retriever import Espinnet, NetworkRetriever
+from speckleflow.retrieval.filters import filter_xy, gaussian
+
+
+def used(key: str) -> int:
+    """Bytes of address space of this process: VmSize now, or VmPeak until now."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
+
+
+def allow(more: float) -> None:
+    """No more than so many bytes beyond what there is."""
+    limit = used("VmSize") + int(more)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def networks(what: str) -> None:
+    """A run with all the memory it wants, then one with three quarters of that; how far the second is off."""
+    images, width, threads = (1, 2048, 1) if what == "tiles" else (2, 448, 2)
+    torch.set_num_threads(threads)
+    generator = torch.Generator().manual_seed(8)
+    noise = torch.randn(3, 64, width, generator=generator)
+    pattern = filter_xy(noise, gaussian(1.2), gaussian(1.2), "mirror")
+    reference = 1 + 0.3 * pattern / pattern.std()
+    sample = (0.8 * reference.roll((2, -1), (2, 1))).repeat(images, 1, 1, 1)
+    sample += 0.02 * torch.randn(sample.shape, generator=generator)
+    method = Espinnet(EspinnetSettings())
+    first = method.prepare(reference)
+    first.side = 64
+    method(sample[:1], first)  # what is loaded and planned once
+    del first
+    before = used("VmSize")
+    whole = method(sample, method.prepare(reference))
+    allow(0.75 * (used("VmPeak") - before))
+    again = method(sample, method.prepare(reference))
+    assert again.ux is not None
+    assert whole.ux is not None
+    print(float((again.ux - whole.ux).abs().max()))
+
+
+def main() -> None:
+    """Speckleflow's command line, with next to no memory from the moment when the network begins."""
+    from speckleflow import cli
+    from speckleflow.pipeline import single  # noqa: F401  (loaded before there is none)
+
+    retrieve = NetworkRetriever._retrieve
+
+    def poor(self, sample, state):
+        allow(3e6)
+        return retrieve(self, sample, state)
+
+    NetworkRetriever._retrieve = poor  # type: ignore[method-assign]
+    cli.main()
+
+
+if __name__ == "__main__":
+    what = sys.argv.pop(1)
+    if what == "main":
+        main()
+    else:
+        logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+        networks(what)
