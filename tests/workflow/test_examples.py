@@ -15,13 +15,13 @@ from tests.workflow.conftest import ROOT, environment
 pytestmark = pytest.mark.workflow
 
 
-def run(folder, config: str) -> None:
-    """Run a shipped configuration in a folder beside a copy of nothing but its configuration."""
+def run(folder, config: str, *more: str) -> None:
+    """Run a shipped configuration (and files that change it) in a folder beside nothing but the configuration."""
     (folder / "config").symlink_to(ROOT / "config")
     done = subprocess.run(
         [
             *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
-            *("--configfile", str(ROOT / config), "--cores", "2"),
+            *("--configfile", str(ROOT / config), *more, "--cores", "2"),
         ],
         cwd=folder,
         capture_output=True,
@@ -39,9 +39,20 @@ def demo(tmp_path_factory):
     return folder
 
 
-def test_the_demo_meets_its_limits(demo):
+@pytest.fixture(scope="module")
+def three_positions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("three")
+    (folder / "three.tsv").write_text("scan\tsimulate.phantom\tsimulate.positions\ndemo\tdemo\t3\n")
+    (folder / "three.yaml").write_text("scans: three.tsv\n")
+    run(folder, "config/config.yaml", str(folder / "three.yaml"))
+    return folder
+
+
+@pytest.mark.parametrize("scan", ["demo", "three_positions"])
+def test_the_demo_meets_its_limits(scan, request):
     """Mean of delta and mu in every material within 5 %, dark field within 15 % and near 0 elsewhere."""
-    truth = json.loads((demo / "results/demo/summary.json").read_text())["truth"]
+    results = request.getfixturevalue(scan) / "results/demo"
+    truth = json.loads((results / "summary.json").read_text())["truth"]
     assert {row["quantity"] for row in truth["materials"]} == {"delta", "mu", "darkfield"}
     for row in truth["materials"]:
         limit = 0.15 if row["quantity"] == "darkfield" else 0.05
