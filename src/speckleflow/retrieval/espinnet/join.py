@@ -93,7 +93,9 @@ class Join(nn.Module):
             seen, scale = _seen(data, detail, prior.float(), prior_log_sigma.float(), positions)
             other = _asinh((suggested - data.displacement) / scale)
             seen = torch.cat([seen, other, agreement], 1)
-        last = torch.cat([F.pixel_unshuffle(seen, 2), hidden.detach()], 1)
+        last = F.pixel_unshuffle(seen, 2)
+        del seen, other, agreement  # as large as everything that follows
+        last = torch.cat([last, hidden.detach()], 1)
         for convolution in self.convolutions:
             last = F.leaky_relu(convolution(last), 0.1, inplace=True)
         found = F.pixel_shuffle(self.last(last).contiguous(), 2)  # planes, whatever the convolutions' order

@@ -91,7 +91,9 @@ class NetworkRetriever(Retriever):
         halo, multiple = structure.halo, structure.multiple
 
         def run(part: Tensor) -> list[Tensor]:
-            padded, padding = pad_to_multiple(part / state.scale, multiple)
+            level = structure.levelled(unpad(state.reference[None], state.padding), part / state.scale)
+            padded, padding = pad_to_multiple(level, multiple)
+            del level
             whole: list[Tensor] = []
             for index, tile in enumerate(state.tiles(halo, multiple)):
                 prepared = state.prepared.get(index)
@@ -117,7 +119,6 @@ class NetworkRetriever(Retriever):
             return True
 
         size = GPU_BATCH if self.device.type == "cuda" else self._at_once(state)
-        sample = structure.levelled(unpad(state.reference[None], state.padding), sample)
         return structure.fields(in_parts(sample, size, run, smaller))
 
     def _at_once(self, state: State) -> int:
