@@ -1,6 +1,6 @@
 """Networks beside umpa: seconds, operations and memory (accuracy: accuracy.py). Writes benchmarks/networks.md.
 
-    python benchmarks/networks.py [--threads 2] [--only speed|memory]
+    python benchmarks/networks.py [--threads 2] [--only speed|memory|compile]
 
 Beside the clock stand CPU seconds of all threads, the least of several runs: on a machine with other load they
 say more.
@@ -10,22 +10,27 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from speckleflow.config.models import EspinnetSettings, UmpaSettings
 from speckleflow.evaluate.table import contenders
 from speckleflow.retrieval.base import Retriever
 from speckleflow.retrieval.espinnet import published
+from speckleflow.retrieval.espinnet.fast import FastEspinnet
 from speckleflow.retrieval.espinnet.retriever import Espinnet
 from speckleflow.retrieval.filters import filter_xy, gaussian
 from speckleflow.retrieval.umpa import Umpa
@@ -116,6 +121,57 @@ def memory(n: int = 20, side: int = 2048) -> str:
     return "\n".join(lines) + "\n"
 
 
+def compiled(side: int = 512, repeats: int = 4) -> str:
+    """What torch.compile gives: seconds of the convolutions and of the published structure, the least of several
+    runs taken in turns, and what compiling costs before.
+    """
+    ours = FastEspinnet().eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    theirs = published.Espinnet().eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    reference = torch.rand(1, 20, side, side) + 0.5
+
+    def chain(layers: nn.ModuleList, last: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+        def run(x: torch.Tensor) -> torch.Tensor:
+            for layer in layers:
+                x = F.leaky_relu(layer(x), 0.1, inplace=True)
+            return last(x)
+
+        return run
+
+    def inputs(layers: nn.ModuleList) -> torch.Tensor:
+        return torch.rand(1, layers[0].in_channels, side // 2, side // 2)
+
+    tried = {
+        "pyramid's convolutions at 1/2": (chain(ours.convolutions, ours.last), inputs(ours.convolutions)),
+        "join's convolutions": (
+            chain(ours.join.convolutions, ours.join.last),
+            inputs(ours.join.convolutions),
+        ),
+        "espinnet (published)": (lambda x: theirs(reference, x), torch.rand_like(reference) + 0.5),
+    }
+    lines = [
+        "| part | as it is (s) | compiled (s) | compiling (s) | pays from (projections) |",
+        "|---|---|---|---|---|",
+    ]
+    for name, (plain, x) in tried.items():
+        fast = torch.compile(plain)
+        least = [float("inf")] * 2
+        with torch.inference_mode():
+            plain(x)
+            start = time.perf_counter()
+            fast(x)
+            cost = time.perf_counter() - start
+            for _ in range(repeats):
+                for k, function in enumerate((plain, fast)):
+                    start = time.perf_counter()
+                    function(x)
+                    least[k] = min(least[k], time.perf_counter() - start)
+        gain = least[0] - least[1]
+        pays = f"{cost / gain:,.0f}" if gain > 0.02 * least[0] else "never"
+        lines.append(f"| {name} | {least[0]:.3f} | {least[1]:.3f} | {cost:.0f} | {pays} |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines) + "\n"
+
+
 def one(name: str, n: int, side: int) -> None:
     """Run one method and print this process's peak memory in GB and its CPU seconds."""
     reference, sample = stacks(n, side)
@@ -130,7 +186,7 @@ def main() -> None:
     """Everything, or a part of it; the report is put together from the parts that are there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", choices=("speed", "memory", "one"))
+    parser.add_argument("--only", choices=("speed", "memory", "compile", "one"))
     parser.add_argument("--method", default="none")
     parser.add_argument("--n", type=int, default=20)
     parser.add_argument("--side", type=int, default=2048)
@@ -140,7 +196,7 @@ def main() -> None:
         one(options.method, options.n, options.side)
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parts = {"speed", "memory"} if options.only is None else {options.only}
+    parts = {"speed", "memory", "compile"} if options.only is None else {options.only}
     results = HERE / "results"
     results.mkdir(exist_ok=True)
     if "speed" in parts:
@@ -148,12 +204,17 @@ def main() -> None:
             (results / "networks_speed.md").write_text(speed(Path(folder), options.threads))
     if "memory" in parts:
         (results / "networks_memory.md").write_text(memory())
+    if "compile" in parts:
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder  # nothing compiled before
+            (results / "networks_compile.md").write_text(compiled())
     machine = (
         f"{platform.processor() or platform.machine()}, {options.threads} threads, torch {torch.__version__}"
     )
     sections = {
         "speed": f"## Speed: N = 20, 512 x 512 pixels ({machine})",
         "memory": "## Peak memory of a process: N = 20, 2048 x 2048 pixels",
+        "compile": "## Tried: torch.compile (it is not used)",
     }
     report = ["# Networks beside umpa\n\nMade by `python benchmarks/networks.py`.\n"]
     for name, title in sections.items():
