@@ -32,7 +32,7 @@ def scarce(*arguments: object, folder: Path | None = None) -> subprocess.Complet
     )
 
 
-@pytest.mark.parametrize(("what", "said"), [("tiles", "smaller tiles"), ("batch", "batches of 1")])
+@pytest.mark.parametrize(("what", "said"), [("tiles", "smaller tiles"), ("batch", "batches of ")])
 def test_less_memory_means_smaller_parts_and_the_same_result(what, said):
     done = scarce(what)
     assert done.returncode == 0, done.stderr
