@@ -23,19 +23,29 @@ def used(key: str) -> int:
     return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
 
 
-def allow(more: float) -> None:
-    """No more than so many bytes beyond what there is."""
-    limit = used("VmSize") + int(more)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+def limit(size: float) -> None:
+    """No more address space than so many bytes."""
+    resource.setrlimit(resource.RLIMIT_AS, (int(size), resource.RLIM_INFINITY))
+
+
+class Said(logging.Handler):
+    """Keeps what was logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
 
 
 def networks(what: str) -> None:
-    """A run with all the memory it wants, then one with less; how far the second is off.
+    """A run with all the memory it wants, then ones with ever less, until one says so; how far that one is off.
 
     Half of the image with its halo needs two thirds of what the whole one does; of four images on four threads, two
-    need half.
+    need half: steps of a twentieth do not miss what lies between. How much the whole one needs depends on the machine.
     """
-    images, width, threads, share = (1, 2048, 1, 0.9) if what == "tiles" else (4, 320, 4, 0.75)
+    images, width, threads = (1, 2048, 1) if what == "tiles" else (4, 320, 4)
     torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(8)
     noise = torch.randn(3, 64, width, generator=generator)
@@ -50,8 +60,14 @@ def networks(what: str) -> None:
     del first
     before = used("VmSize")
     whole = method(sample, method.prepare(reference))
-    allow(share * (used("VmPeak") - before))
-    again = method(sample, method.prepare(reference))
+    needed = used("VmPeak") - before
+    said = Said()
+    logging.getLogger().addHandler(said)
+    for twentieths in range(20, 2, -1):
+        limit(before + twentieths / 20 * needed)
+        again = method(sample, method.prepare(reference))
+        if said.messages:
+            break
     assert again.ux is not None
     assert whole.ux is not None
     print(float((again.ux - whole.ux).abs().max()))
@@ -65,7 +81,7 @@ def main() -> None:
     retrieve = NetworkRetriever._retrieve
 
     def poor(self, sample, state):
-        allow(3e6)
+        limit(used("VmSize") + 3e6)
         return retrieve(self, sample, state)
 
     NetworkRetriever._retrieve = poor  # type: ignore[method-assign]
