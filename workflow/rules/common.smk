@@ -22,6 +22,7 @@ from speckleflow.errors import SpeckleflowError
 from speckleflow.io.scan import raw_files
 from speckleflow.pipeline.lock import take_over
 from speckleflow.pipeline.plan import plan_scan
+from speckleflow.weights import digest
 
 try:
     CONFIG = parse_config(config, ", ".join(map(str, workflow.configfiles)) or "config")
@@ -62,6 +63,14 @@ def settings(*sections):
         return that_decide(wildcards.scan, *sections)
 
     return of
+
+
+def weights_digest(wildcards):
+    """A params function: what the network's weights are, so that other ones make the results again."""
+    try:
+        return digest(SCANS[wildcards.scan].retrieval)
+    except SpeckleflowError as error:
+        raise WorkflowError(f"{wildcards.scan}: {error}") from None
 
 
 def memory(stage):

@@ -20,6 +20,7 @@ rule retrieve:
         device=lambda wildcards: SCANS[wildcards.scan].retrieval.device,
     params:
         settings=settings("files", "geometry", "correct", "retrieval"),
+        weights=weights_digest,
         projections=lambda wildcards: plan(wildcards.scan).blocks[int(wildcards.block)],
     script:
         "../../scripts/retrieve.py"
@@ -44,5 +45,6 @@ rule preview:
         device=lambda wildcards: SCANS[wildcards.scan].retrieval.device,
     params:
         settings=settings("files", "geometry", "correct", "retrieval", "integrate"),
+        weights=weights_digest,
     script:
         "../../scripts/preview.py"

@@ -34,7 +34,7 @@ FADING = 0.7
 #: of the published network's six, those below full resolution
 COARSE_SCALES = 5
 #: share of the broad part of the displacement's error in the fast network's loss
-BROAD = 1.5
+BROAD = 1.0
 #: share of T and of D in the fast network's loss; they touch little but their own weights, so any such
 #: number does
 CONTRASTS = 0.3

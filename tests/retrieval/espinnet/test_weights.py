@@ -13,6 +13,7 @@ from speckleflow.retrieval.espinnet import weights
 from speckleflow.retrieval.espinnet.fast import FastEspinnet
 from speckleflow.retrieval.espinnet.published import Espinnet
 from speckleflow.train.checkpoint import save_weights
+from speckleflow.weights import find
 
 
 def test_round_trip(tmp_path):
@@ -79,6 +80,6 @@ def test_names_of_distributed_training(tmp_path):
 
 def test_missing_weights():
     with pytest.raises(ConfigError, match="needs `weights:`"):
-        weights.find("espinnet", "shipped")
+        find("umpa", "shipped")
     with pytest.raises(ConfigError, match=r"expected a file, found no nowhere\.pt"):
-        weights.find("espinnet", "nowhere.pt")
+        find("espinnet", "nowhere.pt")

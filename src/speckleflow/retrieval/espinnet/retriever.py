@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from speckleflow.retrieval.espinnet.layers import pad_to_multiple, unpad
 from speckleflow.retrieval.espinnet.structures import Fast, Published, Structure
 from speckleflow.retrieval.team import each, team
 from speckleflow.retrieval.tiles import SHARE, Tile, choose_side, free_memory, in_parts, make_tiles
+from speckleflow.weights import find
 
 #: projections that go through a network together on a GPU
 GPU_BATCH = 8
@@ -47,11 +48,9 @@ class NetworkRetriever(Retriever):
     short.
     """
 
-    shipped: ClassVar[str]  #: name of the weight file in the package
-
     def __init__(self, settings: Any, device: torch.device | str = "cpu") -> None:
         super().__init__(settings, device)
-        path = weights.find(self.shipped, settings.weights)
+        path = find(self.name, settings.weights)
         kind = self._structure(path, weights.about(path))
         network = kind.build()
         file = weights.load(network, path)
@@ -148,7 +147,6 @@ class Espinnet(NetworkRetriever):
     """ESPINNet: a neural network for two positions or more; our weights, or the authors' by path."""
 
     name = "espinnet"
-    shipped = "espinnet-fast"
     min_positions = 2
     positions_hint = "for a single position there is method 'spinnet'"
     gives = frozenset({"ux", "uy", "transmission", "darkfield", "quality", "flags"})

@@ -7,7 +7,6 @@ import json
 import pickle
 import re
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from speckleflow.errors import ConfigError, InputError
+from speckleflow.errors import InputError
 
 #: the published checkpoint's names -> ours
 PUBLISHED_NAMES = (
@@ -41,33 +40,6 @@ class WeightFile:
     def number(self, key: str, default: float) -> float:
         """A number of the header."""
         return float(self.about.get(key, default))
-
-
-def shipped(name: str) -> Path | None:
-    """Path of the weights that come with the package, or None where there are none for ``name``."""
-    path = Path(str(resources.files("speckleflow"))) / "weights" / f"{name}.safetensors"
-    return path if path.is_file() else None
-
-
-def find(name: str, weights: str) -> Path:
-    """The weight file that the setting ``weights`` ('shipped' or a path) names for method ``name``.
-
-    Raises
-    ------
-    ConfigError
-        No weights are shipped for this method, or there is no such file.
-    """
-    if weights == "shipped":
-        path = shipped(name)
-        if path is None:
-            raise ConfigError(
-                f"method '{name}' needs `weights:` (a path), because no weights for it come with the package"
-            )
-        return path
-    path = Path(weights)
-    if not path.is_file():
-        raise ConfigError(f"weights: expected a file, found no {path}")
-    return path
 
 
 def load(network: nn.Module, path: str | Path, partial: bool = False) -> WeightFile:

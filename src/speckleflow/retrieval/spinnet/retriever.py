@@ -24,7 +24,6 @@ class Spinnet(NetworkRetriever):
     """
 
     name = "spinnet"
-    shipped = "spinnet"
     min_positions = 1
     max_positions = 1
     positions_hint = "for two and more there is method 'espinnet'"

@@ -1,0 +1,56 @@
+"""The weight files that come with the package, and which file a setting means."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from speckleflow.config.models import Retrieval
+from speckleflow.errors import ConfigError
+
+#: method -> its weight file in this folder
+SHIPPED = {"espinnet": "espinnet-fast.safetensors", "spinnet": "spinnet.safetensors"}
+
+
+def find(method: str, weights: str) -> Path:
+    """The weight file that the setting ``weights`` ('shipped' or a path) names for a method.
+
+    Raises
+    ------
+    ConfigError
+        No weights are shipped for this method, or there is no such file.
+    """
+    if weights == "shipped":
+        if method not in SHIPPED:
+            raise ConfigError(
+                f"method '{method}' needs `weights:` (a path), because no weights for it come with the package"
+            )
+        return Path(__file__).with_name(SHIPPED[method])
+    path = Path(weights)
+    if not path.is_file():
+        raise ConfigError(f"weights: expected a file, found no {path}")
+    return path
+
+
+def digest(retrieval: Retrieval) -> str | None:
+    """SHA-256 of the weights that a retrieval runs with; None for a method without any.
+
+    Raises
+    ------
+    ConfigError
+        There is no such file.
+    """
+    weights = getattr(getattr(retrieval, retrieval.method, None), "weights", None)
+    if weights is None:
+        return None
+    path = find(retrieval.method, weights)
+    stat = path.stat()
+    return _digest(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _digest(path: Path, size: int, modified_ns: int) -> str:
+    """Of the content, read anew only where the file is another: hundreds of scans share one."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
