@@ -10,6 +10,7 @@ Flags are not in it.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -93,7 +94,8 @@ def to_onnx(method: Retriever, reference: Tensor) -> Any:
     whole = Whole(method.structure, pattern).eval()
     reference = reference.to(method.device, torch.float32)
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's of its own insides
+        warnings.simplefilter("ignore")  # torch's of its own insides, and of packages that nothing here needs
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         graph = torch.export.export(whole, (reference, reference[None].clone()))
         names = (
             MAPS if isinstance(method.structure, Fast) else MAPS[: len(graph.graph_signature.user_outputs)]
