@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from speckleflow.config.models import EspinnetSettings
 from speckleflow.evaluate.held_out import Cell, scenes
 from speckleflow.retrieval import adaptive, normal
 from speckleflow.retrieval.espinnet import fast, join, polish
+from speckleflow.retrieval.espinnet.retriever import Espinnet
 from speckleflow.retrieval.filters import filter_xy, gaussian
 
 
@@ -40,6 +42,20 @@ def test_order_of_positions_does_not_matter(network, scene):
     # not to rounding: the noise is characterised on the first frames
     torch.testing.assert_close(other.displacement, found.displacement, atol=1e-2, rtol=0)
     assert float((other.displacement - found.displacement).abs().mean()) < 1e-3
+
+
+@pytest.mark.parametrize(("positions", "which"), [(5, 3), (3, 7)])
+def test_a_grating_that_the_coarsest_scale_cannot_resolve_is_not_mistaken(positions, which):
+    """Periods of 11 to 17 px are 1.4 to 2.1 pixels there: aliased, they move the other way."""
+    scene = scenes(Cell("grating", positions, 500.0), count=which + 1)
+    method = Espinnet(EspinnetSettings())
+    reference, sample, ux, uy = (each[which] for each in (scene.reference, scene.sample, scene.ux, scene.uy))
+    found = method(sample[None], method.prepare(reference))
+    assert found.ux is not None
+    assert found.uy is not None
+    error = torch.stack((found.ux[0] - ux, found.uy[0] - uy))[:, 8:-8, 8:-8]
+    assert float(error.abs().max()) < 1.0
+    assert float(error.square().mean().sqrt()) < 0.05
 
 
 def test_half_precision_is_for_the_convolutions_alone(network, scene):

@@ -12,6 +12,8 @@ What differs from the published structure, and why:
   reference alone is computed once a scan.
 - Besides the cost volume the estimator sees the Gauss-Newton step of two windows with its expected error: it
   learns which of them to trust where, instead of learning sub-pixel registration from scratch.
+- At the second scale it begins twice, with what the coarsest found and with nothing: a grating of fine period is
+  aliased at the coarsest.
 - One estimator serves all scales, its output is added to the displacement, and the last scale is the half
   one, enlarged by learned convex weights of the 3 x 3 neighbours.
 - Gauss-Newton steps at full resolution follow (:mod:`.polish`), which give T and D too; a last small network
@@ -46,9 +48,13 @@ WINDOWS = (3, 7)  #: of the Gauss-Newton steps, in pixels of the scale
 HIDDEN = 16
 WIDTHS = (64, 48, 48, 32)
 DILATIONS = (1, 1, 2, 1)
+#: window (pixels of the second scale) in which two displacements are compared, and twice the log-likelihood ratio that
+#: the larger one must have over the smaller
+ALIAS_WINDOW, ALIAS_EVIDENCE = 11, 30.0
 #: farthest pixel that a result depends on, beside the displacement itself: at each scale the cost volume,
-#: the larger window, gradient, local mean and convolutions, in pixels of that scale; and the enlargements
+#: the larger window, gradient, local mean and convolutions, in pixels of that scale; the enlargements; the comparison
 HALO = sum((REACH + WINDOWS[-1] // 2 + 1 + BACKGROUND // 2 + sum(DILATIONS) + 1 + 2) * s for s in SCALES)
+HALO += (ALIAS_WINDOW // 2 + BACKGROUND // 2) * SCALES[1]
 TINY = 1e-6
 
 
@@ -141,30 +147,46 @@ class FastEspinnet(nn.Module):
             fixed = [fix(*each) for each in zip(stack, patterns, strict=True)]
         return Reference(levels, fixed)
 
+    @staticmethod
+    def _nothing_known(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Displacement, log sigma and hidden state to begin with."""
+        u = torch.zeros_like(frames[:, :1])
+        return u.repeat(1, 2, 1, 1), torch.ones_like(u), u.repeat(1, HIDDEN, 1, 1)
+
+    def _scale(
+        self, side: int, level: ReferenceLevel, frames: Tensor, u: Tensor, log_sigma: Tensor, hidden: Tensor
+    ) -> tuple[Scale, Tensor, Tensor]:
+        """One scale: what it corrects ``u`` (detector px) to, the hidden state, and the last features."""
+        with torch.no_grad():
+            known, steps = _evidence(level, frames, u / side)
+        about = torch.full_like(log_sigma, math.log2(side) - 2), log_sigma
+        last = torch.cat([*known, *about, hidden], 1)
+        for convolution in self.convolutions:
+            last = F.leaky_relu(convolution(last), 0.1, inplace=True)
+        weights, rest, log_sigma, hidden = self.last(last).split(self.parts, 1)
+        weights = weights.softmax(1)[:, 1:]
+        step = rest + sum(weights[:, k : k + 1] * steps[k] for k in range(len(WINDOWS)))
+        return Scale(u + side * step, log_sigma), hidden, last
+
     def forward(
         self, reference: Reference, sample: Tensor, polished: bool = True
     ) -> tuple[list[Scale], Polished | None]:
         found: list[Scale] = []
         hidden = last = sample.new_zeros(0)
         for side, level, frames in zip(SCALES, reference.levels, _scales(sample), strict=True):
+            none = self._nothing_known(frames)
             if found:
                 # every scale learns to correct what it is given, not to prepare the next one's input
-                u, log_sigma = (double(t.detach()) for t in found[-1])
-                hidden = double(hidden)
+                known = *(double(t.detach()) for t in found[-1]), double(hidden)
+                scale, hidden, last = self._scale(side, level, frames, *known)
+                if side == SCALES[1]:
+                    fresh, fresh_hidden, _ = self._scale(side, level, frames, *none)
+                    keep = _no_alias(level, frames, scale.displacement / side, fresh.displacement / side)
+                    scale = Scale(*(torch.where(keep, *pair) for pair in zip(scale, fresh, strict=True)))
+                    hidden = torch.where(keep, hidden, fresh_hidden)
             else:
-                u = torch.zeros_like(frames[:, :2])
-                log_sigma = torch.ones_like(u[:, :1])
-                hidden = u.new_zeros(len(u), HIDDEN, *u.shape[-2:])
-            with torch.no_grad():
-                known, steps = _evidence(level, frames, u / side)
-            about = torch.full_like(log_sigma, math.log2(side) - 2), log_sigma
-            last = torch.cat([*known, *about, hidden], 1)
-            for convolution in self.convolutions:
-                last = F.leaky_relu(convolution(last), 0.1, inplace=True)
-            weights, rest, log_sigma, hidden = self.last(last).split(self.parts, 1)
-            weights = weights.softmax(1)[:, 1:]
-            step = rest + sum(weights[:, k : k + 1] * steps[k] for k in range(len(WINDOWS)))
-            found.append(Scale(u + side * step, log_sigma))
+                scale, hidden, last = self._scale(side, level, frames, *none)
+            found.append(scale)
         mix = self.enlarge(last).contiguous()  # planes, whatever the convolutions' order
         u, log_sigma = (convex_doubling(t, mix) for t in found[-1])
         found.append(Scale(u, log_sigma))
@@ -241,17 +263,43 @@ def _inside(height: int, width: int, side: int, device: torch.device) -> Tensor:
         return filter_xy(torch.ones(height, width, device=device), box(side), box(side), "zero")
 
 
-def _evidence(level: ReferenceLevel, frames: Tensor, u: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """What the estimator sees at one scale, and the Gauss-Newton steps (B, 2, y, x) of ``WINDOWS``; px of
-    the scale.
-    """
+def _pulled(frames: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Modulation of the sample pulled back by ``u`` (px of the scale), its local mean, and where it is inside."""
     height, width = frames.shape[-2:]
     place = pixel_grid(u) + u
     edge = place.new_tensor([width - 1, height - 1]).view(1, 2, 1, 1)
     inside = ((place >= -0.5) & (place <= edge + 0.5)).all(1, True).to(frames.dtype)
     pulled = sample_at(frames, place)
     mean = _box(pulled.mean(1, True), BACKGROUND)
-    p = (pulled - mean) * inside
+    return (pulled - mean) * inside, mean, inside
+
+
+@torch.no_grad()
+def _no_alias(level: ReferenceLevel, frames: Tensor, u: Tensor, fresh: Tensor) -> Tensor:
+    """Where the displacement ``u`` that began at the coarsest scale explains more than ``fresh``, which began here
+    with none (B, 1, y, x).
+
+    A grating whose period is less than two pixels of the coarsest scale is seen there as one of another period
+    that moves the other way; and a shift by a period explains as much as none, so that of two which explain the
+    same the smaller one is taken.
+    """
+    left = []
+    for shift in (u, fresh):
+        p, _, inside = _pulled(frames, shift)
+        maps = [(p * level.frames).mean(1), (p * p).mean(1), level.moments[:, 0] * inside[:, 0]]
+        pr, pp, rr = _box(torch.stack(torch.broadcast_tensors(*maps), 1), ALIAS_WINDOW).split(1, 1)
+        left.append((1 - pr.clamp_min(0).square() / (pp * rr + TINY**2)).clamp(1e-6, 1.0))
+    samples = frames.shape[1] * ALIAS_WINDOW**2
+    smaller = u.square().sum(1, True) <= fresh.square().sum(1, True)
+    return samples * (left[1] / left[0]).log() > torch.where(smaller, -ALIAS_EVIDENCE, ALIAS_EVIDENCE)
+
+
+def _evidence(level: ReferenceLevel, frames: Tensor, u: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """What the estimator sees at one scale, and the Gauss-Newton steps (B, 2, y, x) of ``WINDOWS``; px of
+    the scale.
+    """
+    height, width = frames.shape[-2:]
+    p, mean, inside = _pulled(frames, u)
     pp = (p * p).mean(1, True)
     energy = _box(pp, 3)
 
