@@ -1,6 +1,6 @@
 """Accuracy of the networks beside umpa: the tables and pictures of the model cards. Writes benchmarks/accuracy.md.
 
-    python benchmarks/accuracy.py [--scenes 4] [--only table edges absorption star sim512 rods] [--data ../shared/data]
+    python benchmarks/accuracy.py [--scenes 12] [--only table edges absorption star sim512 rods] [--data ../shared/data]
 
 Everything is seeded. sim512 and rods need data sets that are not part of the project; without them they are left out.
 """
@@ -391,7 +391,7 @@ def _kept(path: Path) -> dict[str, str]:
 def main() -> None:
     """The chosen parts; the report is put together from all that were ever made."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=int, default=4)
+    parser.add_argument("--scenes", type=int, default=12)
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data")
     parser.add_argument("--threads", type=int, default=1)
