@@ -174,18 +174,17 @@ class FastEspinnet(nn.Module):
         found: list[Scale] = []
         hidden = last = sample.new_zeros(0)
         for side, level, frames in zip(SCALES, reference.levels, _scales(sample), strict=True):
-            none = self._nothing_known(frames)
             if found:
                 # every scale learns to correct what it is given, not to prepare the next one's input
                 known = *(double(t.detach()) for t in found[-1]), double(hidden)
                 scale, hidden, last = self._scale(side, level, frames, *known)
                 if side == SCALES[1]:
-                    fresh, fresh_hidden, _ = self._scale(side, level, frames, *none)
+                    fresh, fresh_hidden, _ = self._scale(side, level, frames, *self._nothing_known(frames))
                     keep = _no_alias(level, frames, scale.displacement / side, fresh.displacement / side)
                     scale = Scale(*(torch.where(keep, *pair) for pair in zip(scale, fresh, strict=True)))
                     hidden = torch.where(keep, hidden, fresh_hidden)
             else:
-                scale, hidden, last = self._scale(side, level, frames, *none)
+                scale, hidden, last = self._scale(side, level, frames, *self._nothing_known(frames))
             found.append(scale)
         mix = self.enlarge(last).contiguous()  # planes, whatever the convolutions' order
         u, log_sigma = (convex_doubling(t, mix) for t in found[-1])
