@@ -49,7 +49,8 @@ def choose_low_pass(reference: Tensor) -> LowPass:
     Where none reaches that (a grating has one frequency, which no low-pass changes): the narrowest within a
     tenth of the best. ``reference``: stack (N, y, x); the centre of its first frames is looked at.
     """
-    power, wy, wx = _spectrum(reference)
+    power, wy, wx = spectrum(reference)
+    power = power.clamp_min(0)
     found = [LowPass(sigma, *interpolation_bias(power, wy, wx, sigma)) for sigma in CANDIDATES]
     largest = [max(one.bias_x, one.bias_y) for one in found]
     enough = max(ACCEPTED, 1.1 * min(largest))
@@ -67,21 +68,26 @@ def interpolation_bias(power: Tensor, wy: Tensor, wx: Tensor, sigma: float) -> t
     return biases[0], biases[1]
 
 
-def _spectrum(reference: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def hann(height: int, width: int, device: torch.device) -> Tensor:
+    """Window (y, x) that the spectrum is taken in."""
+    along_y, along_x = (torch.hann_window(length, device=device) for length in (height, width))
+    return along_y[:, None] * along_x
+
+
+def spectrum(reference: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean power (y, x) of the pattern in the centre of a few frames, and its frequencies in rad per pixel.
 
-    White noise is taken off: it is what the spectrum holds in its corners, beyond 0.8 of both Nyquist
-    frequencies (power of noise is exponentially distributed, its median is ln 2 of its mean).
+    White noise is taken off, so that the power is below zero where there is nothing else: it is what the spectrum
+    holds in its corners, beyond 0.8 of both Nyquist frequencies (power of noise is exponentially distributed, its
+    median is ln 2 of its mean).
     """
     _, height, width = reference.shape
     top, left = max(0, (height - _SIDE) // 2), max(0, (width - _SIDE) // 2)
     part = reference[:_FRAMES, top : top + _SIDE, left : left + _SIDE]
     height, width = part.shape[-2:]
     part = part - part.mean(dim=(1, 2), keepdim=True)
-    hann_y = torch.hann_window(height, device=part.device)[:, None]
-    hann_x = torch.hann_window(width, device=part.device)
-    power = torch.fft.fft2(part * hann_y * hann_x).abs().square().mean(0)
+    power = torch.fft.fft2(part * hann(height, width, part.device)).abs().square().mean(0)
     wy = 2 * math.pi * torch.fft.fftfreq(height, device=part.device)[:, None]
     wx = 2 * math.pi * torch.fft.fftfreq(width, device=part.device)[None]
     corner = power[(wy.abs() > 0.8 * math.pi) & (wx.abs() > 0.8 * math.pi)]
-    return (power - corner.median() / math.log(2)).clamp_min_(0), wy, wx
+    return power - corner.median() / math.log(2), wy, wx

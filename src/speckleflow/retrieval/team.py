@@ -21,6 +21,9 @@ Piece = TypeVar("Piece")
 #: bytes of one stack's strip of rows on a CPU: the strip, its three partners and the intermediates of the
 #: warp then stay in the caches of common processors
 _STRIP_BYTES = 1 << 20
+#: bytes of a strip of rows of all maps that a function of every pixel alone is given: shorter ones cost more in
+#: calls than they gain
+_MAPS_BYTES = 1 << 22
 _pool: ContextVar[ThreadPoolExecutor | None] = ContextVar("pool", default=None)
 
 
@@ -68,9 +71,9 @@ def one_by_one(images: int, device: torch.device) -> list[slice]:
     return [slice(k, k + 1) for k in range(images)] if _in_pieces(device) else [slice(None)]
 
 
-def strips(n: int, height: int, width: int, device: torch.device) -> list[slice]:
-    """Rows of a stack (n, height, width) as pieces (all of them at once on a GPU)."""
-    rows = max(1, _STRIP_BYTES // (4 * n * width)) if _in_pieces(device) else height
+def strips(n: int, height: int, width: int, device: torch.device, size: int = _STRIP_BYTES) -> list[slice]:
+    """Rows of a stack (n, height, width) as pieces of at most ``size`` bytes (all of them at once on a GPU)."""
+    rows = max(1, size // (4 * n * width)) if _in_pieces(device) else height
     return [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
 
 
@@ -92,5 +95,6 @@ def by_rows(
             whole[..., rows, :] = part
 
     height, width = maps[0].shape[-2:]
-    each(strip, strips(1, height, width, maps[0].device))
+    channels = sum(part[..., 0, 0].numel() for part in maps)
+    each(strip, strips(channels, height, width, maps[0].device, _MAPS_BYTES))
     return out

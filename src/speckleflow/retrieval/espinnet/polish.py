@@ -30,6 +30,7 @@ from speckleflow.retrieval.normal import (
     solve,
     spline_coefficients,
 )
+from speckleflow.retrieval.recurrence import repeats_itself
 from speckleflow.retrieval.team import team
 
 #: Local mean of the reference, standard deviation in px: wide enough that the pattern of a few positions averages
@@ -59,13 +60,14 @@ HALO = 2 * int(9 * SCALES[0]) + 2 * 15 + 3
 @dataclass(frozen=True)
 class Pattern:
     """What a whole reference stack tells of its pattern: the low-pass it needs, how noise enters, and its local
-    mean (y, x); and the detector's blur (px), which it does not tell.
+    mean (y, x), whether it repeats itself; and the detector's blur (px), which it does not tell.
     """
 
     low_pass: LowPass
     gain: NoiseGain
     mean: Tensor
     blur: float
+    repeats: bool
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def characterise(reference: Tensor, blur_px: float | None = None) -> Pattern:
     centre = reference[:FRAMES, top : top + CENTRE, left : left + CENTRE].contiguous()
     basis = make_basis(centre, local_mean(centre, MEAN_SIGMA), gaussian(low_pass.sigma))
     blur = TYPICAL_BLUR_PX if blur_px is None else blur_px
-    return Pattern(low_pass, noise_gain(basis, low_pass.sigma), local_mean(reference, MEAN_SIGMA), blur)
+    gain, mean = noise_gain(basis, low_pass.sigma), local_mean(reference, MEAN_SIGMA)
+    return Pattern(low_pass, gain, mean, blur, repeats_itself(reference))
 
 
 def fix(reference: Tensor, pattern: Pattern) -> Fixed:
