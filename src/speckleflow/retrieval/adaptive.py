@@ -110,7 +110,7 @@ def fixed_window(
     # asked for the fields, not for their change: repeated changes would undo the window's averaging and its noise
     # reduction. A box of side k has the second moment of a Gaussian of width k / sqrt(12).
     right = model.residual + apply(model.gram, fields)
-    found, variance = _window_step(model, right, kernel, gain(max(side, 2) / 12**0.5))
+    found, variance = Window(model, kernel).step(right, gain(max(side, 2) / 12**0.5))
     estimate, bound = _moved(now, found)
     return estimate, (variance[2] + variance[3]) / 2, bound
 
@@ -127,7 +127,7 @@ def mixed_windows(
     delta, expected = _wide_windows(fields, model, gain, wide)
     for sigma in scales[len(wide) :]:
         kernel = gaussian(sigma, truncate=3.0)
-        step, variance = _window_step(model, model.residual - apply(model.gram, delta), kernel, gain(sigma))
+        step, variance = Window(model, kernel).step(model.residual - apply(model.gram, delta), gain(sigma))
         step, error = _shrunk(step, variance, sigma)
         delta += step
         expected += error
@@ -150,11 +150,11 @@ def _wide_windows(
     residual = _pool(model.residual - apply(model.gram, delta))
     change, expected = torch.zeros_like(residual), torch.zeros_like(residual[0])
     for k, sigma in enumerate(scales):
-        kernel = gaussian(sigma / 2, truncate=3.0)
-        step, variance = _window_step(half, residual, kernel, gain(sigma) / 4)  # a mean of four has a quarter
+        window = Window(half, gaussian(sigma / 2, truncate=3.0))
+        step, variance = window.step(residual, gain(sigma) / 4)  # a mean of four has a quarter
         if k == 0:
             # twice: 1 - (1 - W)^2 leaves the fourth derivative of the field as bias, W alone the second
-            again, _ = _window_step(half, residual - apply(half.gram, step), kernel, gain(sigma))
+            again, _ = window.step(residual - apply(half.gram, step), gain(sigma))
             step = step + again
             # energy of the kernel 2 W - W * W against W: 4 - 8/3 + 1/2 = 1.83 for a Gaussian in two dimensions
             error = 1.83 * (variance[2] + variance[3]) / 2
@@ -170,10 +170,21 @@ def _wide_windows(
 def _shrunk(step: Tensor, variance: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
     """The step (4, y, x) weighted by what it stands above its noise; variance that it adds to that of u (y, x)."""
     around = gaussian(max(_NEIGHBOURHOOD * sigma, 1.0), truncate=3.0)
-    squares = torch.cat((step**2 / (variance + 1e-12), torch.ones_like(step[:1])))
-    squares[2] = (squares[2] + squares[3]) / 2
-    squares[3] = squares[4]
-    t, d, u, ones = filter_xy(squares[:4], around, around, "zero")
+    (squares,) = by_rows(_squares, (step,), step, variance)
+    power = filter_xy(squares, around, around, "zero")
+    shrunk, error = by_rows(_weighted, (step, step[0]), step, variance, power)
+    return shrunk, error
+
+
+def _squares(step: Tensor, variance: Tensor) -> tuple[Tensor]:
+    """Squares of (T, D, u) over their variances, and ones."""
+    t, d, x, y = step**2 / (variance + 1e-12)
+    return (torch.stack((t, d, (x + y) / 2, torch.ones_like(t))),)
+
+
+def _weighted(step: Tensor, variance: Tensor, power: Tensor) -> tuple[Tensor, Tensor]:
+    """What :func:`_shrunk` returns, from the means of :func:`_squares` around."""
+    t, d, u, ones = power
     ratio = torch.stack((t, d, u, u)) / ones
     weight = (1 - 1 / (ratio + 1e-9)).clamp_min_(0)
     w, signal = weight[2], (ratio[2] - 1).clamp_min(0)
@@ -195,15 +206,23 @@ def _unpool(maps: Tensor, shape: torch.Size) -> Tensor:
     return fine[..., : shape[0], : shape[1]].reshape(*maps.shape[:-2], *shape)
 
 
-def _window_step(model: Linearised, residual: Tensor, kernel: Kernel, gain: Tensor) -> tuple[Tensor, Tensor]:
-    """Solution of the window's normal equations (4, y, x), and the variance expected of it."""
-    gram = filter_xy(model.gram, kernel, kernel, "zero")
-    # relative to the light in the window: no information, no step; 1e-5 is far below the weakest usable contrast^2
-    floor = 1e-5 * gram[0] + 1e-12
-    for i in range(4):
-        gram[PLACE[i, i]] += floor
-    step, inverse = solve(gram, filter_xy(residual, kernel, kernel, "zero"))
-    return step, inverse * model.noise * (gain * energy(kernel) ** 2)
+class Window:
+    """Normal equations of a model, summed over a window."""
+
+    def __init__(self, model: Linearised, kernel: Kernel) -> None:
+        self.kernel, self.noise = kernel, model.noise
+        self.gram = filter_xy(model.gram, kernel, kernel, "zero")
+        # relative to the light in the window: no information, no step; 1e-5 is far below the weakest usable contrast^2
+        floor = 1e-5 * self.gram[0] + 1e-12
+        for i in range(4):
+            self.gram[PLACE[i, i]] += floor
+
+    def step(self, residual: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+        """Their solution (4, y, x) for a right-hand side not yet summed (4, y, x), and the variance expected of it."""
+        step, inverse = solve(self.gram, filter_xy(residual, self.kernel, self.kernel, "zero"))
+        factor = gain * energy(self.kernel) ** 2
+        (variance,) = by_rows(lambda part, noise: (part * noise * factor,), (inverse,), inverse, self.noise)
+        return step, variance
 
 
 def _moved(now: Estimate, fields: Tensor) -> tuple[Estimate, Tensor]:

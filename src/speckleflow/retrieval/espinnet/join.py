@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from speckleflow.retrieval.espinnet.polish import WINDOWS, Data
 from speckleflow.retrieval.filters import filter_xy, gaussian, halve, smooth
+from speckleflow.retrieval.team import each, strips, team
 
 WIDTH = 40
 DILATIONS = (1, 2, 4, 1)
@@ -46,6 +47,8 @@ NEAR_CURL = gaussian(3.0, truncate=3.0)
 FIT = gaussian(2.5, truncate=3.0)
 #: slopes of ln T below this (per px) tell nothing
 LEAST_SLOPE = 1e-3
+#: bytes of the rows that are brought into another order of memory together
+_ROWS_BYTES = 1 << 17
 #: farthest pixel that matters beyond those of the polish
 HALO = 2 * (sum(DILATIONS) + 1) + 18
 
@@ -93,9 +96,8 @@ class Join(nn.Module):
             seen, scale = _seen(data, detail, prior.float(), prior_log_sigma.float(), positions)
             other = _asinh((suggested - data.displacement) / scale)
             seen = torch.cat([seen, other, agreement], 1)
-        last = F.pixel_unshuffle(seen, 2)
+        last = _halved(seen, hidden.detach())
         del seen, other, agreement  # as large as everything that follows
-        last = torch.cat([last, hidden.detach()], 1)
         for convolution in self.convolutions:
             last = F.leaky_relu(convolution(last), 0.1, inplace=True)
         found = F.pixel_shuffle(self.last(last).contiguous(), 2)  # planes, whatever the convolutions' order
@@ -144,6 +146,27 @@ def _seen(
         torch.full_like(scale, math.log(positions / 5)),
     ]
     return torch.cat(seen, 1), scale
+
+
+def _halved(seen: Tensor, hidden: Tensor) -> Tensor:
+    """2 x 2 pixels of ``seen`` (B, C, y, x) as channels, and ``hidden`` (B, channels, y / 2, x / 2), in the order of
+    memory that convolutions want.
+
+    A few rows at a time: whole planes lie so that they push each other out of a processor's cache.
+    """
+    batch, _, height, width = hidden.shape
+    own = 4 * seen.shape[1]
+    shape = batch, own + hidden.shape[1], height, width
+    out = torch.empty(shape, dtype=seen.dtype, device=seen.device, memory_format=torch.channels_last)
+
+    def some(rows: slice) -> None:
+        double = slice(2 * rows.start, 2 * rows.stop)
+        out[:, :own, rows] = F.pixel_unshuffle(seen[:, :, double], 2)
+        out[:, own:, rows] = hidden[:, :, rows]
+
+    with team(seen.device):
+        each(some, strips(batch * own, height, width, seen.device, _ROWS_BYTES))
+    return out
 
 
 def _asinh(x: Tensor) -> Tensor:
