@@ -67,17 +67,16 @@ def speed(folder: Path, threads: int, n: int = 20, side: int = 512, repeats: int
     reference, sample = stacks(n, side)
     batch = sample * torch.linspace(0.9, 1.1, 2 * threads)[:, None, None, None]
     timed = methods(folder)
-    states, least, flop = {}, {name: [float("inf")] * 4 for name in timed}, {}
+    states, least, flop = {}, {name: [float("inf")] * 5 for name in timed}, {}
     for _ in range(repeats):
         for name, method in timed.items():
             marks = [(time.perf_counter(), time.process_time())]
             states[name] = method.prepare(reference)
-            for part in (sample, batch):
-                marks.append((time.perf_counter(), time.process_time()))
+            for part in (sample, sample, batch):
                 method(part, states[name])
-            marks.append((time.perf_counter(), time.process_time()))
+                marks.append((time.perf_counter(), time.process_time()))
             clock, cpu = ([b[k] - a[k] for a, b in pairwise(marks)] for k in (0, 1))
-            now = (cpu[0], clock[1], clock[2] / len(batch), cpu[2] / len(batch))
+            now = (cpu[0], cpu[1], clock[1], clock[2] / len(batch), cpu[2] / len(batch))
             least[name] = [min(pair) for pair in zip(least[name], now, strict=True)]
     torch.set_num_threads(1)  # the counter sees its own thread only
     for name, method in timed.items():
@@ -91,9 +90,11 @@ def speed(folder: Path, threads: int, n: int = 20, side: int = 512, repeats: int
         "times espinnet's (s, s, CPU s) | FLOP a pixel |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, now in least.items():
-        ratio = ", ".join(f"{a / b:.1f}" for a, b in zip(now[1:], ours[1:], strict=True))
-        lines.append(f"| {name} | {' | '.join(f'{t:.2f}' for t in now)} | {ratio} | {flop[name]:,.0f} |")
+    for name, (first, second, *now) in least.items():
+        ratio = ", ".join(f"{a / b:.1f}" for a, b in zip(now, ours[2:], strict=True))
+        # the first projection finds the reference not yet prepared, tile by tile
+        times = " | ".join(f"{t:.2f}" for t in (max(0.0, first - second), *now))
+        lines.append(f"| {name} | {times} | {ratio} | {flop[name]:,.0f} |")
         print(lines[-1], flush=True)
     return "\n".join(lines) + "\n"
 

@@ -49,7 +49,7 @@ def choose_low_pass(reference: Tensor) -> LowPass:
     Where none reaches that (a grating has one frequency, which no low-pass changes): the narrowest within a
     tenth of the best. ``reference``: stack (N, y, x); the centre of its first frames is looked at.
     """
-    power, wy, wx = spectrum(reference)
+    power, wy, wx, *_ = spectrum(reference)
     power = power.clamp_min(0)
     found = [LowPass(sigma, *interpolation_bias(power, wy, wx, sigma)) for sigma in CANDIDATES]
     largest = [max(one.bias_x, one.bias_y) for one in found]
@@ -74,8 +74,20 @@ def hann(height: int, width: int, device: torch.device) -> Tensor:
     return along_y[:, None] * along_x
 
 
-def spectrum(reference: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean power (y, x) of the pattern in the centre of a few frames, and its frequencies in rad per pixel.
+class Spectrum(NamedTuple):
+    """Mean power (y, x) of several frames, its frequencies in rad per pixel; the power of white noise that was taken
+    off, and the number of frames.
+    """
+
+    power: Tensor
+    wy: Tensor
+    wx: Tensor
+    noise: float
+    frames: int
+
+
+def spectrum(reference: Tensor) -> Spectrum:
+    """Spectrum of the pattern of a stack (N, y, x), in the centre of its first frames.
 
     White noise is taken off, so that the power is below zero where there is nothing else: it is what the spectrum
     holds in its corners, beyond 0.8 of both Nyquist frequencies (power of noise is exponentially distributed, its
@@ -90,4 +102,5 @@ def spectrum(reference: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     wy = 2 * math.pi * torch.fft.fftfreq(height, device=part.device)[:, None]
     wx = 2 * math.pi * torch.fft.fftfreq(width, device=part.device)[None]
     corner = power[(wy.abs() > 0.8 * math.pi) & (wx.abs() > 0.8 * math.pi)]
-    return power - corner.median() / math.log(2), wy, wx
+    noise = float(corner.median()) / math.log(2)
+    return Spectrum(power - noise, wy, wx, noise, len(part))

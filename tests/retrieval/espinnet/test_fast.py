@@ -58,6 +58,28 @@ def test_a_grating_that_the_coarsest_scale_cannot_resolve_is_not_mistaken(positi
     assert float(error.square().mean().sqrt()) < 0.05
 
 
+def test_it_begins_twice_only_where_the_pattern_repeats_itself(network, scene, monkeypatch):
+    begun = []
+    start = fast.FastEspinnet._nothing_known
+    counted = staticmethod(lambda frames: begun.append(frames.shape[-1]) or start(frames))
+    monkeypatch.setattr(fast.FastEspinnet, "_nothing_known", counted)
+    _run(network, scene.reference, scene.sample)
+    assert begun == [16]
+    begun.clear()
+    repeated = scenes(Cell("grating", 5, 5000.0), count=1, size=128)
+    _run(network, repeated.reference, repeated.sample)
+    assert begun == [16, 32]
+
+
+def test_a_pattern_that_repeats_changes_nothing_for_its_neighbours_in_a_batch(network, scene):
+    repeated = scenes(Cell("grating", 5, 5000.0), count=1, size=128)
+    pair = [torch.cat(two) for two in zip(repeated[:2], scene[:2], strict=True)]
+    both = _run(network, *pair).displacement
+    for k, each in enumerate((repeated, scene)):
+        alone = _run(network, each.reference, each.sample).displacement
+        torch.testing.assert_close(both[k : k + 1], alone, atol=2e-3, rtol=0)
+
+
 def test_half_precision_is_for_the_convolutions_alone(network, scene):
     with torch.inference_mode():
         reference = network.reference(scene.reference)
@@ -97,6 +119,16 @@ def test_untrained_join_gives_the_polished_displacement(scene):
     assert error(data.displacement) < 0.1
     assert error(found.displacement) < error(data.displacement)  # what has curl is error
     torch.testing.assert_close(found.transmission, data.transmission)
+
+
+def test_the_joins_input_is_two_by_two_pixels_then_the_hidden_state():
+    generator = torch.Generator().manual_seed(2)
+    seen, hidden = (
+        torch.randn(2, 3, 40, 72, generator=generator),
+        torch.randn(2, 5, 20, 36, generator=generator),
+    )
+    expected = torch.cat([torch.nn.functional.pixel_unshuffle(seen, 2), hidden], 1)
+    assert torch.equal(join._halved(seen, hidden), expected)
 
 
 def test_further_steps_find_what_is_missing(scene):
