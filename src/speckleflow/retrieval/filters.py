@@ -2,7 +2,8 @@
 
 A short FIR filter touches every pixel a few dozen times; written as shifts or as a one-channel convolution it
 is limited by memory traffic. Here a block of outputs is one small dense matrix times a slice of the input, so
-that the work is done by the matrix product of the device at its full rate, whatever the boundary rule. Only where
+that the work is done by the matrix product of the device at its full rate, whatever the boundary rule; blocks that
+the border does not reach share their matrix and are one product of a batch. Only where
 a graph is traced for another program (:mod:`.espinnet.export`) is a filter the convolution that such programs know.
 """
 
@@ -75,10 +76,12 @@ def filter_columns(stack: Tensor, kernel: Kernel, boundary: Boundary) -> Tensor:
         return stack * kernel[0]
     if torch.compiler.is_compiling():
         return _convolved(stack, torch.tensor(kernel)[None], boundary)
-    out = torch.empty_like(stack)
-    for start, stop, low, high, matrix in _blocks(kernel, stack.shape[-1], boundary, stack.device):
-        torch.matmul(stack[..., low:high], matrix, out=out[..., start:stop])
-    return out
+    width = stack.shape[-1]
+    flat = stack.reshape(-1, width)
+    out = torch.empty_like(flat)
+    for start, low, matrices in _blocks(kernel, width, boundary, stack.device):
+        torch.bmm(_cut(flat, 1, low, matrices), matrices, out=_cut(out, 1, start, matrices.mT))
+    return out.reshape(stack.shape)
 
 
 class _Symmetric(torch.autograd.Function):
@@ -109,8 +112,11 @@ def filter_rows(stack: Tensor, kernel: Kernel, boundary: Boundary, out: Tensor |
         return out.copy_(_convolved(stack, torch.tensor(kernel)[:, None], boundary))
     if len(kernel) == 1:
         return torch.mul(stack, kernel[0], out=out)
-    for start, stop, low, high, matrix in _blocks(kernel, stack.shape[-2], boundary, stack.device):
-        torch.matmul(matrix.T, stack[..., low:high, :], out=out[..., start:stop, :])
+    for image, target in zip(
+        stack.reshape(-1, *stack.shape[-2:]), out.view(-1, *out.shape[-2:]), strict=True
+    ):
+        for start, low, matrices in _blocks(kernel, stack.shape[-2], boundary, stack.device):
+            torch.bmm(matrices.mT, _cut(image, 0, low, matrices), out=_cut(target, 0, start, matrices.mT))
     return out
 
 
@@ -139,14 +145,25 @@ def _convolved(stack: Tensor, kernel: Tensor, boundary: Boundary) -> Tensor:
     return F.conv2d(padded, kernel[None, None].to(stack)).reshape(stack.shape)
 
 
+def _cut(image: Tensor, axis: int, start: int, matrices: Tensor) -> Tensor:
+    """Slices (blocks, y, x) of an image (y, x) along an axis, as long as the ``matrices`` (blocks, length, other) have
+    rows, one every _BLOCK from ``start`` on; they may overlap.
+    """
+    blocks, length, _ = matrices.shape
+    shape = [blocks, *image.shape]
+    shape[1 + axis] = length
+    step = image.stride(axis)
+    return image.as_strided(shape, (_BLOCK * step, *image.stride()), image.storage_offset() + start * step)
+
+
 @lru_cache(maxsize=256)
 def _blocks(
     kernel: Kernel, length: int, boundary: Boundary, device: torch.device
-) -> list[tuple[int, int, int, int, Tensor]]:
-    """(first output, end of outputs, first input, end of inputs, matrix (inputs, outputs)) of each block."""
+) -> list[tuple[int, int, Tensor]]:
+    """(first output, first input, matrices (blocks, inputs, outputs)) of each run of blocks that are alike."""
     taps = np.asarray(kernel)
     radius = len(taps) // 2
-    blocks = []
+    found: list[tuple[int, int, Tensor, int]] = []
     for start in range(0, length, _BLOCK):
         stop = min(start + _BLOCK, length)
         source = np.arange(start, stop)[:, None] + np.arange(-radius, radius + 1)
@@ -161,5 +178,9 @@ def _blocks(
         matrix = np.zeros((high - low, stop - start))
         target = np.broadcast_to(np.arange(stop - start)[:, None], source.shape)
         np.add.at(matrix, (source - low, target), weight)
-        blocks.append((start, stop, low, high, torch.tensor(matrix, dtype=torch.float32, device=device)))
-    return blocks
+        block = torch.tensor(matrix, dtype=torch.float32)
+        if found and torch.equal(found[-1][2], block):
+            found[-1] = (*found[-1][:3], found[-1][3] + 1)
+        else:
+            found.append((start, low, block, 1))
+    return [(start, low, block.to(device).expand(count, -1, -1)) for start, low, block, count in found]
