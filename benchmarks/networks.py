@@ -70,6 +70,7 @@ def speed(folder: Path, threads: int, n: int = 20, side: int = 512, repeats: int
     states, least, flop = {}, {name: [float("inf")] * 5 for name in timed}, {}
     for _ in range(repeats):
         for name, method in timed.items():
+            method(sample, method.prepare(reference))  # memory and caches are then this method's own
             marks = [(time.perf_counter(), time.process_time())]
             states[name] = method.prepare(reference)
             for part in (sample, sample, batch):
