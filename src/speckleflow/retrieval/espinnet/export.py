@@ -2,9 +2,9 @@
 
 In the graph is everything between corrected stacks and maps: padding, levelling of the flux, pyramid, polish, join
 (or the published network). It holds for stacks of one size and number of positions. What the polish reads off the
-reference's spectrum beforehand (its low-pass, how noise enters a window) is a constant of the graph: it belongs to
-the pattern of the reference stack it was exported with, and to any other stack of the same modulator and detector.
-Flags are not in it.
+reference's spectrum beforehand (its low-pass, how noise enters a window, whether the pattern repeats itself) is a
+constant of the graph: it belongs to the pattern of the reference stack it was exported with, and to any other stack of
+the same modulator and detector. Flags are not in it.
 """
 
 from __future__ import annotations
