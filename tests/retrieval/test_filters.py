@@ -33,6 +33,19 @@ def test_separable_filter_is_the_correlation_of_scipy(boundary, scipy_mode, shap
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("side", [31, 64, 97, 300])
+@pytest.mark.parametrize("sigma", [0.7, 5.0, 20.0])
+def test_blocks_meet_wherever_the_kernel_reaches(side, sigma):
+    """Kernels narrower and wider than a block, sides that are and are not whole blocks, a view with strides."""
+    kernel = gaussian(sigma)
+    stack = images(2, side + 3, side + 5)[:, 3:, 2:-3]
+    for boundary, mode in (("mirror", "mirror"), ("zero", "constant")):
+        expected = ndimage.correlate1d(stack, kernel, axis=-1, mode=mode)
+        expected = ndimage.correlate1d(expected, kernel, axis=-2, mode=mode)
+        found = filter_xy(torch.from_numpy(stack), kernel, kernel, boundary).numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_kernels():
     assert sum(gaussian(2.0)) == pytest.approx(1)
     assert gaussian(0.0) == (1.0,)

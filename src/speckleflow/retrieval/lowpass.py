@@ -20,6 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from speckleflow.retrieval.spectrum import Spectrum
+
 #: candidate widths in pixels. The least keeps the noise of the interpolated sample nearly independent of the
 #: sub-pixel fraction; beyond the widest nothing is left of a pattern that needs it.
 CANDIDATES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4)
@@ -27,7 +29,6 @@ CANDIDATES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4)
 #: usually asked to be right. A low-pass wide enough for 0.6 % made the error of umpa 18 % larger (geometric mean of 12
 #: held-out cells, 5000 photons), one for 3 % made it 2 % smaller.
 ACCEPTED = 0.02
-_FRAMES, _SIDE = 8, 256
 
 
 class LowPass(NamedTuple):
@@ -43,15 +44,16 @@ class LowPass(NamedTuple):
         return ux - self.bias_x / turn * (turn * ux).sin(), uy - self.bias_y / turn * (turn * uy).sin()
 
 
-def choose_low_pass(reference: Tensor) -> LowPass:
+def choose_low_pass(pattern: Spectrum) -> LowPass:
     """Narrowest of :data:`CANDIDATES` with a predicted bias within :data:`ACCEPTED`.
 
     Where none reaches that (a grating has one frequency, which no low-pass changes): the narrowest within a
-    tenth of the best. ``reference``: stack (N, y, x); the centre of its first frames is looked at.
+    tenth of the best. ``pattern``: spectrum of a reference stack.
     """
-    power, wy, wx, *_ = spectrum(reference)
-    power = power.clamp_min(0)
-    found = [LowPass(sigma, *interpolation_bias(power, wy, wx, sigma)) for sigma in CANDIDATES]
+    power = pattern.power.clamp_min(0)
+    found = [
+        LowPass(sigma, *interpolation_bias(power, pattern.wy, pattern.wx, sigma)) for sigma in CANDIDATES
+    ]
     largest = [max(one.bias_x, one.bias_y) for one in found]
     enough = max(ACCEPTED, 1.1 * min(largest))
     return next(one for one, bias in zip(found, largest, strict=True) if bias <= enough)
@@ -66,41 +68,3 @@ def interpolation_bias(power: Tensor, wy: Tensor, wx: Tensor, sigma: float) -> t
         total = (kept * d * d).sum()
         biases.append(float((kept * w * d).sum() / total) - 1 if float(total) > 0 else 0.0)
     return biases[0], biases[1]
-
-
-def hann(height: int, width: int, device: torch.device) -> Tensor:
-    """Window (y, x) that the spectrum is taken in."""
-    along_y, along_x = (torch.hann_window(length, device=device) for length in (height, width))
-    return along_y[:, None] * along_x
-
-
-class Spectrum(NamedTuple):
-    """Mean power (y, x) of several frames, its frequencies in rad per pixel; the power of white noise that was taken
-    off, and the number of frames.
-    """
-
-    power: Tensor
-    wy: Tensor
-    wx: Tensor
-    noise: float
-    frames: int
-
-
-def spectrum(reference: Tensor) -> Spectrum:
-    """Spectrum of the pattern of a stack (N, y, x), in the centre of its first frames.
-
-    White noise is taken off, so that the power is below zero where there is nothing else: it is what the spectrum
-    holds in its corners, beyond 0.8 of both Nyquist frequencies (power of noise is exponentially distributed, its
-    median is ln 2 of its mean).
-    """
-    _, height, width = reference.shape
-    top, left = max(0, (height - _SIDE) // 2), max(0, (width - _SIDE) // 2)
-    part = reference[:_FRAMES, top : top + _SIDE, left : left + _SIDE]
-    height, width = part.shape[-2:]
-    part = part - part.mean(dim=(1, 2), keepdim=True)
-    power = torch.fft.fft2(part * hann(height, width, part.device)).abs().square().mean(0)
-    wy = 2 * math.pi * torch.fft.fftfreq(height, device=part.device)[:, None]
-    wx = 2 * math.pi * torch.fft.fftfreq(width, device=part.device)[None]
-    corner = power[(wy.abs() > 0.8 * math.pi) & (wx.abs() > 0.8 * math.pi)]
-    noise = float(corner.median()) / math.log(2)
-    return Spectrum(power - noise, wy, wx, noise, len(part))

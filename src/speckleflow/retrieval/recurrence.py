@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
 
-from speckleflow.retrieval.lowpass import hann, spectrum
+from speckleflow.retrieval.spectrum import Spectrum, hann
 
 #: What a Gaussian of this standard deviation (px) would leave is not looked at: wavelengths above some 18 px, which
 #: hold the beam and need no care.
@@ -30,20 +29,17 @@ _HANN_BANDWIDTH = 1.5**2
 REPEATED = 0.5
 
 
-def repeats_itself(reference: Tensor) -> bool:
-    """Whether the pattern of a reference stack (N, y, x) repeats itself; True where the image is too small to tell.
-
-    The centre of its first frames is looked at.
-    """
-    return recurrence(reference) > REPEATED
+def repeats_itself(pattern: Spectrum) -> bool:
+    """Whether the pattern of a reference stack repeats itself; True where the image is too small to tell."""
+    return recurrence(pattern) > REPEATED
 
 
-def recurrence(reference: Tensor) -> float:
+def recurrence(pattern: Spectrum) -> float:
     """Largest autocorrelation of the fine pattern beyond the width of a speckle: 1 for one that is periodic.
 
-    ``reference``: stack (N, y, x). White noise is taken off; where nothing else is left, the result is small.
+    White noise has been taken off; where nothing else is left, the result is small.
     """
-    power, wy, wx, noise, frames = spectrum(reference)
+    power, wy, wx, noise, frames = pattern
     height, width = power.shape
     fine = (1 - torch.exp(-(wx**2 + wy**2) * _COARSE**2 / 2)) ** 2
     power = power * fine

@@ -23,6 +23,7 @@ from speckleflow.retrieval.lowpass import LowPass, choose_low_pass
 from speckleflow.retrieval.noise import NoiseGain, noise_gain
 from speckleflow.retrieval.normal import Basis, Estimate, local_mean, make_basis, measure, spline_coefficients
 from speckleflow.retrieval.pyramid import first_estimate, pyramid
+from speckleflow.retrieval.spectrum import spectrum
 from speckleflow.retrieval.team import team
 from speckleflow.retrieval.tiles import Tile, choose_side, free_memory, make_tiles
 
@@ -75,7 +76,7 @@ class Umpa(Retriever):
         if not scale > 0:
             raise InputError("reference stack", expected="a beam (mean above 0)", found=f"mean {scale:g}")
         with team(self.device):
-            low_pass = choose_low_pass(reference)
+            low_pass = choose_low_pass(spectrum(reference))
             mean = local_mean(reference, _MEAN_SIGMA) / scale
             free = free_memory(self.device) if self.memory_bytes is None else self.memory_bytes
             side = choose_side(height, width, self.halo, _bytes_per_pixel(n), free)

@@ -128,7 +128,7 @@ def test_the_joins_input_is_two_by_two_pixels_then_the_hidden_state():
         torch.randn(2, 5, 20, 36, generator=generator),
     )
     expected = torch.cat([torch.nn.functional.pixel_unshuffle(seen, 2), hidden], 1)
-    assert torch.equal(join._halved(seen, hidden), expected)
+    assert torch.equal(join._as_channels(seen, hidden), expected)
 
 
 def test_further_steps_find_what_is_missing(scene):

@@ -40,6 +40,7 @@ from speckleflow.retrieval.espinnet.layers import cost_volume, pixel_grid, sampl
 from speckleflow.retrieval.espinnet.polish import Fixed, Pattern, characterise, fix, polish
 from speckleflow.retrieval.filters import box, filter_xy, halve
 from speckleflow.retrieval.recurrence import repeats_itself
+from speckleflow.retrieval.spectrum import spectrum
 
 SCALES = (8, 4, 2)  #: sides of the pixels of the pyramid, in detector pixels
 MULTIPLE = SCALES[0]
@@ -143,7 +144,7 @@ class FastEspinnet(nn.Module):
         """
         levels = [_reference_level(frames) for frames in _scales(stack)]
         if not polished:
-            return Reference(levels, [], [repeats_itself(each) for each in stack])
+            return Reference(levels, [], [repeats_itself(spectrum(each)) for each in stack])
         blurs = [None] * len(stack) if blur_px is None else blur_px
         patterns = [pattern or characterise(*each) for each in zip(stack, blurs, strict=True)]
         fixed = [fix(*each) for each in zip(stack, patterns, strict=True)]

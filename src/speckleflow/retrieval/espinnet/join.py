@@ -96,7 +96,7 @@ class Join(nn.Module):
             seen, scale = _seen(data, detail, prior.float(), prior_log_sigma.float(), positions)
             other = _asinh((suggested - data.displacement) / scale)
             seen = torch.cat([seen, other, agreement], 1)
-        last = _halved(seen, hidden.detach())
+        last = _as_channels(seen, hidden.detach())
         del seen, other, agreement  # as large as everything that follows
         for convolution in self.convolutions:
             last = F.leaky_relu(convolution(last), 0.1, inplace=True)
@@ -148,7 +148,7 @@ def _seen(
     return torch.cat(seen, 1), scale
 
 
-def _halved(seen: Tensor, hidden: Tensor) -> Tensor:
+def _as_channels(seen: Tensor, hidden: Tensor) -> Tensor:
     """2 x 2 pixels of ``seen`` (B, C, y, x) as channels, and ``hidden`` (B, channels, y / 2, x / 2), in the order of
     memory that convolutions want.
 

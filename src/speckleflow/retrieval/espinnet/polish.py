@@ -31,6 +31,7 @@ from speckleflow.retrieval.normal import (
     spline_coefficients,
 )
 from speckleflow.retrieval.recurrence import repeats_itself
+from speckleflow.retrieval.spectrum import spectrum
 from speckleflow.retrieval.team import team
 
 #: Local mean of the reference, standard deviation in px: wide enough that the pattern of a few positions averages
@@ -102,14 +103,15 @@ def characterise(reference: Tensor, blur_px: float | None = None) -> Pattern:
     """Once for a whole reference stack (N, y, x), divided by its mean; tiles share it. ``blur_px``: of the detector,
     where it is known.
     """
-    low_pass = choose_low_pass(reference)
+    seen = spectrum(reference)
+    low_pass = choose_low_pass(seen)
     height, width = reference.shape[-2:]
     top, left = max(0, (height - CENTRE) // 2), max(0, (width - CENTRE) // 2)
     centre = reference[:FRAMES, top : top + CENTRE, left : left + CENTRE].contiguous()
     basis = make_basis(centre, local_mean(centre, MEAN_SIGMA), gaussian(low_pass.sigma))
     blur = TYPICAL_BLUR_PX if blur_px is None else blur_px
     gain, mean = noise_gain(basis, low_pass.sigma), local_mean(reference, MEAN_SIGMA)
-    return Pattern(low_pass, gain, mean, blur, repeats_itself(reference))
+    return Pattern(low_pass, gain, mean, blur, repeats_itself(seen))
 
 
 def fix(reference: Tensor, pattern: Pattern) -> Fixed:
