@@ -1,8 +1,8 @@
 """The phase of a block of projections."""
 
-from speckleflow.pipeline.job import job
+from speckleflow.workflow.job import job
 
 with job(snakemake) as settings:
-    from speckleflow.pipeline.integrate import integrate_block
+    from speckleflow.stages.integrate import integrate_block
 
     integrate_block(settings, fields=snakemake.input.fields, output=snakemake.output.phase)

@@ -1,9 +1,9 @@
 """One projection through all contrasts, as a picture."""
 
-from speckleflow.pipeline.job import job
+from speckleflow.workflow.job import job
 
 with job(snakemake) as settings:
-    from speckleflow.pipeline.preview import preview
+    from speckleflow.stages.preview import preview
 
     preview(
         settings,

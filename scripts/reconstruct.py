@@ -1,9 +1,9 @@
 """A slab of rows of every contrast."""
 
-from speckleflow.pipeline.job import job
+from speckleflow.workflow.job import job
 
 with job(snakemake) as settings:
-    from speckleflow.pipeline.reconstruct import reconstruct_slab
+    from speckleflow.stages.reconstruct import reconstruct_slab
 
     reconstruct_slab(
         settings,

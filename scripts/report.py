@@ -1,9 +1,9 @@
 """The HTML report of a scan, a picture, and the errors against the truth where there is one."""
 
-from speckleflow.pipeline.job import job
+from speckleflow.workflow.job import job
 
 with job(snakemake) as settings:
-    from speckleflow.pipeline.report import report_scan
+    from speckleflow.stages.report import report_scan
 
     report_scan(
         settings,

@@ -1,9 +1,9 @@
 """Displacement, transmission and dark field of a block of projections."""
 
-from speckleflow.pipeline.job import job
+from speckleflow.workflow.job import job
 
 with job(snakemake) as settings:
-    from speckleflow.pipeline.retrieve import retrieve_block
+    from speckleflow.stages.retrieve import retrieve_block
 
     retrieve_block(
         settings,

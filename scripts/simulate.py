@@ -1,8 +1,8 @@
 """Make the raw files of a simulated beamtime, the truth last."""
 
-from speckleflow.pipeline.job import job
+from speckleflow.workflow.job import job
 
 with job(snakemake) as settings:
-    from speckleflow.pipeline.simulate import simulate
+    from speckleflow.stages.simulate import simulate
 
     simulate(settings, snakemake.wildcards.scan, snakemake.output.truth)

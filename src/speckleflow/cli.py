@@ -84,7 +84,7 @@ def inspect(config: ConfigFile, scan: OneScan = None) -> None:
 def simulate(config: ConfigFile, scan: OneScan = None) -> None:
     """Make the raw files of the simulated scans of a configuration, and the truth beside them."""
     from speckleflow.errors import ConfigError
-    from speckleflow.pipeline.simulate import simulate as make
+    from speckleflow.stages.simulate import simulate as make
 
     scans = {name: s for name, s in _scans(config, scan).items() if s.simulate.enabled}
     if not scans:
@@ -163,7 +163,7 @@ def retrieve(
     ] = "cpu",
 ) -> None:
     """Displacement, transmission and dark field (and phase) of one stack of frames."""
-    from speckleflow.pipeline.single import retrieve_files
+    from speckleflow.stages.by_hand import retrieve_files
 
     retrieve_files(
         reference=reference,
@@ -194,7 +194,7 @@ def reconstruct(
     ] = "shepp",
 ) -> None:
     """One slice from one sinogram of line integrals by filtered back-projection; values are per pixel."""
-    from speckleflow.pipeline.single import reconstruct_files
+    from speckleflow.stages.by_hand import reconstruct_files
 
     reconstruct_files(sinogram, angles_deg, axis, backend, filter, output)
 
@@ -208,7 +208,7 @@ def status(
     """How far a batch is: done, running and failed jobs of every scan, and the last failure's log."""
     from rich.console import Console
 
-    from speckleflow.pipeline.status import status as batch
+    from speckleflow.workflow.status import status as batch
 
     Console().print(batch(config))
 
@@ -218,7 +218,7 @@ def show(
     results: Annotated[Path, typer.Argument(help="Results folder of a scan, e.g. results/demo.")],
 ) -> None:
     """Where the results of a scan are, and how far they are from the truth where it is known."""
-    from speckleflow.pipeline.summary import show as print_summary
+    from speckleflow.workflow.summary import show as print_summary
 
     print_summary(results)
 

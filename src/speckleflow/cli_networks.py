@@ -88,7 +88,7 @@ def export(
     reference's pattern; not in it are corrections of raw frames, flags, and tiles. With weights of a published
     structure the fields are on the landing grid.
     """
-    from speckleflow.pipeline.export import export_network
+    from speckleflow.stages.export import export_network
 
     export_network(method=method, reference=reference, output=output, weights=weights)
     print(f"network: {output}")

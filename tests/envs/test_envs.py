@@ -62,7 +62,7 @@ def test_only_conda_forge(path):
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_imports_nothing_its_file_does_not_name(stage):
     done = subprocess.run(
-        [sys.executable, "-c", f"import speckleflow.pipeline.job, speckleflow.pipeline.{stage}"],
+        [sys.executable, "-c", f"import speckleflow.workflow.job, speckleflow.stages.{stage}"],
         env=guarded(stage),
         capture_output=True,
         text=True,
@@ -72,7 +72,7 @@ def test_a_stage_imports_nothing_its_file_does_not_name(stage):
 
 def test_the_guard_refuses():
     done = subprocess.run(
-        [sys.executable, "-c", "import speckleflow.pipeline.retrieve"],
+        [sys.executable, "-c", "import speckleflow.stages.retrieve"],
         env=guarded("volume"),
         capture_output=True,
         text=True,

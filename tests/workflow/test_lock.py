@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from speckleflow.pipeline.lock import take_over
+from speckleflow.workflow.lock import take_over
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def locked(state) -> bool:
 
 def test_the_lock_of_a_dead_process_is_removed(state):
     code = (
-        "from pathlib import Path; from speckleflow.pipeline.lock import take_over;"
+        "from pathlib import Path; from speckleflow.workflow.lock import take_over;"
         f"take_over(Path({str(state)!r}))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -20,8 +20,8 @@ os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 from speckleflow.config import ScanConfig, load_scans, parse_config
 from speckleflow.errors import SpeckleflowError
 from speckleflow.io.scan import raw_files
-from speckleflow.pipeline.lock import take_over
-from speckleflow.pipeline.plan import plan_scan
+from speckleflow.workflow.lock import take_over
+from speckleflow.workflow.plan import plan_scan
 from speckleflow.weights import digest
 
 try:

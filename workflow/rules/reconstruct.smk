@@ -1,7 +1,7 @@
 # A slab of rows, every contrast.
 rule reconstruct:
     input:
-        projections=rules.sinogram.output.projections,
+        projections=rules.assemble.output.projections,
     output:
         slab=temp(f"{RESULTS}/{{scan}}/slabs/slab_{{slab}}.h5"),
     log:

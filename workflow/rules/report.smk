@@ -3,7 +3,7 @@ rule report:
     input:
         manifest=rules.inspect.output.manifest,
         corrected=rules.correct.output.corrected,
-        projections=rules.sinogram.output.projections,
+        projections=rules.assemble.output.projections,
         volumes=lambda wildcards: (
             [f"{RESULTS}/{wildcards.scan}/volumes.h5"]
             if plan(wildcards.scan).tomographic

@@ -27,7 +27,7 @@ FLUX_LIMIT = 0.1  #: top-up keeps a storage ring within 1 %; 10 % is a shutter, 
 CURL_FACTOR = 3.0  #: curl over expected error, both root mean squares of the same noise
 
 #: the way of the data, for the order of the timings
-STAGES = ("simulate", "inspect", "correct", "retrieve", "integrate", "sinogram", "reconstruct", "volume")
+STAGES = ("simulate", "inspect", "correct", "retrieve", "integrate", "assemble", "reconstruct", "volume")
 
 FOLD_WORDS = (
     "Rays cross in {} of the pixels: the displacement has no single value there, and delta comes out too low "

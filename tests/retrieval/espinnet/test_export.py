@@ -12,10 +12,10 @@ import torch
 from speckleflow.config.models import EspinnetSettings
 from speckleflow.errors import ConfigError
 from speckleflow.evaluate.held_out import Cell, scenes
-from speckleflow.pipeline.export import export_network
 from speckleflow.retrieval.espinnet import fast, polish
 from speckleflow.retrieval.espinnet.export import Whole
 from speckleflow.retrieval.espinnet.retriever import Espinnet
+from speckleflow.stages.export import export_network
 
 
 def test_the_file_gives_what_the_method_gives(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from speckleflow.config import load_config, load_scans
-from speckleflow.pipeline.status import Stage, read_run, scan_status, status
+from speckleflow.workflow.status import Stage, read_run, scan_status, status
 
 CONFIG = """\
 scans: scans.tsv

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from speckleflow.errors import SpeckleflowError
-from speckleflow.pipeline.single import reconstruct_files, retrieve_files
+from speckleflow.stages.by_hand import reconstruct_files, retrieve_files
 
 DEFAULTS = {
     "reference": "r.npy", "sample": "s.npy", "output": Path("out.h5"), "method": "umpa", "flat": None, "dark": None,

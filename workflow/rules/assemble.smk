@@ -1,5 +1,5 @@
 # All blocks of a scan under one virtual dataset a contrast, and the rotation axis.
-rule sinogram:
+rule assemble:
     input:
         fields=per_block("fields/block_{block}.h5"),
         phases=lambda wildcards: (
@@ -10,14 +10,14 @@ rule sinogram:
     output:
         projections=f"{RESULTS}/{{scan}}/projections.h5",
     log:
-        "logs/{scan}/sinogram.log",
+        "logs/{scan}/assemble.log",
     conda:
-        "../../envs/sinogram.yaml"
+        "../../envs/assemble.yaml"
     resources:
-        mem_mb=memory("sinogram"),
-        runtime=runtime("sinogram"),
+        mem_mb=memory("assemble"),
+        runtime=runtime("assemble"),
     params:
         settings=settings("tomography"),
         tomographic=lambda wildcards: plan(wildcards.scan).tomographic,
     script:
-        "../../scripts/sinogram.py"
+        "../../scripts/assemble.py"

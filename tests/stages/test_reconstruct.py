@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from speckleflow.config import ScanConfig
-from speckleflow.pipeline.reconstruct import reconstruct_slab
-from speckleflow.pipeline.volume import assemble_volumes
+from speckleflow.stages.reconstruct import reconstruct_slab
+from speckleflow.stages.volume import assemble_volumes
 from speckleflow.tomo.ellipses import Ellipse, sinogram
 
 PIXEL_M = 2e-6

@@ -10,8 +10,8 @@ from speckleflow.config import ScanConfig
 from speckleflow.correct import Correction
 from speckleflow.integrate import integrate_displacement
 from speckleflow.io.scan import open_scan
-from speckleflow.pipeline.retrieve import finish, make_retriever, reference_of
 from speckleflow.report.pictures import picture_fields
+from speckleflow.stages.retrieve import finish, make_retriever, reference_of
 
 
 def preview(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from speckleflow.config import ScanConfig, parse_config
-from speckleflow.pipeline.plan import SECONDS_PER_PIXEL, TARGET_SECONDS, plan_scan
 from speckleflow.retrieval import registry
+from speckleflow.workflow.plan import SECONDS_PER_PIXEL, TARGET_SECONDS, plan_scan
 
 
 def config(method: str, **simulate: int) -> ScanConfig:

@@ -53,7 +53,7 @@ def assemble_projections(
         if tomographic:
             _prepare_tomography(file, config, output)
         write_provenance(
-            file, stage="sinogram", settings=config.that_decide("tomography"), packages=("scipy",)
+            file, stage="assemble", settings=config.that_decide("tomography"), packages=("scipy",)
         )
 
 

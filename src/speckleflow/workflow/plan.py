@@ -69,7 +69,7 @@ class Plan:
             # the stack, its filtered copy and the working set of the solver (benchmarks/umpa.md)
             "retrieve": 16 * self.positions * frame,
             "integrate": 60 * frame,
-            "sinogram": 8 * self.projections * self.columns * 4 / 1e6,
+            "assemble": 8 * self.projections * self.columns * 4 / 1e6,
             "reconstruct": slab * row_mb(self.projections, self.columns) + self._backprojection_mb,
             "volume": 2 * slab * self.columns**2 * 4 / 1e6,
             "report": 20 * frame + 12 * self.columns**2 * 4 / 1e6,
@@ -93,7 +93,7 @@ class Plan:
             "reconstruct": slab * self.seconds_per_row,
             # reading and writing at a modest 50 MB/s of a busy file system
             "volume": 3 * self.rows * self.columns**2 * 4 / 50e6,
-            "sinogram": 3 * self.projections * self.columns * 4 * 32 / 50e6,
+            "assemble": 3 * self.projections * self.columns * 4 * 32 / 50e6,
         }.get(stage, self.positions * pixels * 8 / 50e6)
         return max(5, int(ROOM * seconds / 60) + 1)
 

@@ -22,9 +22,9 @@ from speckleflow.io.base import InputProblems
 from speckleflow.io.hdf5 import open_hdf5
 from speckleflow.io.results import PROVENANCE, create, result_file, write_provenance
 from speckleflow.io.stack import read_stack
-from speckleflow.pipeline.retrieve import FIELDS, choose_device, settings_of
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.single import Grid, default_settings, retrieve_stack
+from speckleflow.stages.retrieve import FIELDS, choose_device, settings_of
 from speckleflow.tomo.single import reconstruct_sinogram
 
 #: The sample absorbs, it does not shine; exposure and flux of two stacks of one beamtime agree better than this.

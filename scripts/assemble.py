@@ -1,9 +1,9 @@
 """All blocks of a scan under one virtual dataset a contrast, and the rotation axis."""
 
-from speckleflow.pipeline.job import job
+from speckleflow.workflow.job import job
 
 with job(snakemake) as settings:
-    from speckleflow.pipeline.sinogram import assemble_projections
+    from speckleflow.stages.assemble import assemble_projections
 
     assemble_projections(
         settings,

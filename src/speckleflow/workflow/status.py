@@ -21,7 +21,7 @@ from rich.text import Text
 
 from speckleflow.config import ScanConfig, load_config, load_scans
 from speckleflow.errors import SpeckleflowError
-from speckleflow.pipeline.plan import Plan, plan_scan
+from speckleflow.workflow.plan import Plan, plan_scan
 
 #: the stages in their order, and where each leaves its results ({results}/{scan}/ before all but the first)
 STAGES = {
@@ -30,7 +30,7 @@ STAGES = {
     "correct": "corrected.h5",
     "retrieve": "fields/block_*.h5",
     "integrate": "phase/block_*.h5",
-    "sinogram": "projections.h5",
+    "assemble": "projections.h5",
     "reconstruct": "slabs/slab_*.h5",
     "volume": "volumes.h5",
     "report": "report.html",
