@@ -14,6 +14,7 @@ from tests.retrieval.patterns import Pair, make_pair
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.base import Fields, Retriever
+from speckleflow.retrieval.espinnet.retriever import NetworkRetriever
 from speckleflow.retrieval.single import default_settings
 
 
@@ -26,18 +27,16 @@ class Tolerance:
     d: float
 
 
-#: methods that solve eq. (1) are exact up to interpolation; a network is only as good as its training
-TOLERANCES = {
-    "umpa": Tolerance(u=4e-3, t=1e-3, d=4e-3),
-    "absorption": Tolerance(u=0.0, t=1e-5, d=0.0),
-}
-LEARNED = Tolerance(u=0.15, t=0.05, d=0.15)
+#: Methods that solve eq. (1) are exact up to interpolation: measured at most 7e-4, 3e-4, 6e-4 (umpa).
+EXACT = Tolerance(u=2e-3, t=1e-3, d=2e-3)
+#: A network is as good as its training: measured at most 1.4e-3, 1.8e-3, 0.036.
+LEARNED = Tolerance(u=5e-3, t=5e-3, d=0.1)
 BORDER = 24
 QUICK = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 def tolerance(name: str) -> Tolerance:
-    return TOLERANCES.get(name, LEARNED)
+    return LEARNED if issubclass(registry.get(name), NetworkRetriever) else EXACT
 
 
 @lru_cache
@@ -79,16 +78,35 @@ def test_nothing_in_the_beam_gives_nothing(method):
 
 def test_fields_keep_the_contract(method):
     retriever, state, pair = prepared(method)
-    batch = torch.stack((pair.reference, 0.9 * pair.reference))
+    batch = torch.stack((pair.reference, 0.9 * pair.reference, pair.reference.roll((2, -1), (-2, -1))))
     fields = retriever(batch, state)
     given_names = {name for name, _ in fields.items()}
     assert given_names == set(type(retriever).gives)
     for name, field in fields.items():
-        assert tuple(field.shape) == (2, *pair.reference.shape[1:]), name
+        assert tuple(field.shape) == (3, *pair.reference.shape[1:]), name
         assert field.dtype == (torch.uint8 if name == "flags" else torch.float32), name
         assert bool(torch.isfinite(field.float()).all()), name
-    alone = retriever(batch[1:], state)
-    assert deviation(fields.transmission[1:], alone.transmission) < 1e-5
+    # every projection is worked on as if it were alone, whatever stands beside it
+    for k in (1, 2):
+        for name, field in retriever(batch[k : k + 1], state).items():
+            near = 1e-3 if name == "quality" else 1e-4
+            assert deviation(getattr(fields, name)[k : k + 1].float(), field.float()) < near, name
+
+
+def test_a_transposed_scan_has_the_fields_transposed(method):
+    """Rows and columns are alike: u_x and u_y change their places, all else its axes."""
+    retriever, state, pair = prepared(method)
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(128.0), indexing="ij")
+    moved = pair.reference.roll((1, -2), (-2, -1)) * (0.8 + 0.1 * torch.sin(x / 20 + y / 35))
+    fields = retriever(moved[None], state)
+    other = retriever(moved.mT.contiguous()[None], retriever.prepare(pair.reference.mT.contiguous()))
+    bound = tolerance(method)
+    assert deviation(other.transmission.mT, fields.transmission) <= bound.t
+    if fields.ux is not None:
+        assert deviation(other.uy.mT, fields.ux) <= bound.u
+        assert deviation(other.ux.mT, fields.uy) <= bound.u
+    if fields.darkfield is not None:
+        assert deviation(other.darkfield.mT, fields.darkfield) <= bound.d
 
 
 @QUICK
@@ -128,6 +146,7 @@ def test_lost_visibility_is_dark_field_alone(method, visibility):
         pytest.skip(f"{method} gives no dark field")
     fields = retriever((1 + visibility * (pair.reference - 1))[None], state)
     bound = tolerance(method)
-    assert deviation(fields.darkfield, visibility) <= 2 * bound.d + 0.02 * (1 - visibility)
+    assert deviation(fields.darkfield, visibility) <= bound.d
     assert deviation(fields.ux, 0.0) <= bound.u
-    assert deviation(fields.transmission, 1.0) <= bound.t + 0.02 * (1 - visibility)
+    # the local mean, over 64 px of a few frames, is not quite that of the pattern: 0.002 here
+    assert deviation(fields.transmission, 1.0) <= bound.t + 0.006 * (1 - visibility)

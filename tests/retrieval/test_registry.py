@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.retrieval import registry
@@ -29,23 +28,6 @@ def test_numbers_of_positions_are_known_without_importing_the_method():
 def test_unknown_method_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'umpa'"):
         registry.get("umap")
-
-
-def test_absorption_is_sample_over_flat():
-    rng = np.random.default_rng(0)
-    flat = rng.uniform(0.5, 1, (3, 8, 9))
-    fields = retrieve_stack(flat, 0.7 * flat, "absorption")
-    torch.testing.assert_close(fields.transmission, torch.full((1, 8, 9), 0.7))
-    assert fields.ux is None
-    corrected = retrieve_stack(None, np.full((2, 8, 9), 0.25), "absorption")
-    torch.testing.assert_close(corrected.transmission, torch.full((1, 8, 9), 0.25))
-
-
-def test_absorption_refuses_a_dark_beam():
-    flat = np.ones((1, 8, 9))
-    flat[0, 2, 3] = 0
-    with pytest.raises(InputError, match="1 pixel"):
-        retrieve_stack(flat, flat, "absorption")
 
 
 def test_one_stack_errors_say_what_was_expected():

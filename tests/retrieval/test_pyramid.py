@@ -1,0 +1,117 @@
+"""The first displacement: found within a fraction of a pixel, wherever it points; none where there is only noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tests.retrieval.patterns import make_pair
+
+from speckleflow.retrieval.filters import filter_xy, gaussian
+from speckleflow.retrieval.normal import Estimate, local_mean, make_basis, spline_coefficients
+from speckleflow.retrieval.pyramid import _double, _search, first_estimate, pyramid
+
+
+def level(pair, levels=3, reach=12.0, scale=1.0):
+    mean = local_mean(pair.reference, 64.0)
+    bases = pyramid(scale * pair.reference, mean, levels, scale)
+    return bases, first_estimate(scale * pair.sample, bases, reach, scale)
+
+
+def constant(value):
+    return lambda x, y: np.full(np.broadcast(x, y).shape, value)
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(9.3, -4.6), (-6.2, 10.1)])
+@pytest.mark.parametrize("scale", [1.0, 500.0])
+def test_a_large_shift_is_found_with_its_transmission_and_dark_field(dx, dy, scale):
+    fields = {"transmission": constant(0.6), "darkfield": constant(0.7)}
+    pair = make_pair((112, 137), 5, ux=constant(dx), uy=constant(dy), photons=5000, **fields)
+    bases, found = level(pair, scale=scale)
+    assert [basis.shape for basis in bases] == [(5, 56, 68), (5, 28, 34), (5, 14, 17)]
+    inner = np.s_[24:-24, 24:-24]
+    # measured: 0.12, 0.08, 0.0011, 0.017 at most
+    limits = ((found.ux, dx, 0.25), (found.uy, dy, 0.25), (found.t, 0.6, 0.003), (found.b, 0.42, 0.04))
+    for field, truth, near in limits:
+        off = float((field[inner] - truth).square().mean().sqrt())
+        assert off < near
+
+
+def test_a_shear_is_followed():
+    """Both components change along the other axis, so that neither axis nor sign can be taken for another."""
+    pair = make_pair(
+        (128, 96),
+        6,
+        ux=lambda x, y: 4 * np.sin(y / 25) + 2,
+        uy=lambda x, y: 3 * np.cos(x / 20) - 1,
+        photons=20000,
+    )
+    _, found = level(pair)
+    for field, truth in ((found.ux, pair.ux), (found.uy, pair.uy)):
+        off = float(np.sqrt(np.mean((field.numpy() - truth)[16:-16, 16:-16] ** 2)))
+        assert off < 0.25  # measured: 0.125, 0.031
+
+
+def test_a_shift_must_be_better_than_none_by_more_than_noise():
+    """The largest of 24 chi-square values of one degree of freedom exceeds 12 in 1.3 % of white noise; a pattern that
+    is against the reference does not count, which leaves half of them.
+    """
+    generator = torch.Generator().manual_seed(5)
+    reference = 1 + 0.2 * torch.randn(8, 96, 128, generator=generator)
+    noise = 1 + 0.2 * torch.randn(8, 96, 128, generator=generator)
+    low_pass = (1.0,)
+    basis = make_basis(reference, local_mean(reference, 64.0), low_pass)
+    found = _search(spline_coefficients(noise, low_pass), basis, 2)
+    share = float(((found.ux != 0) | (found.uy != 0)).float().mean())
+    assert 0.0025 < share < 0.011  # measured: 0.0050; 0.018 for 9.6, 0.0015 for 14.4
+    # and a shift that is there is taken everywhere
+    moved = spline_coefficients(reference.roll((2, -1), (1, 2)), low_pass)
+    found = _search(moved, basis, 2)
+    assert bool((found.ux[4:-4, 4:-4] == -1).all())
+    assert bool((found.uy[4:-4, 4:-4] == 2).all())
+
+
+def test_nothing_goes_beyond_the_search_range():
+    pair = make_pair((96, 128), 5, ux=constant(9.0), uy=constant(-8.0))
+    _, found = level(pair, reach=4.0)
+    assert float(found.ux.abs().max()) <= 4
+    assert float(found.uy.abs().max()) <= 4
+
+
+def test_a_fine_pattern_begins_where_it_is_seen():
+    """A pattern that vanishes at 1/4 and 1/8: what they follow is noise, and the level that sees it says so."""
+    generator = torch.Generator().manual_seed(2)
+    white = torch.randn(4, 128, 160, generator=generator)
+    fine = white - filter_xy(white, gaussian(1.6), gaussian(1.6), "mirror")
+    reference = 1 + 0.15 * filter_xy(fine, gaussian(0.8), gaussian(0.8), "mirror")
+    stacks = [reference + 0.02 * torch.randn(4, 128, 160, generator=generator) for _ in range(2)]
+    bases = pyramid(stacks[0], local_mean(stacks[0], 64.0), 3)
+    found = first_estimate(stacks[1], bases, 12.0)
+    off = torch.hypot(found.ux, found.uy)[8:-8, 8:-8]
+    assert float(off.max()) < 1
+    assert float(off.square().mean().sqrt()) < 0.3  # measured: 0.134
+
+
+def test_without_levels_it_begins_with_nothing():
+    found = first_estimate(torch.rand(3, 16, 20), [], 12.0)
+    one, zero = torch.ones(16, 20), torch.zeros(16, 20)
+    for field, expected in zip((found.t, found.b, found.ux, found.uy), (one, one, zero, zero), strict=True):
+        assert torch.equal(field, expected)
+    assert not pyramid(torch.rand(3, 23, 40), torch.ones(23, 40), 3)  # 11 pixels are fewer than two windows
+    assert len(pyramid(torch.rand(3, 24, 40), torch.ones(24, 40), 3)) == 1
+
+
+@pytest.mark.parametrize("shape", [(14, 21), (15, 20)])
+def test_fields_at_twice_the_resolution(shape):
+    """A plane of u doubles and stays a plane, its place kept; a last odd row or column repeats its neighbour."""
+    y, x = torch.meshgrid(torch.arange(7.0), torch.arange(10.0), indexing="ij")
+    coarse = Estimate(1 + 0.1 * x, 1 - 0.1 * y, 0.3 * x - 0.2 * y, 0.1 * x + 0.5 * y)
+    fine = _double(coarse, torch.Size(shape))
+    rows, columns = torch.meshgrid(torch.arange(14.0), torch.arange(20.0), indexing="ij")
+    x, y = (columns - 0.5) / 2, (rows - 0.5) / 2  # places on the coarse grid
+    expected = (1 + 0.1 * x, 1 - 0.1 * y, 2 * (0.3 * x - 0.2 * y), 2 * (0.1 * x + 0.5 * y))
+    for field, plane in zip((fine.t, fine.b, fine.ux, fine.uy), expected, strict=True):
+        assert field.shape == shape
+        torch.testing.assert_close(field[1:13, 1:19], plane[1:13, 1:19])
+        assert torch.equal(field[-1, :20], field[13, :20])
+        assert torch.equal(field[:14, -1], field[:14, 19])
