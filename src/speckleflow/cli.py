@@ -223,6 +223,17 @@ def show(
     print_summary(results)
 
 
+@app.command()
+def pack(
+    results: Annotated[Path, typer.Argument(help="Results folder of a scan, e.g. results/demo.")],
+    output: Annotated[Path, typer.Argument(help="HDF5 file to write (.h5).")],
+) -> None:
+    """Projections of a scan in one file that needs no other, to copy, send or archive."""
+    from speckleflow.io.projections import pack_projections
+
+    pack_projections(results / "projections.h5", output)
+
+
 app.command()(cli_networks.train)
 app.command()(cli_networks.evaluate)
 app.command()(cli_networks.export)

@@ -23,9 +23,8 @@ from scipy import ndimage
 from speckleflow.config.models import Correct
 from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource
-from speckleflow.io.hdf5 import open_hdf5
 from speckleflow.io.images import Images
-from speckleflow.io.results import create, require, result_file, write_provenance
+from speckleflow.io.results import create, open_result, require, result_file, write_provenance
 from speckleflow.io.scan import FrameMean, Scan
 from speckleflow.pixels import Filling, robust_sigma
 
@@ -201,7 +200,7 @@ class Correction:
         InputError
             Not such a file.
         """
-        with open_hdf5(path) as file:
+        with open_result(path) as file:
             optional = {
                 name: file[name][()] if name in file else None for name in ("dark", "gain", "reference")
             }

@@ -1,12 +1,8 @@
 # All blocks of a scan under one virtual dataset a contrast, and the rotation axis.
 rule assemble:
     input:
-        fields=per_block("fields/block_{block}.h5"),
-        phases=lambda wildcards: (
-            per_block("phase/block_{block}.h5")(wildcards)
-            if plan(wildcards.scan).has_displacement
-            else []
-        ),
+        fields=field_blocks,
+        phases=phase_blocks,
     output:
         projections=f"{RESULTS}/{{scan}}/projections.h5",
     log:

@@ -140,24 +140,35 @@ def raw_data(wildcards):
         raise WorkflowError(str(error)) from None
 
 
-def per_block(pattern):
-    """An input function: the files of all blocks of a scan, in order."""
+def blocks_of(scan, folder):
+    """The files of all blocks of a scan in one of its folders, in order."""
+    count = len(plan(scan).blocks)
+    return [f"{RESULTS}/{scan}/{folder}/block_{b:04d}.h5" for b in range(count)]
 
-    def of(wildcards):
-        blocks = range(len(plan(wildcards.scan).blocks))
-        return [
-            f"{RESULTS}/{wildcards.scan}/{pattern}".format(block=f"{b:04d}")
-            for b in blocks
-        ]
 
-    return of
+def field_blocks(wildcards):
+    """An input function: the fields of all blocks."""
+    return blocks_of(wildcards.scan, "fields")
+
+
+def phase_blocks(wildcards):
+    """An input function: the phase of all blocks, where the method gives a displacement."""
+    scan = wildcards.scan
+    return blocks_of(scan, "phase") if plan(scan).has_displacement else []
+
+
+def block_files(wildcards):
+    """An input function: every file behind projections.h5, so that an absent one is made again."""
+    return [*field_blocks(wildcards), *phase_blocks(wildcards)]
 
 
 def final_files(scan):
-    """What a user gets of a scan."""
+    """What a user gets of a scan, and the files that it stands on."""
     volumes = [f"{RESULTS}/{scan}/volumes.h5"] if plan(scan).tomographic else []
     return [
         *volumes,
         f"{RESULTS}/{scan}/projections.h5",
         f"{RESULTS}/{scan}/report.html",
+        *blocks_of(scan, "fields"),
+        *(blocks_of(scan, "phase") if plan(scan).has_displacement else []),
     ]

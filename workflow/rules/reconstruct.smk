@@ -2,6 +2,7 @@
 rule reconstruct:
     input:
         projections=rules.assemble.output.projections,
+        blocks=block_files,
     output:
         slab=temp(f"{RESULTS}/{{scan}}/slabs/slab_{{slab}}.h5"),
     log:

@@ -4,6 +4,7 @@ rule report:
         manifest=rules.inspect.output.manifest,
         corrected=rules.correct.output.corrected,
         projections=rules.assemble.output.projections,
+        blocks=block_files,
         volumes=lambda wildcards: (
             [f"{RESULTS}/{wildcards.scan}/volumes.h5"]
             if plan(wildcards.scan).tomographic

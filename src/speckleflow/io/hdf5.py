@@ -39,7 +39,7 @@ def open_hdf5(path: str | Path, name: str | None = None) -> Iterator[h5py.File]:
             name, expected="an HDF5 file that may be read", found="no permission to read it"
         ) from error
     except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _from_h5py(error):
+        if isinstance(error, RuntimeError) and not raised_by_h5py(error):
             raise
         raise InputError(
             name, expected="a complete, readable HDF5 file", found=_words(error, path)
@@ -62,8 +62,8 @@ def check_file(path: Path, expected: str, name: str) -> None:
     raise InputError(name, expected=expected, found=found)
 
 
-def _from_h5py(error: RuntimeError) -> bool:
-    """Whether HDF5 raised it (at damaged metadata), and not what the caller does with the file."""
+def raised_by_h5py(error: Exception) -> bool:
+    """Whether h5py raised an error (at damaged metadata), and not what the caller does with the file."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
@@ -76,6 +76,8 @@ def _words(error: OSError | RuntimeError, path: Path) -> str:
         return f"a truncated one ({match[1]} of {match[2]} bytes); was it still being written or copied?"
     if "signature not found" in text:
         return f"a file of another type ({path.stat().st_size} bytes, no HDF5 signature)"
+    if "checksum" in text.lower():
+        return f"damaged data: a checksum does not fit ({text})"
     if "filter" in text:
         return f"data compressed in a way that is not supported here ({text})"
     return f"damage ({text})"

@@ -18,7 +18,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -27,9 +27,14 @@ from numpy.typing import ArrayLike, DTypeLike
 from speckleflow import __version__
 from speckleflow.errors import InputError
 from speckleflow.io.atomic import atomic_path
-from speckleflow.io.hdf5 import dataset, open_hdf5
+from speckleflow.io.hdf5 import dataset, open_hdf5, raised_by_h5py
 
 PROVENANCE = "provenance"
+#: attribute of every result: hash of its checksums, attributes and shapes (see :func:`identity_of`)
+IDENTITY = "identity"
+#: A result of at most so many bytes ends with these and the SHA-256 of what stands before them.
+_SEALED_BYTES, _SEAL = 16 << 20, b"speckleflow-sha256:"
+_SEAL_BYTES = len(_SEAL) + 32
 #: A chunk holds about this many bytes: large enough to stream from disk, small enough for HDF5's 1 MiB cache.
 _CHUNK_BYTES = 1 << 20
 
@@ -45,9 +50,113 @@ def result_file(target: str | Path) -> Iterator[h5py.File]:
     """
     # No chunk cache: stages write whole chunks, and a full disk then shows at the write. Found only when HDF5
     # empties its cache at the end, it crashes the process.
-    options = {"track_order": False, "locking": False, "rdcc_nbytes": 0}
-    with atomic_path(target) as private, h5py.File(private, "w", **options) as file:
-        yield file
+    # From format 1.10 on, headers and attributes carry checksums of their own.
+    options = {"track_order": False, "locking": False, "rdcc_nbytes": 0, "libver": ("v110", "v110")}
+    with atomic_path(target) as private:
+        with h5py.File(private, "w", **options) as file:
+            yield file
+            file.flush()
+            file.attrs[IDENTITY] = identity_of(file, private)
+        _seal(private)
+
+
+@contextmanager
+def open_result(path: str | Path, *, verify: bool = True) -> Iterator[h5py.File]:
+    """A result file, read-only, refused where it is no longer what its stage wrote.
+
+    Parameters
+    ----------
+    verify : compare the identity with the contents: reads four bytes of each chunk. Flipped bits in the data
+        themselves show when they are read, by the checksum of the chunk.
+
+    Raises
+    ------
+    InputError
+        Absent, damaged, changed since it was written, or no result.
+    """
+    try:
+        _check_seal(Path(path))
+        with open_hdf5(path) as file:
+            stored = file.attrs.get(IDENTITY)
+            if stored is None:
+                raise InputError(path, expected="a result with an identity", found="none")
+            if verify and stored != identity_of(file, Path(path)):
+                raise InputError(
+                    path, expected="a result as it was written", found="one changed or damaged since"
+                )
+            yield file
+    except InputError as error:
+        if error.where != str(path) or error.hint:
+            raise
+        hint = "delete it and run the workflow again, which makes it anew"
+        raise InputError(path, expected=error.expected, found=error.found, hint=hint) from error
+    except KeyError as error:
+        if not raised_by_h5py(error):
+            raise
+        raise InputError(
+            path,
+            expected="a complete result",
+            found=str(error.args[0]),
+            hint="delete it and run the workflow again, which makes it anew",
+        ) from error
+
+
+def _seal(path: Path) -> None:
+    """Append the hash of a small file to it, behind what HDF5 reads; a large one is left as it is."""
+    if path.stat().st_size <= _SEALED_BYTES:
+        content = path.read_bytes()
+        with path.open("ab") as stream:
+            stream.write(_SEAL + hashlib.sha256(content).digest())
+
+
+def _check_seal(path: Path) -> None:
+    """Compare a sealed file with its hash, before HDF5 sees it: damaged links of virtual datasets can crash it."""
+    if not path.is_file() or not 0 < path.stat().st_size <= _SEALED_BYTES + _SEAL_BYTES:
+        return
+    content = path.read_bytes()
+    if content[-_SEAL_BYTES:].startswith(_SEAL) and (
+        hashlib.sha256(content[:-_SEAL_BYTES]).digest() != content[-_SEAL_BYTES + len(_SEAL) :]
+    ):
+        raise InputError(path, expected="a result as it was written", found="one changed or damaged since")
+
+
+def identity_of(file: h5py.File, path: Path) -> str:
+    """Hash of what an HDF5 file holds: names, shapes, types, attributes, and the checksum of every chunk.
+
+    The checksums (fletcher32, the last four bytes of a stored chunk) stand for the data, so that a file of many
+    GB is identified in milliseconds. Virtual datasets count by their sources' names.
+    """
+    digest = hashlib.sha256()
+
+    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        digest.update(name.encode() + b"\0")
+        for key in sorted(item.attrs):
+            if not (name == "/" and key == IDENTITY):
+                value = np.asarray(item.attrs[key])
+                content = repr(value.tolist()).encode() if value.dtype.hasobject else value.tobytes()
+                digest.update(f"{key}:{value.dtype}:{value.shape}:".encode() + content)
+        if isinstance(item, h5py.Dataset):
+            digest.update(f"{item.dtype}:{item.shape}".encode())
+            if item.is_virtual:
+                digest.update(repr([(s.file_name, s.dset_name) for s in item.virtual_sources()]).encode())
+            elif item.chunks and item.fletcher32:
+                _add_checksums(item, stream, digest)
+            else:
+                digest.update(np.asarray(item[()]).tobytes())
+
+    with path.open("rb") as stream:
+        add("/", file)
+        file.visititems(add)
+    return digest.hexdigest()
+
+
+def _add_checksums(item: h5py.Dataset, stream: BinaryIO, digest: hashlib._Hash) -> None:
+    """Add the stored checksums of a dataset's chunks, in the order of the chunks."""
+    found: list[tuple[tuple[int, ...], int]] = []
+    item.id.chunk_iter(lambda chunk: found.append((chunk.chunk_offset, chunk.byte_offset + chunk.size - 4)))
+    for offset, place in sorted(found):
+        stream.seek(place)
+        digest.update(repr(offset).encode() + stream.read(4))
 
 
 def create(
@@ -69,17 +178,39 @@ def create(
     shape = array.shape if array is not None else shape
     if shape is None:
         raise TypeError("create needs data or a shape")
+    chunks = _chunks(shape, np.dtype(dtype))
     made = group.create_dataset(
-        name, shape, dtype=dtype, data=array, chunks=_chunks(shape, np.dtype(dtype)), track_times=False
+        name,
+        shape,
+        dtype=dtype,
+        data=array,
+        chunks=chunks,
+        fletcher32=chunks is not None,
+        fillvalue=fill_value(np.dtype(dtype)),
+        track_times=False,
     )
     made.attrs["units"] = unit
     made.attrs["description"] = description
     return made
 
 
+def create_like(group: h5py.Group, name: str, original: h5py.Dataset) -> h5py.Dataset:
+    """An empty dataset of the shape, type and attributes of another one, with checksums."""
+    made = create(group, name, shape=original.shape, unit="", description="", dtype=original.dtype)
+    made.attrs.update(original.attrs)
+    return made
+
+
+def fill_value(dtype: np.dtype) -> Any:
+    """What a value that was never written reads as: NaN, or the largest integer (all flags set)."""
+    return np.nan if dtype.kind == "f" else np.iinfo(dtype).max
+
+
 def _chunks(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...] | None:
-    if len(shape) < 3 or 0 in shape:
+    if not shape or 0 in shape:
         return None
+    if len(shape) < 3:  # numbers of projections: one chunk
+        return shape
     row = shape[-1] * dtype.itemsize
     return (*(1 for _ in shape[:-2]), max(1, min(shape[-2], _CHUNK_BYTES // row)), shape[-1])
 

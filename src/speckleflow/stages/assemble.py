@@ -1,19 +1,25 @@
-"""All blocks of a scan under one virtual dataset a contrast, and what tomography needs once a scan."""
+"""All blocks of a scan under one virtual dataset a contrast, and what tomography needs once a scan.
+
+Two steps that share no open file: :func:`prepare_tomography` searches the rotation axis and measures the noise
+floors in the block files, read-only; then one file is written.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from speckleflow.config import ScanConfig
 from speckleflow.errors import InputError
-from speckleflow.io.hdf5 import open_hdf5
-from speckleflow.io.results import create, result_file, write_provenance
-from speckleflow.tomo.axis import find_axis
+from speckleflow.io.projections import BLOCKS, BlockSet, record_sets
+from speckleflow.io.results import IDENTITY, create, fill_value, result_file, write_provenance
+from speckleflow.tomo.axis import AxisResult, find_axis
 from speckleflow.tomo.sinogram import CONTRASTS, line_integrals, log_floor
 
 log = logging.getLogger(__name__)
@@ -22,6 +28,26 @@ log = logging.getLogger(__name__)
 AXIS_ROWS = 16
 #: Projections that the noise floor of the logarithms is measured in, spread over the scan.
 FLOOR_PROJECTIONS = 16
+#: attributes of a block that are its own, not the scan's
+_OF_A_BLOCK = {IDENTITY, "first_projection", "n_projections", "fields_identity"}
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What tomography needs once a scan.
+
+    Attributes
+    ----------
+    floors : smallest T and D whose logarithm means something.
+    axis_px : rotation axis in pixels, pixel centres at integers.
+    origin : 'transmission' where it was searched for, else the key that gave it.
+    search : the search, where there was one.
+    """
+
+    floors: dict[str, float]
+    axis_px: float
+    origin: str
+    search: AxisResult | None = field(default=None, repr=False)
 
 
 def assemble_projections(
@@ -32,87 +58,133 @@ def assemble_projections(
     output: str | Path,
     tomographic: bool,
 ) -> None:
-    """Write a file whose datasets (projection, y, x) show all blocks without copying them.
+    """Write a file whose images (projection, y, x) show those of all blocks without copying them.
 
-    With tomography also the rotation axis (attribute ``rotation_axis_px``, pixel centres at integers; the
-    search in group ``rotation_axis``) and the smallest T and D whose logarithm means something (attribute
-    ``floor`` of their datasets).
+    Angles and other numbers of a projection are copied. With tomography also the rotation axis (attribute
+    ``rotation_axis_px``; the search in group ``rotation_axis``) and the smallest T and D whose logarithm means
+    something (attribute ``floor`` of their datasets). No block is opened for writing.
 
     Raises
     ------
     InputError
-        Tomography was asked for, but all projections have one angle.
+        Blocks do not belong together, or tomography was asked for, but all projections have one angle.
     """
     output = Path(output)
-    # The sources are named relative to the file's folder: results can be moved as a whole.
+    sets = [BlockSet.open(fields)]
+    if phases:
+        sets.append(BlockSet.open(phases))
+        _check_pairs(*sets)
+    angles = sets[0].read("angle_deg")
+    preparation = prepare_tomography(config, sets, angles, output) if tomographic else None
     with result_file(output) as file:
-        _virtual(file, [Path(p) for p in fields], output.parent)
-        if phases:
-            _virtual(file, [Path(p) for p in phases], output.parent)
-        file.flush()
-        if tomographic:
-            _prepare_tomography(file, config, output)
+        for blocks in reversed(sets):  # what the fields say of the scan wins
+            file.attrs.update({k: v for k, v in blocks.attrs.items() if k not in _OF_A_BLOCK})
+        for blocks in sets:
+            _write_set(file, blocks, output.parent)
+        file.attrs[BLOCKS] = record_sets(sets, output.parent)
+        if preparation is not None:
+            _write_preparation(file, preparation)
         write_provenance(
             file, stage="assemble", settings=config.that_decide("tomography"), packages=("scipy",)
         )
 
 
-def _virtual(file: h5py.File, blocks: list[Path], folder: Path) -> None:
-    """One virtual dataset for every dataset of the blocks, joined along the projections."""
-    with open_hdf5(blocks[0]) as first:
-        file.attrs.update(first.attrs)
-        names = [name for name, item in first.items() if isinstance(item, h5py.Dataset)]
-        lengths = []
-        for path in blocks:
-            with open_hdf5(path) as block:
-                lengths.append(len(block[names[0]]))
-        for name in names:
-            dataset = first[name]
-            layout = h5py.VirtualLayout((sum(lengths), *dataset.shape[1:]), dataset.dtype)
-            layout.dcpl.set_obj_track_times(False)  # else the hour of its making is part of the file
-            at = 0
-            for path, length in zip(blocks, lengths, strict=True):
-                shape = (length, *dataset.shape[1:])
-                layout[at : at + length] = h5py.VirtualSource(
-                    str(path.relative_to(folder)), name, shape, dataset.dtype
-                )
-                at += length
-            file.create_virtual_dataset(name, layout).attrs.update(dataset.attrs)
+def prepare_tomography(
+    config: ScanConfig, sets: Sequence[BlockSet], angles_deg: NDArray[np.float64], where: Path
+) -> Preparation:
+    """Noise floors and rotation axis of a scan, from its blocks; ``where`` is how messages name the scan.
 
-
-def _prepare_tomography(file: h5py.File, config: ScanConfig, output: Path) -> None:
-    angles = file["angle_deg"][:]
-    if np.ptp(angles) == 0:
+    Raises
+    ------
+    InputError
+        All projections have one angle.
+    """
+    if np.ptp(angles_deg) == 0:
         raise InputError(
-            output, expected="more than one rotation angle", found=f"{angles[0]:g} degrees throughout"
+            where, expected="more than one rotation angle", found=f"{angles_deg[0]:g} degrees throughout"
         )
-    some = np.unique(np.linspace(0, len(angles) - 1, FLOOR_PROJECTIONS).astype(int))
-    for contrast in CONTRASTS:
-        if contrast in file and contrast != "phase":
-            file[contrast].attrs["floor"] = log_floor(file[contrast][some])
+    fields, count = sets[0], len(angles_deg)
+    some = np.unique(np.linspace(0, count - 1, FLOOR_PROJECTIONS).astype(int))
+    floors = {
+        contrast: log_floor(fields.read(contrast, some))
+        for contrast in CONTRASTS
+        if contrast in fields.layers and contrast != "phase"
+    }
     if config.tomography.axis_px != "auto":
-        file.attrs["rotation_axis_px"] = float(config.tomography.axis_px)
-        file.attrs["rotation_axis_from"] = "tomography.axis_px"
-        return
-    transmission = file["transmission"]
-    rows = np.unique(np.linspace(0, transmission.shape[1] - 1, AXIS_ROWS + 2).astype(int)[1:-1])
+        return Preparation(floors, float(config.tomography.axis_px), "tomography.axis_px")
+    height = fields.layers["transmission"].shape[0]
+    rows = np.unique(np.linspace(0, height - 1, AXIS_ROWS + 2).astype(int)[1:-1])
     sinograms = np.stack(
         [
-            line_integrals("transmission", transmission[:, row, :], transmission.attrs["floor"]).values
-            for row in rows
+            line_integrals(
+                "transmission",
+                fields.read("transmission", rows=slice(row, row + 1))[:, 0],
+                floors["transmission"],
+            ).values
+            for row in rows.tolist()
         ]
     )
-    found = find_axis(sinograms, angles)
-    log.info("rotation axis %.2f +- %.2f px, from the transmission", found.axis_px, found.uncertainty_px)
-    if not found.trusted:
+    search = find_axis(sinograms, angles_deg)
+    log.info("rotation axis %.2f +- %.2f px, from the transmission", search.axis_px, search.uncertainty_px)
+    if not search.trusted:
         log.warning(
             "the rotation axis is uncertain; look at it in the report, set tomography.axis_px if need be"
         )
-    file.attrs["rotation_axis_px"] = found.axis_px
-    file.attrs["rotation_axis_from"] = "transmission"
+    return Preparation(floors, search.axis_px, "transmission", search)
+
+
+def _check_pairs(fields: BlockSet, phases: BlockSet) -> None:
+    """Refuse phases that were not integrated from these fields."""
+    if len(fields.blocks) != len(phases.blocks):
+        raise InputError(
+            phases.blocks[0].path,
+            expected=f"{len(fields.blocks)} blocks of phase, one for each of fields",
+            found=f"{len(phases.blocks)}",
+        )
+    for theirs, ours in zip(fields.blocks, phases.blocks, strict=True):
+        if phases.sources[ours.path] != theirs.identity:
+            raise InputError(
+                ours.path,
+                expected=f"the phase of {theirs.path}",
+                found="the phase of another version of it",
+                hint="delete it and run the workflow again",
+            )
+
+
+def _write_set(file: h5py.File, blocks: BlockSet, folder: Path) -> None:
+    """One dataset for every dataset of the blocks, joined along the projections: images virtual, numbers copied.
+
+    The sources are named relative to the file's folder: results can be moved as a whole.
+    """
+    for name, layer in blocks.layers.items():
+        if len(layer.shape) < 2:
+            made = create(file, name, blocks.read(name), unit="", description="", dtype=layer.dtype)
+            made.attrs.update(layer.attrs)
+            continue
+        layout = h5py.VirtualLayout((blocks.count, *layer.shape), layer.dtype)
+        layout.dcpl.set_obj_track_times(False)  # else the hour of its making is part of the file
+        for block in blocks.blocks:
+            source = h5py.VirtualSource(
+                str(block.path.relative_to(folder)), name, (block.count, *layer.shape), layer.dtype
+            )
+            layout[block.first : block.first + block.count] = source
+        made = file.create_virtual_dataset(name, layout, fillvalue=fill_value(layer.dtype))
+        made.attrs.update(layer.attrs)
+
+
+def _write_preparation(file: h5py.File, preparation: Preparation) -> None:
+    for contrast, floor in preparation.floors.items():
+        file[contrast].attrs["floor"] = floor
+    file.attrs["rotation_axis_px"] = preparation.axis_px
+    file.attrs["rotation_axis_from"] = preparation.origin
+    search = preparation.search
+    if search is None:
+        return
     group = file.create_group("rotation_axis")
-    create(group, "tried_px", found.tried_px, unit="px", description="rotation axes tried", dtype=np.float64)
-    create(group, "cost", found.costs, unit="", description="their cost, the least is best", dtype=np.float64)
-    group.attrs["uncertainty_px"] = found.uncertainty_px
-    group.attrs["significance"] = found.significance
-    group.attrs["trusted"] = found.trusted
+    create(group, "tried_px", search.tried_px, unit="px", description="rotation axes tried", dtype=np.float64)
+    create(
+        group, "cost", search.costs, unit="", description="their cost, the least is best", dtype=np.float64
+    )
+    group.attrs["uncertainty_px"] = search.uncertainty_px
+    group.attrs["significance"] = search.significance
+    group.attrs["trusted"] = search.trusted

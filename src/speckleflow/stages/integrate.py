@@ -9,8 +9,7 @@ import numpy as np
 
 from speckleflow.config import ScanConfig
 from speckleflow.integrate import curl_rms, integrate_displacement
-from speckleflow.io.hdf5 import open_hdf5
-from speckleflow.io.results import create, result_file, write_provenance
+from speckleflow.io.results import IDENTITY, create, open_result, result_file, write_provenance
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +20,9 @@ def integrate_block(config: ScanConfig, *, fields: str | Path, output: str | Pat
     One projection at a time, so that memory does not depend on the block.
     """
     settings = config.integrate
-    with open_hdf5(fields) as source, result_file(output) as file:
-        file.attrs.update({key: source.attrs[key] for key in GEOMETRY})
+    with open_result(fields) as source, result_file(output) as file:
+        file.attrs.update({key: source.attrs[key] for key in (*GEOMETRY, *PLACE)})
+        file.attrs["fields_identity"] = source.attrs[IDENTITY]
         shape = source["ux"].shape
         phase = create(file, "phase", shape=shape, unit="rad", description="phase, negative in matter")
         curl = create(
@@ -59,5 +59,7 @@ def integrate_block(config: ScanConfig, *, fields: str | Path, output: str | Pat
 
 #: geometry that travels with the fields
 GEOMETRY = ("energy_kev", "pixel_size_um", "effective_distance_m")
+#: which projections of how many a block holds
+PLACE = ("first_projection", "n_projections")
 #: flags of pixels whose displacement is not to be trusted: stopped at a bound (1), rays cross (2)
 REJECT = 3

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from speckleflow.config import ScanConfig
-from speckleflow.io.hdf5 import open_hdf5
+from speckleflow.io.projections import open_projections
 from speckleflow.io.results import create, result_file, write_provenance
 from speckleflow.tomo.backends.base import Backend
 from speckleflow.tomo.backends.registry import make_backend
@@ -39,23 +39,21 @@ def reconstruct_slab(
     """
     start, stop = rows
     settings = config.tomography
-    with open_hdf5(projections) as source, result_file(output) as file:
+    with open_projections(projections) as source, result_file(output) as file:
         pixel_m = float(source.attrs["pixel_size_um"]) * 1e-6
         axis = float(source.attrs["rotation_axis_px"])
         energy = source.attrs.get("energy_kev")
         file.attrs.update({"first_row": start, "rotation_axis_px": axis, "voxel_size_m": pixel_m})
         for key in ("backend", "filter"):
             file.attrs[key] = getattr(settings, key)
-        angles = source["angle_deg"][:]
+        angles = source.angles_deg
         backend: Backend | None = None
         for name in VOLUMES:
             quantity = QUANTITIES[name]
             if quantity.contrast not in source:
                 continue
-            dataset = source[quantity.contrast]
-            integrals = line_integrals(
-                quantity.contrast, dataset[:, start:stop, :], dataset.attrs.get("floor")
-            )
+            values = source.read(quantity.contrast, rows=slice(start, stop))
+            integrals = line_integrals(quantity.contrast, values, source.floor(quantity.contrast))
             sinograms = np.ascontiguousarray(integrals.values.transpose(1, 0, 2))
             if settings.ring_window_px:
                 sinograms = remove_rings(sinograms, settings.ring_window_px)

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from speckleflow.config import ScanConfig
 from speckleflow.io.atomic import atomic_path
 from speckleflow.io.hdf5 import open_hdf5
-from speckleflow.io.results import read_provenance
+from speckleflow.io.projections import Projections, open_projections
+from speckleflow.io.results import open_result, read_provenance
 from speckleflow.report.data import (
     AxisSearch,
     Picture,
@@ -57,10 +57,11 @@ def report_scan(
 
     ``timings`` is the folder of the jobs' benchmark files.
     """
-    with open_hdf5(projections) as file:
-        shown = spread(len(file["transmission"]), config.report.pictures_per_contrast)
+    with open_projections(projections) as file:
+        shown = spread(file.count, config.report.pictures_per_contrast)
+        angles = file.angles_deg
         pictures = {
-            name: [Picture(file[name][i], f"{file['angle_deg'][i]:.1f}\u00b0") for i in shown]
+            name: [Picture(file.read(name, slice(i, i + 1))[0], f"{angles[i]:.1f}\u00b0") for i in shown]
             for name in CONTRASTS
             if name in file
         }
@@ -72,7 +73,7 @@ def report_scan(
         facts = _facts(file)
     slices: dict[str, Slices] = {}
     if volumes:
-        with open_hdf5(volumes) as file:
+        with open_result(volumes) as file:
             slices = {name: orthogonal_slices(file[name]) for name in VOLUMES if name in file}
     table = _against_truth(volumes, truth) if volumes and truth else None
     provenance = read_provenance(projections)
@@ -115,8 +116,8 @@ def _that_matter(config: ScanConfig) -> dict[str, Any]:
     return values
 
 
-def _facts(file: h5py.File) -> list[tuple[str, str]]:
-    count, rows, columns = file["transmission"].shape
+def _facts(file: Projections) -> list[tuple[str, str]]:
+    count, rows, columns = file.shape("transmission")
     facts = [("Projections", f"{count} of {columns} \u00d7 {rows} pixels")]
     for key, name, unit in (
         ("energy_kev", "Energy", "keV"),
@@ -129,26 +130,25 @@ def _facts(file: h5py.File) -> list[tuple[str, str]]:
     return facts
 
 
-def _sinograms(file: h5py.File) -> Iterable[tuple[str, Sinogram]]:
-    angles = file["angle_deg"][:]
+def _sinograms(file: Projections) -> Iterable[tuple[str, Sinogram]]:
+    angles = file.angles_deg
     for name in VOLUMES:
         contrast = QUANTITIES[name].contrast
         if contrast in file:
-            row = file[contrast].shape[1] // 2
-            values = line_integrals(
-                contrast, file[contrast][:, row, :], file[contrast].attrs.get("floor")
-            ).values
+            row = file.shape(contrast)[1] // 2
+            image = file.read(contrast, rows=slice(row, row + 1))[:, 0]
+            values = line_integrals(contrast, image, file.floor(contrast)).values
             yield name, Sinogram(values, row, (float(angles[0]), float(angles[-1])))
 
 
-def _axis(file: h5py.File) -> AxisSearch | None:
+def _axis(file: Projections) -> AxisSearch | None:
     if "rotation_axis_px" not in file.attrs:
         return None
-    centre = (file["transmission"].shape[2] - 1) / 2
+    centre = (file.shape("transmission")[2] - 1) / 2
     value, source = float(file.attrs["rotation_axis_px"]), str(file.attrs["rotation_axis_from"])
-    if "rotation_axis" not in file:
+    if "rotation_axis" not in file.file:
         return AxisSearch(value, centre, f"given ({source})")
-    search = file["rotation_axis"]
+    search = file.file["rotation_axis"]
     words = f"found in the {source}"
     if "significance" in search.attrs:
         words += f" to \u00b1 {search.attrs['uncertainty_px']:.2f} px"
@@ -156,32 +156,32 @@ def _axis(file: h5py.File) -> AxisSearch | None:
     return AxisSearch(value, centre, words, search["tried_px"][:], search["cost"][:])
 
 
-def _quality(file: h5py.File, corrected: str | Path) -> Quality:
-    some = np.unique(np.linspace(0, len(file["transmission"]) - 1, SAMPLED).astype(int))
+def _quality(file: Projections, corrected: str | Path) -> Quality:
+    some = np.unique(np.linspace(0, file.count - 1, SAMPLED).astype(int))
     values: dict[str, Any] = {}
     if "flags" in file:
-        flags = file["flags"][some]
+        flags = file.read("flags", some)
         values["fold_share"] = float((flags & FOLD > 0).mean())
         values["bound_share"] = float((flags & BOUND > 0).mean())
     if "quality" in file:
-        quality = file["quality"][some]
+        quality = file.read("quality", some)
         values["expected_error_px"] = float(np.median(quality))
         values["expected_rms_px"] = float(np.sqrt(np.mean(quality[np.isfinite(quality)] ** 2)))
     if "curl_px" in file:
-        values["curl_px"] = float(np.median(file["curl_px"][:]))
+        values["curl_px"] = float(np.median(file.read("curl_px")))
     if "drift_px" in file:
-        x, y = file["drift_px"][:].mean(0)
+        x, y = file.read("drift_px").mean(0)
         values["drift_px"] = (float(x), float(y))
-    if "flux" in file and (flux := file["flux"][:]).size:
+    if "flux" in file and (flux := file.read("flux")).size:
         # of each diffuser position by itself: their references need not have seen the same flux
         values["flux_range"] = float(np.ptp(flux / np.median(flux, axis=0), axis=0).max())
-    with open_hdf5(corrected) as correction:
+    with open_result(corrected) as correction:
         values["bad_pixel_share"] = float(correction["bad_pixels"][:].mean())
     return Quality(**values)
 
 
 def _against_truth(volumes: str | Path, truth: str | Path) -> TruthTable:
-    with open_hdf5(volumes) as found, open_hdf5(truth) as known:
+    with open_result(volumes) as found, open_hdf5(truth) as known:
         return evaluate_truth(
             {name: found[name][:] for name in VOLUMES if name in found},
             {name: known["volumes"][name][:] for name in VOLUMES},

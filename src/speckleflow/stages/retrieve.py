@@ -111,6 +111,8 @@ def retrieve_block(
     with result_file(output) as file:
         file.attrs.update(geometry_attributes(source))
         file.attrs["air_px"] = correction.air
+        file.attrs["first_projection"] = start
+        file.attrs["n_projections"] = source.n_projections
         create(
             file,
             "angle_deg",

@@ -8,8 +8,7 @@ from pathlib import Path
 import h5py
 
 from speckleflow.errors import InputError
-from speckleflow.io.hdf5 import open_hdf5
-from speckleflow.io.results import PROVENANCE, create, result_file
+from speckleflow.io.results import IDENTITY, PROVENANCE, create, open_result, result_file
 
 
 def assemble_volumes(slabs: Sequence[str | Path], output: str | Path) -> None:
@@ -20,15 +19,15 @@ def assemble_volumes(slabs: Sequence[str | Path], output: str | Path) -> None:
     InputError
         The slabs do not follow each other or hold different contrasts.
     """
-    with open_hdf5(slabs[0]) as first:
+    with open_result(slabs[0]) as first:
         names = [name for name, item in first.items() if isinstance(item, h5py.Dataset)]
-        attributes = {key: value for key, value in first.attrs.items() if key != "first_row"}
+        attributes = {key: value for key, value in first.attrs.items() if key not in ("first_row", IDENTITY)}
         shapes = {name: first[name].shape[1:] for name in names}
         details = {name: dict(first[name].attrs) for name in names}
-    with open_hdf5(slabs[-1]) as last:
+    with open_result(slabs[-1]) as last:
         rows = int(last.attrs["first_row"]) + len(last[names[0]])
     with result_file(output) as file:
-        with open_hdf5(slabs[0]) as first:
+        with open_result(slabs[0]) as first:
             first.copy(PROVENANCE, file)
         file.attrs.update(attributes)
         file.attrs["axes"] = "z (along the rotation axis, downward), y (against the beam at angle 0), x"
@@ -39,7 +38,7 @@ def assemble_volumes(slabs: Sequence[str | Path], output: str | Path) -> None:
         at = 0
         floored = dict.fromkeys(names, 0)
         for path in slabs:
-            with open_hdf5(path) as slab:
+            with open_result(path) as slab:
                 if int(slab.attrs["first_row"]) != at:
                     raise InputError(
                         path, expected=f"rows from {at}", found=f"rows from {slab.attrs['first_row']}"

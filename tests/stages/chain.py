@@ -1,0 +1,98 @@
+"""Every stage of a small scan by its function, file by file, without Snakemake."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from speckleflow.config import ScanConfig
+from speckleflow.stages.assemble import assemble_projections
+from speckleflow.stages.correct import correct
+from speckleflow.stages.integrate import integrate_block
+from speckleflow.stages.reconstruct import reconstruct_slab
+from speckleflow.stages.retrieve import retrieve_block
+from speckleflow.stages.volume import assemble_volumes
+from tests.raw_scan import RawScan
+
+NAME = "a"
+
+
+@dataclass
+class Chain:
+    """Raw files and results of one scan; blocks and slabs are unequal on purpose."""
+
+    raw: RawScan
+    blocks: tuple[tuple[int, int], ...] = ((0, 2), (2, 5), (5, 6))
+    slabs: tuple[tuple[int, int], ...] = ((0, 11), (11, 24))
+    sections: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> ScanConfig:
+        return self.raw.config(**{"tomography": {"axis_px": 23.5}, **self.sections})
+
+    @property
+    def results(self) -> Path:
+        return self.raw.root / "results" / NAME
+
+    def path(self, name: str) -> Path:
+        return self.results / name
+
+    def files(self, folder: str) -> list[Path]:
+        return [self.path(f"{folder}/block_{b:04d}.h5") for b in range(len(self.blocks))]
+
+    def correct(self) -> None:
+        correct(self.config, NAME, self.path("corrected.h5"), self.raw.root)
+
+    def retrieve(self, block: int) -> None:
+        retrieve_block(
+            self.config,
+            NAME,
+            corrected=self.path("corrected.h5"),
+            projections=self.blocks[block],
+            output=self.files("fields")[block],
+            threads=1,
+            root=self.raw.root,
+        )
+
+    def integrate(self, block: int) -> None:
+        integrate_block(self.config, fields=self.files("fields")[block], output=self.files("phase")[block])
+
+    def assemble(self) -> None:
+        assemble_projections(
+            self.config,
+            fields=self.files("fields"),
+            phases=self.files("phase"),
+            output=self.path("projections.h5"),
+            tomographic=True,
+        )
+
+    def reconstruct(self, slab: int) -> None:
+        reconstruct_slab(
+            self.config,
+            projections=self.path("projections.h5"),
+            rows=self.slabs[slab],
+            output=self.path(f"slabs/slab_{slab:04d}.h5"),
+            threads=1,
+        )
+
+    def volume(self) -> None:
+        slabs = [self.path(f"slabs/slab_{k:04d}.h5") for k in range(len(self.slabs))]
+        assemble_volumes(slabs, self.path("volumes.h5"))
+
+    def steps(self) -> list[tuple[str, Any]]:
+        """(name, call) of every stage in order."""
+        blocks, slabs = range(len(self.blocks)), range(len(self.slabs))
+        return [
+            ("correct", self.correct),
+            *((f"retrieve {b}", lambda b=b: self.retrieve(b)) for b in blocks),
+            *((f"integrate {b}", lambda b=b: self.integrate(b)) for b in blocks),
+            ("assemble", self.assemble),
+            *((f"reconstruct {k}", lambda k=k: self.reconstruct(k)) for k in slabs),
+            ("volume", self.volume),
+        ]
+
+    def run(self) -> Chain:
+        for _, call in self.steps():
+            call()
+        return self
