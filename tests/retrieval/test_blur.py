@@ -29,8 +29,9 @@ KERNEL = pytest.mark.xfail(
 @KERNEL
 @pytest.mark.parametrize(("known", "share"), [(False, 1.0), (True, 0.0)])
 @pytest.mark.parametrize("axis", ["x", "y"])
-def test_absorption_looks_like_a_displacement_only_while_the_blur_is_not_known(known, share, axis):
-    """A wedge that absorbs and refracts nothing, before a speckle pattern, seen through a blurred detector.
+@pytest.mark.parametrize("of", ["transmission", "darkfield"])
+def test_absorption_looks_like_a_displacement_only_while_the_blur_is_not_known(known, share, axis, of):
+    """A wedge that absorbs or scatters and refracts nothing, before a speckle pattern, seen through a blurred detector.
 
     The pattern is sampled, not integrated over pixels: of the blur that umpa counts, the pixel's share of 1/12 px^2
     is not in the data.
@@ -39,7 +40,8 @@ def test_absorption_looks_like_a_displacement_only_while_the_blur_is_not_known(k
     pattern = gaussian_filter(noise, (0, 1.5, 1.5), mode="wrap")
     pattern = 1 + 0.2 * pattern / pattern.std()
     wedge = np.exp(-SLOPE * np.abs(np.arange(128) - 63.5))
-    stacks = [gaussian_filter(stack, (0, BLUR, BLUR)) for stack in (pattern, wedge * pattern)]
+    sample = wedge * pattern if of == "transmission" else 1 + wedge * (pattern - 1)
+    stacks = [gaussian_filter(stack, (0, BLUR, BLUR)) for stack in (pattern, sample)]
     if axis == "y":
         stacks = [stack.mT.contiguous() for stack in map(torch.from_numpy, stacks)]
     reference, sample = (torch.as_tensor(stack).float() for stack in stacks)

@@ -72,6 +72,15 @@ def test_blocks_that_hold_something_else_count_little():
     assert float(error[1]) == pytest.approx(-0.3 / 8, rel=0.15)  # measured: -0.0332, shrunk
 
 
+def test_no_more_than_a_third_is_taken_for_flux():
+    """Of a frame twice as bright exp(0.3) is taken off, of the others their ln 2 / 4."""
+    reference, _ = even_sample(64, 80, 4)
+    sample = reference.clone()
+    sample[1] *= 2
+    expected = sample * torch.tensor([2**0.25, torch.e**-0.3, 2**0.25, 2**0.25])[:, None, None]
+    torch.testing.assert_close(level_flux(reference[None], sample[None])[0], expected, rtol=1e-5, atol=0)
+
+
 def test_coarse_pattern_in_a_small_image_is_left_alone():
     """A displaced grating of four periods brightens some frames: that is no flux."""
     x = torch.arange(64.0)

@@ -14,6 +14,7 @@ from speckleflow.retrieval.adaptive import (
     _pool,
     _shrunk,
     _unpool,
+    fixed_window,
     linearise,
     mixed_windows,
 )
@@ -121,17 +122,18 @@ def test_the_linear_model_asks_for_what_is_missing():
 
 def test_the_noise_of_the_model_is_that_of_a_sample():
     """Variance of one sample about the model, where rays land; outside nothing counts."""
-    pair = make_pair((HEIGHT, WIDTH), 12, size=4.0, ux=lambda x, y: 0 * x + 6, seed=2)
+    pair = make_pair((HEIGHT, WIDTH), 12, size=4.0, ux=lambda x, y: 0 * x + 12, seed=2)
     noisy = pair.sample + 0.05 * torch.randn(pair.sample.shape, generator=torch.Generator().manual_seed(1))
-    noisy[..., :5] = 50  # no ray lands there
     basis = make_basis(pair.reference, torch.ones(HEIGHT, WIDTH), (1.0,))
-    one, six = torch.ones(HEIGHT, WIDTH), torch.full((HEIGHT, WIDTH), 6.0)
-    moments = measure(spline_coefficients(noisy, (1.0,)), basis, six, 0 * one)
-    model = linearise(Estimate(one, one, six, 0 * one), moments, basis)
-    found = model.noise[8:-8, 8:-20]
+    one, far = torch.ones(HEIGHT, WIDTH), torch.full((HEIGHT, WIDTH), 12.0)
+    moments = measure(spline_coefficients(noisy, (1.0,)), basis, far, 0 * one)
+    model = linearise(Estimate(one, one, far, 0 * one), moments, basis)
+    found = model.noise[
+        8:-8, 8:-16
+    ]  # also beside the rays that leave the image: what they say does not count
     assert float(found.mean()) == pytest.approx(0.05**2, rel=0.03)
-    assert float(found.std() / found.mean()) < 0.1
-    outside = X + 6 > WIDTH - 2
+    assert float(found[:, -8:].mean()) == pytest.approx(0.05**2, rel=0.1)
+    outside = X + 12 > WIDTH - 2
     assert not model.residual[:, outside].any()
     assert not model.gram[:, outside].any()
 
@@ -246,3 +248,35 @@ def test_the_mixture_of_windows_states_the_variance_of_what_it_finds():
             ratios.append(float(error / variance[inner].mean()))
             assert not bound.any()
         assert limits[0] < np.mean(ratios) < limits[1]  # measured: 0.97, 0.90
+
+
+def test_a_square_windows_variance_is_the_mean_of_both_components():
+    """Information of 1 along x and 3 along y: the mean variance is two thirds of that of x."""
+    gram = torch.zeros(10, 40, 50)
+    for k, weight in enumerate((4.0, 2.0, 1.0, 3.0)):
+        gram[PACKED.index((k, k))] = weight
+    ones, zero = torch.ones(40, 50), torch.zeros(40, 50)
+    now, no_gain = Estimate(ones, ones, zero, zero), NoiseGain(torch.tensor([[1.0]] * 4), torch.tensor([0.0]))
+    model = Linearised(gram, torch.zeros(4, 40, 50), 0.3 * ones, ones)
+    found, variance, bound = fixed_window(now, model, no_gain, 5)
+    assert float(variance[20, 20]) == pytest.approx(0.3 * (1 + 1 / 3) / 2 / 25, rel=1e-3)
+    assert not bound.any()
+    torch.testing.assert_close(found.t, ones, atol=1e-4, rtol=0)  # asked for the fields: they stay
+
+
+def test_where_no_ray_lands_the_neighbours_are_taken():
+    """A wild displacement beyond the data gives way to the mean of the data beside it."""
+    gram = torch.zeros(10, 60, 80)
+    for k in range(4):
+        gram[PACKED.index((k, k)), :, :60] = 1.0
+    valid = torch.zeros(60, 80)
+    valid[:, :60] = 1
+    ones = torch.ones(60, 80)
+    ux = torch.full((60, 80), 0.2)
+    ux[:, 60:] = 0.9
+    no_gain = NoiseGain(torch.tensor([[1.0]] * 4), torch.tensor([0.0]))
+    model = Linearised(gram, torch.zeros(4, 60, 80), 1e-4 * ones, valid)
+    found, _, _ = mixed_windows(Estimate(ones, ones, ux, -ux), model, no_gain, (4.0, 1.0))
+    for component, truth in ((found.ux, 0.2), (found.uy, -0.2)):
+        assert float((component[8:-8, 60:66] - truth).abs().max()) < 0.02
+        assert float((component[8:-8, 8:56] - truth).abs().max()) < 0.02

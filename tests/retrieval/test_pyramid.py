@@ -8,8 +8,17 @@ import torch
 from tests.retrieval.patterns import make_pair
 
 from speckleflow.retrieval.filters import filter_xy, gaussian
-from speckleflow.retrieval.normal import Estimate, local_mean, make_basis, spline_coefficients
-from speckleflow.retrieval.pyramid import _double, _search, first_estimate, pyramid
+from speckleflow.retrieval.normal import Estimate, local_mean, make_basis, measure, spline_coefficients
+from speckleflow.retrieval.pyramid import (
+    _double,
+    _evidence,
+    _fit,
+    _or_none,
+    _search,
+    _step,
+    first_estimate,
+    pyramid,
+)
 
 
 def level(pair, levels=3, reach=12.0, scale=1.0):
@@ -69,6 +78,72 @@ def test_a_shift_must_be_better_than_none_by_more_than_noise():
     found = _search(moved, basis, 2)
     assert bool((found.ux[4:-4, 4:-4] == -1).all())
     assert bool((found.uy[4:-4, 4:-4] == 2).all())
+
+
+def test_the_reference_upside_down_is_no_match():
+    """Light where there was shadow: B would be below zero, which it cannot."""
+    reference = 1 + 0.2 * torch.randn(8, 60, 70, generator=torch.Generator().manual_seed(5))
+    basis = make_basis(reference, local_mean(reference, 64.0), (1.0,))
+    opposite = 2 - reference.roll((2, -1), (1, 2))
+    found = _search(spline_coefficients(opposite, (1.0,)), basis, 2)
+    assert float(((found.ux == -1) & (found.uy == 2)).float().mean()) < 0.01
+
+
+def test_rays_that_leave_the_image_are_no_samples():
+    """With the right displacement nothing is unexplained up to the border, and fewer samples are counted there."""
+    pair = make_pair((40, 56), 6, ux=constant(3.0), uy=constant(-2.0), size=3.0)
+    basis = make_basis(pair.reference, torch.ones(40, 56), (1.0,))
+    three, two = torch.full((40, 56), 3.0), torch.full((40, 56), -2.0)
+    unexplained, b, samples = _fit(
+        measure(spline_coefficients(pair.sample, (1.0,)), basis, three, two), basis
+    )
+    assert float(unexplained[:, 40:].max()) < 0.02
+    assert float(unexplained[:8].max()) < 0.02
+    torch.testing.assert_close(b, torch.ones(40, 56), atol=0.03, rtol=0)
+    whole = 6 * 4 * np.pi * 2.0**2
+    assert float(samples[20, 28]) == pytest.approx(whole, rel=0.01)
+    assert 0.1 * whole < float(samples[20, 54]) < 0.4 * whole
+
+
+def test_a_displacement_stays_only_where_it_explains_more_than_none():
+    """Right in the left half, wrong in the right one: there it begins anew, with the data that go with it."""
+    pair = make_pair((48, 80), 6, ux=constant(1.5), uy=constant(-1.0), photons=20000)
+    basis = make_basis(pair.reference, torch.ones(48, 80), (1.0,))
+    coefficients = spline_coefficients(pair.sample, (1.0,))
+    ux, uy = torch.full((48, 80), 1.5), torch.full((48, 80), -1.0)
+    ux[:, 40:], uy[:, 40:] = -5.0, 4.0
+    one, zero = torch.ones(48, 80), torch.zeros(48, 80)
+    found, moments = _or_none(Estimate(one, one, ux, uy), coefficients, basis)
+    for part, x, y in ((np.s_[8:-8, 8:30], 1.5, -1.0), (np.s_[8:-8, 50:72], 0.0, 0.0)):
+        assert float((found.ux[part] == x).float().mean()) > 0.95
+        assert float((found.uy[part] == y).float().mean()) > 0.95
+    there, here = measure(coefficients, basis, ux, uy), measure(coefficients, basis, zero, zero)
+    torch.testing.assert_close(moments.h[:, 8:-8, 10:20], there.h[:, 8:-8, 10:20])
+    kept = found.ux[8:-8, 60:70] == 0
+    torch.testing.assert_close(moments.energy[8:-8, 60:70][kept], here.energy[8:-8, 60:70][kept])
+
+
+def test_evidence_is_twice_the_log_of_the_likelihoods_of_what_four_parameters_leave():
+    found = _evidence(
+        torch.tensor([0.5, 0.5, 1.0]), torch.tensor([1.0, 1.0, 0.5]), torch.tensor([54.0, 3.0, 14.0])
+    )
+    torch.testing.assert_close(
+        found, torch.tensor([50 * np.log(2), 0.0, -10 * np.log(2)], dtype=torch.float32)
+    )
+
+
+def test_where_nothing_is_seen_the_displacement_falls_back_to_none():
+    generator = torch.Generator().manual_seed(3)
+    reference = 1 + 1e-4 * torch.randn(5, 40, 50, generator=generator)
+    basis = make_basis(reference, torch.ones(40, 50), (1.0,))
+    noise = 1 + 0.05 * torch.randn(5, 40, 50, generator=generator)
+    now = Estimate(
+        torch.ones(40, 50), torch.full((40, 50), 0.02), torch.full((40, 50), 0.6), torch.full((40, 50), -0.7)
+    )
+    found = _step(now, measure(spline_coefficients(noise, (1.0,)), basis, now.ux, now.uy), basis, 3.0)
+    # but for pixels whose noise looks like a pattern
+    assert float(found.ux.abs().median()) < 0.02
+    assert float(found.uy.abs().median()) < 0.02
 
 
 def test_nothing_goes_beyond_the_search_range():
