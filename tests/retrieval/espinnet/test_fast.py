@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
+from tests.retrieval.patterns import Speckle
 
 from speckleflow.config.models import EspinnetSettings
 from speckleflow.evaluate.held_out import Cell, scenes
@@ -117,7 +121,8 @@ def test_untrained_join_gives_the_polished_displacement(scene):
         return float((u - truth)[..., 8:-8, 8:-8].square().mean().sqrt())
 
     assert error(data.displacement) < 0.1
-    assert error(found.displacement) < error(data.displacement)  # what has curl is error
+    # what has curl is error: measured 0.957, without taking it off 0.990
+    assert error(found.displacement) < 0.975 * error(data.displacement)
     torch.testing.assert_close(found.transmission, data.transmission)
 
 
@@ -201,3 +206,209 @@ def test_absorption_tells_the_limb_that_windows_smear():
     flat, none = join.by_absorption(smeared, torch.ones(1, 1, 128, 128))
     assert float(none.abs().max()) < 1e-3
     assert error(flat) > error(smeared)
+
+
+def waves(height: int, width: int, frames: int = 5, size: float = 3.0, dx=0.0, dy=0.0):
+    """Frames (1, N, y, x) of a pattern of mean 1 at x + dx, y + dy."""
+    y, x = np.mgrid[:height, :width].astype(float)
+    stack = [Speckle(70 + n, 0.25, size)(x + dx, y + dy) for n in range(frames)]
+    return torch.tensor(np.stack(stack), dtype=torch.float32)[None]
+
+
+def test_rays_from_outside_the_image_are_no_data():
+    """Modulation of the sample at x + u(x), zero where that is more than half a pixel outside."""
+    sample = waves(40, 56)
+    u = torch.empty(1, 2, 40, 56)
+    u[:, 0], u[:, 1] = 6.0, -3.0
+    pulled, mean, inside = fast._pulled(sample, u)
+    y, x = torch.meshgrid(torch.arange(40.0), torch.arange(56.0), indexing="ij")
+    expected = (x + 6 <= 55.5) & (y - 3 >= -0.5)
+    assert torch.equal(inside[0, 0] > 0, expected)
+    assert not pulled[0, :, ~expected].any()
+    moved = waves(40, 56, dx=6, dy=-3)
+    torch.testing.assert_close(
+        mean[..., 8:-8, 8:-14], fast._box(moved.mean(1, True), 7)[..., 8:-8, 8:-14], atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(pulled[..., 8:-8, 8:-14], (moved - mean)[..., 8:-8, 8:-14], atol=1e-5, rtol=0)
+
+
+def test_the_mean_over_a_square_is_of_the_pixels_inside():
+    image = torch.rand(1, 2, 9, 12, generator=torch.Generator().manual_seed(1))
+    found = fast._box(image, 5)
+    for row, column in ((0, 0), (0, 6), (4, 11), (8, 3), (4, 5)):
+        part = image[..., max(0, row - 2) : row + 3, max(0, column - 2) : column + 3]
+        torch.testing.assert_close(found[..., row, column], part.mean((-2, -1)))
+
+
+def test_a_level_of_the_reference_is_modulation_gradient_and_their_products():
+    frames = waves(40, 56)
+    level = fast._reference_level(frames)
+    r = frames - fast._box(frames.mean(1, True), 7)
+    torch.testing.assert_close(level.frames, r)
+    torch.testing.assert_close(level.gradient_x[..., 5, 6], (r[..., 5, 7] - r[..., 5, 5]) / 2)
+    torch.testing.assert_close(level.gradient_y[..., 5, 6], (r[..., 6, 6] - r[..., 4, 6]) / 2)
+    torch.testing.assert_close(level.gradient_x[..., 5, 0], (r[..., 5, 1] - r[..., 5, 0]) / 2)
+    gx, gy = level.gradient_x, level.gradient_y
+    for k, (a, b) in enumerate(((r, r), (r, gx), (r, gy), (gx, gx), (gx, gy), (gy, gy))):
+        torch.testing.assert_close(level.moments[:, k], (a * b).mean(1))
+    torch.testing.assert_close(level.energy, fast._box((r * r).mean(1, True), 3))
+
+
+def test_the_step_of_the_pyramid_is_the_shift_that_is_missing():
+    """A sample at half visibility, 0.3 and -0.2 px on: both windows find that, and state their error."""
+    level = fast._reference_level(waves(64, 80, size=4.0))
+    frames = 1 + 0.5 * (waves(64, 80, size=4.0, dx=-0.3, dy=0.2) - 1)
+    generator = torch.Generator().manual_seed(2)
+    noise = 0.01
+    for window in fast.WINDOWS:
+        steps, stated = [], []
+        for _ in range(4):
+            noisy = frames + noise * torch.randn(frames.shape, generator=generator)
+            _, found = fast._evidence(level, noisy, torch.zeros(1, 2, 64, 80))
+            p = noisy - fast._box(noisy.mean(1, True), 7)
+            gradients = (level.frames, level.gradient_x, level.gradient_y)
+            sums = torch.cat(
+                [level.moments, torch.stack([(p * g).mean(1) for g in gradients], 1), (p * p).mean(1, True)],
+                1,
+            )
+            step, about = fast._gauss_newton(fast._box(sums, window), 5 * window**2)
+            torch.testing.assert_close(step, found[fast.WINDOWS.index(window)], atol=1e-4, rtol=0)
+            steps.append(step[..., 8:-8, 8:-8])
+            stated.append(about[:, :1, 8:-8, 8:-8].exp())
+        step = torch.cat(steps)
+        for component, truth in zip(step.unbind(1), (0.3, -0.2), strict=True):
+            assert float(component.median()) == pytest.approx(truth, abs=0.02)  # measured: 0.011
+        error = (step[:, 0] - step[:, 0].mean(0)).square().mean() * 4 / 3  # four realisations
+        assert float(error / torch.cat(stated).square().mean()) == pytest.approx(
+            1, abs=0.15
+        )  # measured: 1.03, 0.92
+        print(
+            "ERR",
+            float(error.square().mean().sqrt() * (4 / 3) ** 0.5),
+            float(torch.cat(stated).square().mean().sqrt()),
+        )
+
+
+def test_no_step_is_longer_than_a_pixel():
+    level = fast._reference_level(waves(48, 56))
+    frames = waves(48, 56, dx=-2.0, dy=1.5)
+    _, steps = fast._evidence(level, frames, torch.zeros(1, 2, 48, 56))
+    for step in steps:
+        assert float(step.norm(dim=1).max()) <= 1 + 1e-5
+        assert float(step[:, 0, 8:-8, 8:-8].median()) > 0.3
+        assert float(step[:, 1, 8:-8, 8:-8].median()) < -0.2
+
+
+def test_what_the_estimator_sees():
+    """Correlation with the energies of both sides taken out, steps, ratio of means, contrast, loss of it, positions."""
+    level = fast._reference_level(waves(64, 80))
+    frames = 0.7 * (1 + 0.6 * (waves(64, 80, dx=-2.0, dy=1.0) - 1))  # 2 to the right and 1 up
+    seen = torch.cat(fast._evidence(level, frames, torch.zeros(1, 2, 64, 80))[0], 1)
+    assert seen.shape[1] == 49 + 4 * 2 + 4
+    inner = seen[..., 10:-10, 10:-10]
+    assert int(inner[:, :49].mean((0, 2, 3)).argmax()) == (3 - 1) * 7 + (3 + 2)
+    assert float(inner[:, 19].mean()) == pytest.approx(1, abs=0.1)
+    ratio, contrast, amplitude, count = inner[:, 57:].mean((0, 2, 3)).tolist()
+    assert ratio == pytest.approx(math.log(0.7), abs=0.01)
+    assert contrast == pytest.approx(math.log(0.25), abs=0.2)  # -0.17: the local mean takes some of it
+    assert amplitude == pytest.approx(math.log(0.7 * 0.6), abs=0.05)
+    assert count == pytest.approx(0.0, abs=1e-6)
+
+
+def test_of_two_displacements_that_explain_the_same_the_smaller_is_taken():
+    """A grating of 8 px: none, and a period more; and one that is right against one that is wrong."""
+    x = torch.arange(96.0).expand(64, 96)
+    phases = torch.arange(5.0)[:, None, None]
+    frames = (
+        1
+        + 0.3
+        * torch.cos(2 * torch.pi * x / 8 + phases)
+        * torch.cos(2 * torch.pi * torch.arange(64.0)[:, None] / 9 + 2 * phases)
+    )[None]
+    level = fast._reference_level(frames)
+    none, period, wrong = torch.zeros(3, 1, 2, 64, 96).unbind()
+    period[:, 0], wrong[:, 0], wrong[:, 1] = 8.0, 2.5, 1.0
+    inner = np.s_[..., 12:-12, 12:-20]
+    for u, fresh, kept in (
+        (none, period, True),
+        (period, none, False),
+        (none, wrong, True),
+        (wrong, none, False),
+        (wrong, period, False),
+        (period, wrong, True),
+    ):
+        assert bool((fast._no_alias(level, frames, u, fresh)[inner] == kept).all()), (
+            u[0, 0, 0, 0],
+            fresh[0, 0, 0, 0],
+        )
+
+
+def test_doubling_is_a_mean_of_neighbours():
+    """With bilinear weights it is the bilinear enlargement, pixel areas in register; each sub-pixel has its own."""
+    image = torch.rand(2, 2, 7, 9, generator=torch.Generator().manual_seed(1))
+    bilinear = fast.bilinear_doubling().clamp_min(1e-30).log().flatten()
+    mix = bilinear[None, :, None, None].expand(2, 36, 7, 9).contiguous()
+    torch.testing.assert_close(fast.convex_doubling(image, mix), fast.double(image))
+    mix = torch.full((2, 36, 7, 9), -40.0)
+    for k, neighbour in enumerate((0, 5, 7, 2)):  # of sub-pixels (0, 0), (0, 1), (1, 0), (1, 1)
+        mix[:, 4 * neighbour + k] = 0
+    found = fast.convex_doubling(image, mix)
+    for k, (row, column) in enumerate(((-1, -1), (0, 1), (1, 0), (-1, 1))):
+        part = found[..., k // 2 :: 2, k % 2 :: 2]
+        torch.testing.assert_close(part[..., 3, 4], image[..., 3 + row, 4 + column])
+
+
+def test_the_scales_are_means_of_whole_pixels():
+    stack = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(1))
+    for frames, side in zip(fast._scales(stack), fast.SCALES, strict=True):
+        torch.testing.assert_close(frames, torch.nn.functional.avg_pool2d(stack, side))
+
+
+def test_a_scale_adds_its_step_in_detector_pixels(network, scene):
+    """Weights of none and of each window's step, and a step of its own, times the side of the scale's pixel."""
+    level = fast._reference_level(fast._scales(scene.reference)[1])
+    frames = fast._scales(scene.sample)[1]
+    with torch.no_grad():
+        u = 0.5 * torch.randn(1, 2, 32, 32, generator=torch.Generator().manual_seed(1))
+        hidden = torch.zeros(1, fast.HIDDEN, 32, 32)
+        saved = network.last.weight.clone(), network.last.bias.clone()
+        network.last.weight.zero_()
+        network.last.bias.zero_()
+        network.last.bias[1], network.last.bias[3], network.last.bias[4], network.last.bias[5] = (
+            40.0,
+            0.25,
+            -0.5,
+            -1.5,
+        )
+        scale, _, _ = network._scale(4, level, frames, u, torch.zeros(1, 1, 32, 32), hidden)
+        network.last.weight.copy_(saved[0])
+        network.last.bias.copy_(saved[1])
+        _, steps = fast._evidence(level, frames, u / 4)
+    expected = u + 4 * (steps[0] + torch.tensor([0.25, -0.5])[None, :, None, None])
+    torch.testing.assert_close(scale.displacement, expected)
+    torch.testing.assert_close(scale.log_sigma, torch.full((1, 1, 32, 32), -1.5))
+
+
+@pytest.mark.parametrize("period", [10.0, 20.0, 40.0, 80.0])
+@pytest.mark.parametrize("axis", ["x", "y"])
+def test_the_curl_of_waves_is_what_four_gaussians_find_of_it(period, axis):
+    """Of shear k^2 sum_i (b_i^2 - a_i^2) / 2 exp(-k^2 (a_i^2 + b_i^2) / 4) is found, of pressure nothing."""
+    along = torch.arange(192.0).expand(160, 192)
+    wave = torch.sin(2 * math.pi / period * (along - 96))
+    shear, pressure = torch.stack((0 * wave, wave)), torch.stack((wave, 0 * wave))
+    if axis == "y":
+        shear, pressure = shear.mT.flip(0), pressure.mT.flip(0)
+    k = math.sin(2 * math.pi / period)  # of central differences
+    edges = (0.0, 0.7, 1.8, 5.0, 16.0)
+    middle = 2 * math.pi / period
+    share = sum(
+        k * k * (b * b - a * a) / 2 * math.exp(-middle * middle * (a * a + b * b) / 4)
+        for a, b in pairwise(edges)
+    )
+    inner = (slice(56, -56), slice(56, -56))
+    found = join.solenoidal(shear[None])[0]
+    expected = share * shear
+    torch.testing.assert_close(
+        found[(slice(None), *inner)], expected[(slice(None), *inner)], atol=0.012, rtol=0
+    )
+    assert float(join.solenoidal(pressure[None])[0][(slice(None), *inner)].abs().max()) < 1e-6

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import pickle
+import struct
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from speckleflow.config.models import Retrieval
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.retrieval.espinnet import weights
 from speckleflow.retrieval.espinnet.fast import FastEspinnet
 from speckleflow.retrieval.espinnet.published import Espinnet
 from speckleflow.train.checkpoint import save_weights
-from speckleflow.weights import find
+from speckleflow.weights import digest, find
 
 
 def test_round_trip(tmp_path):
@@ -22,7 +27,8 @@ def test_round_trip(tmp_path):
     save_weights(network, tmp_path / "w.safetensors", {"sigma_factor": "0.8"})
     file = weights.load(other, tmp_path / "w.safetensors")
     assert file.number("sigma_factor", 1.0) == 0.8
-    assert len(file.sha256) == 64
+    assert file.sha256 == hashlib.sha256((tmp_path / "w.safetensors").read_bytes()).hexdigest()
+    assert file.number("nothing_of_the_kind", 1.5) == 1.5
     for name, value in network.state_dict().items():
         assert torch.equal(value, other.state_dict()[name])
 
@@ -83,3 +89,81 @@ def test_missing_weights():
         find("umpa", "shipped")
     with pytest.raises(ConfigError, match=r"expected a file, found no nowhere\.pt"):
         find("espinnet", "nowhere.pt")
+
+
+def test_names_of_the_published_checkpoint():
+    """Each of its parts is one of ours, whatever stands before."""
+    for theirs, ours in (
+        ("netFeatures.Feature(Lv0).0.0.weight", "encoder.0.0.0.weight"),
+        ("netFeatures.Feature(Lv4).1.1.bias", "encoder.4.1.1.bias"),
+        ("netFeaturesLast.FeatureLast.1.0.weight", "encoder_full.1.0.weight"),
+        ("Upsample.conv.weight", "upsample.conv.weight"),
+        ("module.flow_estimators.3.NetMain_flow.5.bias", "displacement.3.5.bias"),
+        ("t_estimator.NetMain_T.0.0.weight", "transmission.0.0.weight"),
+        ("d_estimator.NetMain_D.0.0.weight", "darkfield.0.0.weight"),
+        ("flow_refiner.NetMain_refiner.5.bias", "refine_displacement.5.bias"),
+        ("t_refiner.NetMain_refiner.5.bias", "refine_transmission.5.bias"),
+        ("d_refiner.NetMain_refiner.5.bias", "refine_darkfield.5.bias"),
+    ):
+        assert weights._our_name(theirs) == ours
+        assert ours in Espinnet().state_dict()
+
+
+def test_a_network_that_has_grown_keeps_what_the_file_lacks(tmp_path):
+    torch.manual_seed(1)
+    small = {
+        name: value for name, value in FastEspinnet().state_dict().items() if not name.startswith("last")
+    }
+    save_file(small, tmp_path / "small.safetensors")
+    grown = FastEspinnet()
+    before = {name: value.clone() for name, value in grown.state_dict().items()}
+    with pytest.raises(InputError, match=r"2 missing and 0 of another structure.*'last.bias'"):
+        weights.load(grown, tmp_path / "small.safetensors")
+    weights.load(grown, tmp_path / "small.safetensors", partial=True)
+    for name, value in grown.state_dict().items():
+        assert torch.equal(value, small.get(name, before[name])), name
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(tmp_path, value):
+    network = FastEspinnet()
+    with torch.no_grad():
+        network.last.bias[1] = value
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"finite weights, found NaN or infinity in 'last\.bias'"):
+        weights.load(FastEspinnet(), tmp_path / "w.safetensors")
+
+
+def test_headers_of_other_files_are_empty(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(FastEspinnet(), path, {"network": "espinnet-fast", "n": "5"})
+    assert {"network": "espinnet-fast", "n": "5"}.items() <= weights.about(path).items()
+    for content in (
+        b"",
+        struct.pack("<Q", 1 << 40),
+        struct.pack("<Q", 4) + b"abcd",
+        struct.pack("<Q", 2) + b"[]",
+    ):
+        path.write_bytes(content)
+        assert weights.about(path) == {}
+
+
+def test_the_digest_is_that_of_the_file_that_is_used(tmp_path):
+    """SHA-256 of the method's own weights, read anew when the file changes; None for a method without any."""
+    for method, file in (("espinnet", "espinnet-fast.safetensors"), ("spinnet", "spinnet.safetensors")):
+        shipped = Path(find(method, "shipped"))
+        assert shipped.name == file
+        expected = hashlib.sha256(shipped.read_bytes()).hexdigest()
+        assert digest(Retrieval(method=method)) == expected
+    assert digest(Retrieval(method="umpa")) is None
+    path = tmp_path / "mine.safetensors"
+    retrieval = Retrieval(method="spinnet", spinnet={"weights": str(path)}, espinnet={"weights": "other"})
+    for content in (b"one", b"another"):
+        path.write_bytes(content)
+        assert digest(retrieval) == hashlib.sha256(content).hexdigest()
+    os.utime(path, ns=(1, 1))
+    path.write_bytes(b"Another")  # as long as before
+    assert digest(retrieval) == hashlib.sha256(b"Another").hexdigest()
+    path.unlink()
+    with pytest.raises(ConfigError, match=r"expected a file, found no .*mine\.safetensors"):
+        digest(retrieval)
