@@ -62,7 +62,7 @@ def retrieve(sample: Tensor, reference: Tensor, air: tuple[int, int, int, int]) 
         pixel_size_m=PIXEL_M,
         distance_m=DISTANCE_M,
         air=air,
-        sigma=fields.quality.numpy(),
+        sigma=fields.displacement_std.numpy(),
     )
     return Retrieved(fields, phase[0])
 

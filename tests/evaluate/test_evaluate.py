@@ -19,7 +19,9 @@ def test_errors_of_known_fields():
     ux, uy = torch.randn(2, 1, 200, 200, generator=generator)
     one = torch.ones(1, 200, 200)
     noise = 0.1 * torch.randn(2, 1, 200, 200, generator=generator)
-    found = Fields(0.9 * one, 0.98 * ux + noise[0], 0.98 * uy + noise[1], 0.8 * one, quality=0.1 * one)
+    found = Fields(
+        0.9 * one, 0.98 * ux + noise[0], 0.98 * uy + noise[1], 0.8 * one, displacement_std=0.1 * one
+    )
     e = errors(found, ux, uy, one, one)
     assert e.rmse == pytest.approx(math.hypot(0.1, 0.02), rel=0.02)
     assert e.bias == pytest.approx(-0.02, abs=0.002)  # 2 % too small, the truth's size is 1

@@ -14,7 +14,14 @@ import pytest
 
 from speckleflow.errors import InputError
 from speckleflow.io import results
-from speckleflow.io.results import create, read_provenance, result_file, versions, write_provenance
+from speckleflow.io.results import (
+    create,
+    open_result,
+    read_provenance,
+    result_file,
+    versions,
+    write_provenance,
+)
 
 WRITE = """
 import sys
@@ -82,6 +89,17 @@ def test_a_file_without_provenance(tmp_path: Path):
         create(file, "a", np.ones(3), unit="", description="")
     with pytest.raises(InputError, match="expected a group provenance, found none"):
         read_provenance(tmp_path / "a.h5")
+
+
+def test_a_dataset_of_an_earlier_version_is_refused_with_its_new_name(tmp_path: Path):
+    path = tmp_path / "fields.h5"
+    with result_file(path) as file:
+        create(file, "quality", np.zeros((1, 4, 5), np.float32), unit="px", description="expected error")
+    sentence = (
+        r"fields\.h5: expected the dataset 'displacement_std', found 'quality', which it was called before"
+    )
+    with pytest.raises(InputError, match=sentence), open_result(path):
+        pass
 
 
 def test_an_error_leaves_nothing(tmp_path: Path):

@@ -143,7 +143,7 @@ RATIO = {3: 0.93, 12: 0.745}
 
 
 @pytest.mark.parametrize("window", ["auto", 5, 9])
-def test_quality_is_the_standard_deviation_of_the_error(window):
+def test_the_expected_error_is_the_standard_deviation_of_the_error(window):
     """Even fields (which suit a square window) of a sample that absorbs and scatters; three patterns each."""
     even = {"ux": 0.3, "uy": -0.2, "transmission": 0.5, "darkfield": 0.6}
     fields = {name: lambda x, y, value=value: 0 * x + value for name, value in even.items()}
@@ -152,7 +152,7 @@ def test_quality_is_the_standard_deviation_of_the_error(window):
         for seed in range(3):
             pair = make_pair((80, 96), positions, photons=3000, seed=seed, **fields)
             found = retrieve_stack(pair.reference, pair.sample, "umpa", UmpaSettings(window=window))
-            expected = float(found.quality[0, 12:-12, 12:-12].square().mean())
+            expected = float(found.displacement_std[0, 12:-12, 12:-12].square().mean())
             squares.append([rms(found.ux, pair.ux) ** 2 / expected, rms(found.uy, pair.uy) ** 2 / expected])
         ratio = np.sqrt(np.mean(squares, axis=0))
         if window == "auto":  # its widest window averages over so much that three patterns scatter by 15 %
@@ -161,31 +161,31 @@ def test_quality_is_the_standard_deviation_of_the_error(window):
             assert ratio.mean() == pytest.approx(0.925, rel=0.06)  # measured: 0.895 to 0.93
 
 
-def test_quality_of_auto_covers_what_its_windows_smear():
+def test_the_expected_error_of_auto_covers_what_its_windows_smear():
     """Waves and the edge of a solid, where the error is that of the windows as much as of the noise."""
     ratios = {"waves": [], "edge": [], "inside": []}
     for seed in range(3):
         pair = make_pair((80, 96), 6, photons=3000, ux=wavy(0.8, 60), uy=wavy(0.5, 60), seed=seed)
         found = retrieve_stack(pair.reference, pair.sample)
-        expected = float(found.quality[0, 12:-12, 12:-12].square().mean().sqrt())
+        expected = float(found.displacement_std[0, 12:-12, 12:-12].square().mean().sqrt())
         error = np.hypot(rms(found.ux, pair.ux), rms(found.uy, pair.uy)) / np.sqrt(2)
         ratios["waves"].append(error / expected)
         pair = make_pair((64, 96), 10, ux=limb, photons=20000, contrast=0.3, seed=seed)
         found = retrieve_stack(pair.reference, pair.sample)
-        error, quality = (found.ux[0].numpy() - pair.ux)[8:-8], found.quality[0].numpy()[8:-8]
+        error, std = (found.ux[0].numpy() - pair.ux)[8:-8], found.displacement_std[0].numpy()[8:-8]
         for place, part in (("edge", np.s_[:, 40:56]), ("inside", np.s_[:, 10:30])):
-            ratios[place].append(np.sqrt(np.mean(error[part] ** 2) / np.mean(quality[part] ** 2)))
+            ratios[place].append(np.sqrt(np.mean(error[part] ** 2) / np.mean(std[part] ** 2)))
     mean = {place: float(np.mean(values)) for place, values in ratios.items()}
     assert mean == pytest.approx({"waves": 0.92, "edge": 0.71, "inside": 0.63}, rel=0.12)
 
 
-def test_quality_grows_with_the_noise_as_the_bound_does():
-    quality = []
+def test_the_expected_error_grows_with_the_noise_as_the_bound_does():
+    expected = []
     for photons in (20000, 5000):
         pair = make_pair(positions=6, photons=photons)
         fields = retrieve_stack(pair.reference, pair.sample, "umpa", UmpaSettings(window=9))
-        quality.append(float(fields.quality.median()))
-    assert quality[1] / quality[0] == pytest.approx(2, rel=0.01)  # 1.995
+        expected.append(float(fields.displacement_std.median()))
+    assert expected[1] / expected[0] == pytest.approx(2, rel=0.01)  # 1.995
 
 
 def test_tiles_give_the_whole():
@@ -202,7 +202,7 @@ def test_tiles_give_the_whole():
         "uy": 5e-4,
         "transmission": 7e-6,
         "darkfield": 2e-4,
-        "quality": 7e-4,
+        "displacement_std": 7e-4,
     }.items():
         difference = (getattr(a, name) - getattr(b, name)).abs()
         assert float(difference.max()) < tolerance, name  # measured: half or less

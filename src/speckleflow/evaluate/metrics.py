@@ -55,7 +55,8 @@ def errors(found: Fields, ux: Tensor, uy: Tensor, transmission: Tensor, darkfiel
     error = torch.stack([inner(found.ux), inner(found.uy)]) - truth
     size = error.abs()
     bias = (error * truth).sum() / truth.square().sum().clamp_min(1e-12) * truth.square().mean().sqrt()
-    within = float((size <= inner(found.quality)).float().mean()) if found.quality is not None else math.nan
+    std = found.displacement_std
+    within = float((size <= inner(std)).float().mean()) if std is not None else math.nan
     return Errors(
         rmse=float(error.square().mean().sqrt()),
         bias=float(bias),

@@ -60,6 +60,10 @@ def result_file(target: str | Path) -> Iterator[h5py.File]:
         _seal(private)
 
 
+#: datasets of earlier versions -> their names now
+RENAMED = {"quality": "displacement_std"}
+
+
 @contextmanager
 def open_result(path: str | Path, *, verify: bool = True) -> Iterator[h5py.File]:
     """A result file, read-only, refused where it is no longer what its stage wrote.
@@ -84,6 +88,14 @@ def open_result(path: str | Path, *, verify: bool = True) -> Iterator[h5py.File]
                 raise InputError(
                     path, expected="a result as it was written", found="one changed or damaged since"
                 )
+            for old, new in RENAMED.items():
+                if old in file:
+                    raise InputError(
+                        path,
+                        expected=f"the dataset '{new}'",
+                        found=f"'{old}', which it was called before",
+                        hint="delete the file and run the workflow again, which makes it anew",
+                    )
             yield file
     except InputError as error:
         if error.where != str(path) or error.hint:

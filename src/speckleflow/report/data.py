@@ -168,7 +168,7 @@ class ReportData:
     scan : name of the scan, as the user wrote it.
     facts : short (name, value) pairs below the title, e.g. ("Energy", "20 keV").
     pixel_size_m : pixel and voxel size in the sample; without it there are no scale bars.
-    projections : pictures of ux, uy, transmission, darkfield, phase, quality.
+    projections : pictures of ux, uy, transmission, darkfield, phase, displacement_std.
     slices : of delta, mu, darkfield.
     sinograms : of delta (-phi), mu (-ln T), darkfield (-ln D).
     parameters : the resolved configuration (nested mappings).

@@ -49,7 +49,7 @@ PROJECTION_LOOKS = {
     "phase": Look("Phase", "rad", "gray"),
     "ux": Look("Displacement to the right", "px", "RdBu_r", symmetric=True),
     "uy": Look("Displacement downward", "px", "RdBu_r", symmetric=True),
-    "quality": Look("Expected error of the displacement", "px", "viridis"),
+    "displacement_std": Look("Expected error of the displacement", "px", "viridis"),
 }
 VOLUME_LOOKS = {
     "delta": Look("Refractive-index decrement \u03b4", "", "gray"),
@@ -130,7 +130,7 @@ def picture_fields(
     Parameters
     ----------
     path : the PNG file.
-    fields : name (transmission, darkfield, phase, ux, uy, quality) to (y, x); shown in the order given.
+    fields : name (transmission, darkfield, phase, ux, uy, displacement_std) to (y, x); shown in the order given.
     pixel_size_m : for the scale bars; without it there are none.
     title : text above.
     """

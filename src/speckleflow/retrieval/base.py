@@ -32,7 +32,7 @@ class Fields:
         lands at x + u(x) (espinnet.txt eq. 1).
     transmission : T, 1 = empty beam.
     darkfield : visibility ratio D, 1 = no scattering.
-    quality : expected standard deviation of one displacement component in pixels (smaller is better).
+    displacement_std : expected standard deviation of one displacement component in pixels.
     flags : uint8, bits FLAG_BOUND, FLAG_FOLD, FLAG_EDGE; 0 = nothing to remark.
     """
 
@@ -40,7 +40,7 @@ class Fields:
     ux: Tensor | None = None
     uy: Tensor | None = None
     darkfield: Tensor | None = None
-    quality: Tensor | None = None
+    displacement_std: Tensor | None = None
     flags: Tensor | None = None
 
     def items(self) -> list[tuple[str, Tensor]]:

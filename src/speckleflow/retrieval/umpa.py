@@ -62,7 +62,7 @@ class Umpa(Retriever):
     """
 
     name = "umpa"
-    gives = frozenset({"ux", "uy", "transmission", "darkfield", "quality", "flags"})
+    gives = frozenset({"ux", "uy", "transmission", "darkfield", "displacement_std", "flags"})
     memory_bytes: float | None = None
 
     @property
@@ -108,7 +108,9 @@ class Umpa(Retriever):
         flags = (bound > 0).to(torch.uint8) * FLAG_BOUND
         flags |= fold_flags(ux, uy)
         flags |= edge_flags(ux, uy, int(SCALES[-1] * 3) if window == "auto" else int(window) // 2)
-        return Fields(transmission=t, ux=ux, uy=uy, darkfield=b / t, quality=variance.sqrt(), flags=flags)
+        return Fields(
+            transmission=t, ux=ux, uy=uy, darkfield=b / t, displacement_std=variance.sqrt(), flags=flags
+        )
 
     def _one(self, sample: Tensor, state: State) -> list[Tensor]:
         """T, B, u_x, u_y, variance of u, bounds met (all (y, x)) of one sample stack (N, y, x)."""

@@ -47,7 +47,7 @@ def retrieve_files(
     weights: str | None,
     device: str,
 ) -> None:
-    """Correct and retrieve one stack (N, y, x); write ux, uy, transmission, darkfield, quality (y, x).
+    """Correct and retrieve one stack (N, y, x); write ux, uy, transmission, darkfield, displacement_std (y, x).
 
     With all three of ``geometry`` (keV, um, m) the phase as well.
 

@@ -37,7 +37,7 @@ def integrate_block(config: ScanConfig, *, fields: str | Path, output: str | Pat
         file.attrs["air_px"] = air = (left, right, top, bottom)
         for i in range(shape[0]):
             ux, uy = source["ux"][i : i + 1], source["uy"][i : i + 1]
-            weighted = settings.weights and "quality" in source
+            weighted = settings.weights and "displacement_std" in source
             phase[i : i + 1] = integrate_displacement(
                 ux,
                 uy,
@@ -47,7 +47,7 @@ def integrate_block(config: ScanConfig, *, fields: str | Path, output: str | Pat
                 boundary=settings.boundary,
                 air=air,
                 ramp=settings.ramp,
-                sigma=source["quality"][i : i + 1] if weighted else None,
+                sigma=source["displacement_std"][i : i + 1] if weighted else None,
                 reject=source["flags"][i : i + 1] & REJECT > 0 if weighted and "flags" in source else None,
             )
             curl[i] = curl_rms(ux, uy, boundary=settings.boundary)[0]

@@ -32,7 +32,7 @@ from speckleflow.tomo.sinogram import line_integrals
 from speckleflow.tomo.units import QUANTITIES
 
 #: order of the contrasts on the page
-CONTRASTS = ("transmission", "darkfield", "phase", "ux", "uy", "quality")
+CONTRASTS = ("transmission", "darkfield", "phase", "ux", "uy", "displacement_std")
 VOLUMES = ("delta", "mu", "darkfield")
 #: Projections that the figures of merit are taken from, spread over the scan.
 SAMPLED = 32
@@ -163,10 +163,10 @@ def _quality(file: Projections, corrected: str | Path) -> Quality:
         flags = file.read("flags", some)
         values["fold_share"] = float((flags & FOLD > 0).mean())
         values["bound_share"] = float((flags & BOUND > 0).mean())
-    if "quality" in file:
-        quality = file.read("quality", some)
-        values["expected_error_px"] = float(np.median(quality))
-        values["expected_rms_px"] = float(np.sqrt(np.mean(quality[np.isfinite(quality)] ** 2)))
+    if "displacement_std" in file:
+        std = file.read("displacement_std", some)
+        values["expected_error_px"] = float(np.median(std))
+        values["expected_rms_px"] = float(np.sqrt(np.mean(std[np.isfinite(std)] ** 2)))
     if "curl_px" in file:
         values["curl_px"] = float(np.median(file.read("curl_px")))
     if "drift_px" in file:

@@ -32,7 +32,7 @@ FIELDS = {
     "uy": ("px", "displacement along y, downward"),
     "transmission": ("", "transmission T, 1 = empty beam"),
     "darkfield": ("", "visibility ratio D, 1 = no scattering"),
-    "quality": ("px", "expected standard deviation of one displacement component"),
+    "displacement_std": ("px", "expected standard deviation of one displacement component"),
     "flags": ("", "bits: 1 stopped at a bound, 2 rays cross, 4 window leaves the image"),
     "flux": ("", "incident flux of each frame, its air margins' light over the reference's; divided out"),
     "drift_px": ("px", "displacement (x, y) of the air margins, taken off ux and uy"),

@@ -47,7 +47,9 @@ def test_without_refinement_the_displacement_is_the_pyramids(scene):
     inner = (..., slice(8, -8), slice(8, -8))
     error = torch.stack((coarse.ux - scene.ux, coarse.uy - scene.uy))[inner].square().mean().sqrt()
     assert 0.01 < float(error) < 0.09  # measured: 0.031
-    assert float(error / coarse.quality[inner].square().mean().sqrt()) == pytest.approx(0.89, rel=0.4)
+    assert float(error / coarse.displacement_std[inner].square().mean().sqrt()) == pytest.approx(
+        0.89, rel=0.4
+    )
 
 
 def test_spinnet_takes_one_position_and_says_so(scene):
@@ -77,7 +79,7 @@ def test_tiled_equals_whole():
             assert float((other != value).float().mean()) < 1e-3
             continue
         # the fields to 1e-4 px; the expected error, itself an estimate, to a per mille of a pixel
-        near = 1e-3 if name == "quality" else 1e-4
+        near = 1e-3 if name == "displacement_std" else 1e-4
         torch.testing.assert_close(other, value, atol=near, rtol=0, msg=name)
 
 

@@ -120,7 +120,7 @@ def test_the_expected_error_is_calibrated_by_the_weight_file(tmp_path, scene):
         save_weights(network, path, {} if factor is None else {"sigma_factor": str(factor)})
         method = Espinnet(EspinnetSettings(weights=str(path)))
         fields = method(scene.sample[:1], method.prepare(scene.reference[0]))
-        found[factor] = fields.quality
+        found[factor] = fields.displacement_std
         with torch.inference_mode():
             prepared = method.structure.prepare_tile(
                 (scene.reference[0] / scene.reference[0].mean()),
@@ -131,7 +131,7 @@ def test_the_expected_error_is_calibrated_by_the_weight_file(tmp_path, scene):
                 method.structure.levelled(scene.reference[:1], scene.sample[:1]) / scene.reference[0].mean(),
             )[1]
         torch.testing.assert_close(
-            fields.quality, (factor or 1.0) * own.log_sigma[:, 0].exp(), rtol=1e-3, atol=1e-5
+            fields.displacement_std, (factor or 1.0) * own.log_sigma[:, 0].exp(), rtol=1e-3, atol=1e-5
         )
     torch.testing.assert_close(found[None], found[1.0])
     torch.testing.assert_close(found[2.5], 2.5 * found[1.0])

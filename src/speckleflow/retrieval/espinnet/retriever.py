@@ -149,7 +149,7 @@ class Espinnet(NetworkRetriever):
     name = "espinnet"
     min_positions = 2
     positions_hint = "for a single position there is method 'spinnet'"
-    gives = frozenset({"ux", "uy", "transmission", "darkfield", "quality", "flags"})
+    gives = frozenset({"ux", "uy", "transmission", "darkfield", "displacement_std", "flags"})
 
     def _structure(self, path: Path, about: dict[str, str]) -> type[Structure]:
         theirs = path.suffix != ".safetensors" or about.get("network") == "espinnet"

@@ -114,7 +114,7 @@ class Fast(Structure):
     def fields(self, found: list[Tensor]) -> Fields:
         ux, uy, t, d, sigma = found
         flags = fold_flags(ux, uy) | edge_flags(ux, uy, len(polish.START) // 2)
-        return Fields(transmission=t, ux=ux, uy=uy, darkfield=d, quality=sigma, flags=flags)
+        return Fields(transmission=t, ux=ux, uy=uy, darkfield=d, displacement_std=sigma, flags=flags)
 
 
 class Published(Structure):
