@@ -1,6 +1,6 @@
 """Seconds and error of filtered back-projection: every backend, and ASTRA's own FBP, in one run.
 
-    python benchmarks/fbp.py > benchmarks/fbp.md
+    python -m benchmarks.fbp > benchmarks/fbp.md
 
 Shepp-Logan (Toft's contrasts), 1024 x 1024 from 900 angles over 180 degrees, exact line integrals: as a
 detector takes them (mean over a pixel) and along the rays through the pixel centres. The truth is the mean
@@ -21,10 +21,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+from tests.tomo.ellipses import image, shepp_logan, sinogram
 
 from speckleflow.errors import SpeckleflowError
 from speckleflow.tomo.backends import BACKENDS, make_backend
-from speckleflow.tomo.ellipses import image, shepp_logan, sinogram
 
 SIDE, ANGLES, SLICES, RUNS, FINE = 1024, 900, 8, 3, 8
 
@@ -116,7 +116,7 @@ def main() -> None:
             rows.append((name, filter, whole / slices, alone, error(found[0]), error(found[1])))
     print("# Filtered back-projection: Shepp-Logan 1024 x 1024 from 900 angles\n")
     print(f"{machine()}; {threads} threads, load average {os.getloadavg()[0]:.0f}.")
-    print("Made by `python benchmarks/fbp.py > benchmarks/fbp.md`, which says how.\n")
+    print("Made by `python -m benchmarks.fbp > benchmarks/fbp.md`, which says how.\n")
     print("| program | filter | s/slice, set-up too | s/slice | x ASTRA's FBP | error | error, centre rays |")
     print("|---|---|---|---|---|---|---|")
     for name, filter, whole, alone, e1, e2 in rows:

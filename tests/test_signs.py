@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speckleflow.config.models import Simulate, UmpaSettings
-from speckleflow.integrate import integrate_displacement
+from speckleflow.phase import integrate_displacement
 from speckleflow.retrieval.base import Fields
 from speckleflow.retrieval.umpa import Umpa
 from speckleflow.simulate.detector import seeded

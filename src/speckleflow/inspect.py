@@ -31,7 +31,7 @@ from speckleflow.checks import (
     tomography_problems,
 )
 from speckleflow.config import ScanConfig
-from speckleflow.correct import air_margins, no_flats, read_mask
+from speckleflow.correction import air_margins, no_flats, read_mask
 from speckleflow.errors import InputError
 from speckleflow.io.atomic import atomic_path
 from speckleflow.io.base import FrameSource, InputProblems

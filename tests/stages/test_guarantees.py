@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from speckleflow.correct import Correction
+from speckleflow.correction import load_correction
 from speckleflow.errors import InputError
 from speckleflow.io.projections import BlockSet, open_projections, pack_projections
 from speckleflow.io.results import _SEAL_BYTES, IDENTITY, identity_of, open_result
@@ -73,7 +73,7 @@ def read_projections(path: Path) -> dict[str, bytes]:
 
 
 def read_correction(path: Path) -> dict[str, bytes]:
-    Correction.load(path)
+    load_correction(path)
     return read_result(path)
 
 

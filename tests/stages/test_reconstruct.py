@@ -9,7 +9,7 @@ import pytest
 from speckleflow.config import ScanConfig
 from speckleflow.stages.reconstruct import reconstruct_slab
 from speckleflow.stages.volume import assemble_volumes
-from speckleflow.tomo.ellipses import Ellipse, sinogram
+from tests.tomo.ellipses import Ellipse, sinogram
 
 PIXEL_M = 2e-6
 COLUMNS = 96

@@ -5,10 +5,10 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+from tests.tomo.ellipses import Ellipse, sinogram
 
 from speckleflow.errors import InputError
 from speckleflow.tomo.axis import find_axis
-from speckleflow.tomo.ellipses import Ellipse, sinogram
 
 SCANS = {
     "180": np.arange(180.0),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.tomo.ellipses import Ellipse, image, sinogram
 
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.tomo.backends import BACKENDS, make_backend
-from speckleflow.tomo.ellipses import Ellipse, image, sinogram
 from speckleflow.tomo.filters import FILTERS
 from speckleflow.tomo.geometry import angular_weights, field_of_view
 

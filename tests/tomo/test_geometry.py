@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from tests.tomo.ellipses import Ellipse, sinogram
 
 from speckleflow.tomo.backends import make_backend
-from speckleflow.tomo.ellipses import Ellipse, sinogram
 from speckleflow.tomo.geometry import detector_coordinate, field_of_view, slice_coordinates
 
 

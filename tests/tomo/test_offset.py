@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.tomo.ellipses import Ellipse, image, sinogram
 
 from speckleflow.errors import InputError
 from speckleflow.tomo.axis import find_axis
 from speckleflow.tomo.backends import make_backend
-from speckleflow.tomo.ellipses import Ellipse, image, sinogram
 from speckleflow.tomo.geometry import field_of_view
 from speckleflow.tomo.offset import stitch_half_turns
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+from tests.tomo.ellipses import Ellipse, image, sinogram
 
 from speckleflow.errors import InputError
-from speckleflow.tomo.ellipses import Ellipse, image, sinogram
 from speckleflow.tomo.geometry import field_of_view
 from speckleflow.tomo.rings import remove_rings
 from speckleflow.tomo.single import reconstruct_sinogram

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.tomo.ellipses import Ellipse, image, sinogram
 
 from speckleflow.errors import ConfigError, InputError
-from speckleflow.tomo.ellipses import Ellipse, image, sinogram
 from speckleflow.tomo.geometry import field_of_view
 from speckleflow.tomo.single import reconstruct_sinogram
 

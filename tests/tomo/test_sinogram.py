@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.tomo.ellipses import Ellipse, sinogram
 
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.tomo.backends import make_backend
-from speckleflow.tomo.ellipses import Ellipse, sinogram
 from speckleflow.tomo.sinogram import SMALLEST_RATIO, line_integrals, log_floor
 from speckleflow.tomo.units import QUANTITIES, scale
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from speckleflow.checks import frame_problems, light_problems, radian_problems
 from speckleflow.config import parse_config
-from speckleflow.correct import Correction
+from speckleflow.correction import Correction
 from speckleflow.errors import ConfigError, InputError
-from speckleflow.integrate import integrate_displacement
 from speckleflow.io.atomic import atomic_path
 from speckleflow.io.base import InputProblems
 from speckleflow.io.hdf5 import open_hdf5
 from speckleflow.io.results import PROVENANCE, create, result_file, write_provenance
 from speckleflow.io.stack import read_stack
+from speckleflow.phase import integrate_displacement
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.single import Grid, default_settings, retrieve_stack
 from speckleflow.stages.retrieve import FIELDS, choose_device, settings_of

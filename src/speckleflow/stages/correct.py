@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from speckleflow.config import ScanConfig
-from speckleflow.correct import prepare_correction
+from speckleflow.correction import prepare_correction, save_correction
 from speckleflow.io.scan import open_scan
 
 log = logging.getLogger(__name__)
@@ -16,5 +16,5 @@ def correct(config: ScanConfig, scan: str, output: str | Path, root: Path = Path
     """Prepare the correction of a scan and write it."""
     source = open_scan(config, scan, root)
     correction = prepare_correction(source)
-    correction.save(output, source)
+    save_correction(correction, output, source)
     log.info("%s: %d bad pixels", scan, int(correction.bad.sum()))

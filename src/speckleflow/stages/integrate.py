@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from speckleflow.config import ScanConfig
-from speckleflow.integrate import curl_rms, integrate_displacement
 from speckleflow.io.results import IDENTITY, create, open_result, result_file, write_provenance
+from speckleflow.phase import curl_rms, integrate_displacement
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from speckleflow.config import ScanConfig
-from speckleflow.correct import Correction
-from speckleflow.integrate import integrate_displacement
+from speckleflow.correction import load_correction
 from speckleflow.io.scan import open_scan
+from speckleflow.phase import integrate_displacement
 from speckleflow.report.pictures import picture_fields
 from speckleflow.stages.retrieve import finish, make_retriever, reference_of
 
@@ -26,7 +26,7 @@ def preview(
 ) -> None:
     """Retrieve the middle projection of a scan with its settings and draw what comes out."""
     source = open_scan(config, scan, root)
-    correction = Correction.load(corrected)
+    correction = load_correction(corrected)
     retriever = make_retriever(config, device, threads)
     state = retriever.prepare(torch.from_numpy(reference_of(correction, source)))
     middle = source.n_projections // 2

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speckleflow.config import ScanConfig
-from speckleflow.correct import Correction, Margins
+from speckleflow.correction import Correction, load_correction
 from speckleflow.errors import InputError
-from speckleflow.integrate import remove_drift
 from speckleflow.io.results import create, result_file, write_provenance
 from speckleflow.io.scan import Scan, open_scan
+from speckleflow.margins import Margins
+from speckleflow.phase import remove_drift
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.base import Fields, Retriever
 from speckleflow.retrieval.pages import keep_freed_pages
@@ -103,7 +104,7 @@ def retrieve_block(
     """
     start, stop = projections
     source = open_scan(config, scan, root)
-    correction = Correction.load(corrected)
+    correction = load_correction(corrected)
     retriever = make_retriever(config, device, threads)
     state = retriever.prepare(torch.from_numpy(reference_of(correction, source)))
     per_projection = 4 * source.n_positions * source.rows * source.columns

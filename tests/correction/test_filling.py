@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from speckleflow.pixels import Filling, robust_sigma
+from speckleflow.correction import robust_sigma
+from speckleflow.correction.filling import Filling
 
 
 def surface(size: tuple[int, int] = (20, 30)) -> np.ndarray:

@@ -8,12 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.raw_scan import DARK, RawScan, write_data_exchange
 
-from speckleflow.correct import Correction, bad_pixels, prepare_correction
+from speckleflow.correction import (
+    Correction,
+    bad_pixels,
+    load_correction,
+    prepare_correction,
+    save_correction,
+)
 from speckleflow.errors import InputError
 from speckleflow.io.base import InputProblems
 from speckleflow.io.scan import FrameMean, open_scan
-from tests.raw_scan import DARK, RawScan, write_data_exchange
 
 
 def corrected(scan: RawScan, **sections: dict) -> tuple[Correction, np.ndarray]:
@@ -230,9 +236,9 @@ def test_saved_and_loaded_it_corrects_alike(raw_scan: RawScan, tmp_path: Path):
     opened = open_scan(raw_scan.write().config(), "a", raw_scan.root)
     correction = prepare_correction(opened)
     for name in ("one.h5", "two.h5"):
-        correction.save(tmp_path / name, opened)
+        save_correction(correction, tmp_path / name, opened)
     assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
-    loaded = Correction.load(tmp_path / "one.h5")
+    loaded = load_correction(tmp_path / "one.h5")
     raw = opened.read_sample()
     np.testing.assert_array_equal(loaded.correct_frames(raw), correction.correct_frames(raw))
     assert loaded.air == correction.air

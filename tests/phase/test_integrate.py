@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speckleflow.errors import InputError
-from speckleflow.integrate import air_mask, curl_rms, integrate_displacement, remove_drift
+from speckleflow.margins import air_mask
+from speckleflow.phase import curl_rms, integrate_displacement, remove_drift
 from speckleflow.physics import phase_gradient_per_px, wavelength_m
 
 GEOMETRY = {"energy_kev": 20.0, "pixel_size_m": 1.3e-6, "distance_m": 0.2}

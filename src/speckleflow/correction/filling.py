@@ -1,4 +1,4 @@
-"""Single pixels: how far one may lie from the others, and what stands in for a bad one."""
+"""Bad pixels are filled from their neighbours."""
 
 from __future__ import annotations
 
@@ -12,22 +12,6 @@ _NEIGHBOURS = 12
 _COEFFICIENTS = 6
 #: Good neighbours are looked for this far away first, in pixels.
 _SURROUNDINGS = 8
-
-
-def robust_sigma(values: NDArray) -> float:
-    """Standard deviation of the bulk, 1.4826 times the median absolute deviation.
-
-    Where more than half of the values are equal (an integer dark, a constant), the bulk has no width; the
-    resolution of the values then is the least deviation that can mean anything.
-    """
-    centre = np.median(values)
-    away = np.abs(values - centre)
-    width = 1.4826 * float(np.median(away))
-    if width > 0:
-        return width
-    rest = away[away > 0]
-    scale = max(abs(float(centre)), float(np.finfo(np.float32).tiny))
-    return max(float(np.median(rest)) if rest.size else 0.0, 1e-6 * scale)
 
 
 def _nearest_good(

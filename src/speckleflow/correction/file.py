@@ -1,0 +1,52 @@
+"""The correction as a file, ``corrected.h5``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from speckleflow.correction.frames import Correction
+from speckleflow.io.results import create, open_result, require, result_file, write_provenance
+from speckleflow.io.scan import Scan
+
+
+def save_correction(correction: Correction, path: str | Path, scan: Scan) -> None:
+    """Write ``corrected.h5``: complete or absent (see :mod:`speckleflow.io.results`)."""
+    with result_file(path) as file:
+        if correction.dark is not None:
+            create(file, "dark", correction.dark, unit="counts", description="mean dark (1 or N, y, x)")
+        if correction.gain is not None:
+            words = "1 / (flat - dark), (1 or N, y, x); 0 where there is no beam"
+            create(file, "gain", correction.gain, unit="1/counts", description=words)
+        create(file, "bad_pixels", correction.bad, unit="", description="1: filled (y, x)", dtype=np.uint8)
+        if correction.reference is not None:
+            unit = "counts" if correction.gain is None else ""
+            words = "corrected reference stack (N, y, x)"
+            create(file, "reference", correction.reference, unit=unit, description=words)
+        file.attrs["air_px"] = correction.air
+        file.attrs["flux"] = correction.flux
+        write_provenance(
+            file,
+            stage="correct",
+            settings=scan.config.that_decide("files", "geometry", "correct"),
+            raw_files=[source.name for source in (*scan.sample, *scan.reference)],
+            packages=("scipy",),
+        )
+
+
+def load_correction(path: str | Path) -> Correction:
+    """Read what :func:`save_correction` wrote.
+
+    Raises
+    ------
+    InputError
+        Not such a file.
+    """
+    with open_result(path) as file:
+        optional = {name: file[name][()] if name in file else None for name in ("dark", "gain", "reference")}
+        bad = require(file, "bad_pixels")[()].astype(bool)
+        left, right, top, bottom = (int(n) for n in file.attrs["air_px"])
+        flux = bool(file.attrs["flux"])
+    air = (left, right, top, bottom)
+    return Correction(optional["dark"], optional["gain"], bad, air, flux, optional["reference"])

@@ -1,0 +1,181 @@
+"""From raw counts to frames in units of the empty beam: (I - dark) / (flat - dark), filled, flux taken out.
+
+Without flats the frames stay in counts over the dark: the reference then carries the beam shape, which cancels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speckleflow.config.models import Correct
+from speckleflow.correction.bad_pixels import Image, bad_pixels
+from speckleflow.correction.filling import Filling
+from speckleflow.errors import InputError
+from speckleflow.io.scan import FrameMean
+from speckleflow.margins import Margins, air_mask
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Everything that turns a scan's raw sample frames into corrected ones.
+
+    Attributes
+    ----------
+    dark : (1 or N, y, x) counts, or None where the dark was subtracted before.
+    gain : (1 or N, y, x), 1 / (flat - dark), or None where no beam without diffuser was recorded.
+    bad : (y, x) bool, pixels that are filled from their neighbours.
+    air : widths (left, right, top, bottom) in pixels of the margins that show the beam.
+    flux : whether each frame is normalised to the light in its air margins.
+    reference : (N, y, x) corrected reference stack, or None for an absorption scan.
+    """
+
+    dark: Image | None
+    gain: Image | None
+    bad: NDArray[np.bool_]
+    air: Margins
+    flux: bool
+    reference: Image | None = None
+    _filling: Filling = field(init=False, repr=False, compare=False)
+
+    @classmethod
+    def from_means(
+        cls,
+        flat: FrameMean | None,
+        dark: FrameMean | None,
+        bad: NDArray[np.bool_],
+        air: Margins = (0, 0, 0, 0),
+        reference: Image | None = None,
+    ) -> Correction:
+        """Correction by the mean flat and dark, each (1 or N, y, x) or absent; the flux is left alone.
+
+        Parameters
+        ----------
+        flat, dark : mean frames of the beam without diffuser and without beam.
+        bad : (y, x), pixels to fill.
+        air : widths (left, right, top, bottom) in pixels of the margins that show the beam.
+        reference : (N, y, x), the corrected reference stack.
+
+        Returns
+        -------
+        Correction
+        """
+        gain = None
+        if flat is not None:
+            beam = over_dark(flat.mean, dark)
+            # pixels without beam are bad and filled afterwards: any finite factor will do
+            gain = np.divide(1, beam, out=np.zeros_like(beam), where=beam > 0)
+        return cls(None if dark is None else dark.mean, gain, bad, air, False, reference)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_filling", Filling(self.bad))
+
+    @classmethod
+    def of_stacks(
+        cls, reference: NDArray, *, flat: NDArray | None = None, dark: NDArray | None = None
+    ) -> Correction:
+        """A correction from stacks: raw reference (N, y, x), flat and dark frames (k, y, x).
+
+        Bad pixels are those of the flat and dark; the flux is left alone: no margin is known to be air.
+
+        Raises
+        ------
+        InputError
+            Flat or dark of another size than the reference, or most of their pixels bad.
+        """
+        size = reference.shape[-2:]
+        for what, frames in (("flat", flat), ("dark", dark)):
+            if frames is not None and frames.shape[-2:] != size:
+                raise InputError(
+                    f"{what} frames",
+                    expected=f"{size[0]} x {size[1]} pixels as in the reference",
+                    found=f"shape {frames.shape}",
+                )
+        beam = None if flat is None else FrameMean.of(flat)
+        level = None if dark is None else FrameMean.of(dark, spread=True)
+        bad = bad_pixels(
+            [] if level is None else [level],
+            [] if beam is None else [over_dark(beam.mean, level)],
+            Correct().bad_pixel_sigma,
+            size,
+        )
+        check_mostly_good(bad, "flat and dark frames")
+        plain = cls.from_means(beam, level, bad)
+        return replace(plain, reference=plain.correct_frames(reference))
+
+    def correct_frames(self, raw: NDArray) -> Image:
+        """Corrected float32 frames of raw sample frames (..., N, y, x), e.g. (B, N, y, x).
+
+        Raises
+        ------
+        InputError
+            The frames do not fit the correction, or the air margins of a frame are dark.
+        """
+        return self.correct_with_flux(raw)[0]
+
+    def correct_with_flux(self, raw: NDArray) -> tuple[Image, Image | None]:
+        """Frames as :meth:`correct_frames` gives them, and the incident flux (..., N) that was divided out: the
+        light in the air margins over the paired reference's; None where it is not measured.
+        """
+        self._check_shape(raw)
+        frames = self._beam_units(raw)
+        return frames, self._normalise_flux(frames) if self.flux else None
+
+    def _check_shape(self, raw: NDArray) -> None:
+        positions = None if self.reference is None else len(self.reference)
+        expected = self.bad.shape if positions is None else (positions, *self.bad.shape)
+        if raw.shape[-len(expected) :] != expected:
+            raise InputError(
+                "sample frames",
+                expected=f"shape (..., {', '.join(map(str, expected))})",
+                found=f"{raw.shape}",
+            )
+
+    def _beam_units(self, raw: NDArray) -> Image:
+        frames = raw.astype(np.float32)
+        if self.dark is not None:
+            frames -= self.dark
+        if self.gain is not None:
+            frames *= self.gain
+        self._filling.fill(frames)
+        return frames
+
+    def _normalise_flux(self, frames: Image) -> Image:
+        """Divide each frame by its air's light over the paired reference's (over 1 where there is none)."""
+        light, beam = self.light(frames, self.air)
+        if not np.all(light > 0):
+            raise InputError(
+                f"air margins {self.air}",
+                expected="light in every frame",
+                found=f"{int((~(light > 0)).sum())} dark of {light.size} frames",
+                hint="set correct.air_px to margins that the sample never covers",
+            )
+        frames *= (beam / light).astype(np.float32)[..., None, None]
+        return np.asarray(light / beam, np.float32)
+
+    def light(self, frames: Image, margins: Margins) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean over margins of corrected frames (...) and of the paired references (N,), 1 without any."""
+        index = np.flatnonzero(air_mask(self.bad.shape, margins) & ~self.bad)
+
+        def mean(images: Image) -> NDArray[np.float64]:
+            # take gives the same memory order, and so the same rounding, for any number of frames
+            return np.take(images.reshape(*images.shape[:-2], -1), index, axis=-1).mean(-1, dtype=np.float64)
+
+        return mean(frames), np.ones(1) if self.reference is None else mean(self.reference)
+
+
+def check_mostly_good(bad: NDArray[np.bool_], where: str) -> None:
+    """Raise an InputError named ``where`` if more than half of the pixels are bad."""
+    if bad.mean() > 0.5:
+        raise InputError(
+            where,
+            expected="mostly good pixels",
+            found=f"{100 * bad.mean():.0f} % bad ones by dark, flat and mask",
+        )
+
+
+def over_dark(image: Image, dark: FrameMean | None) -> Image:
+    """``image`` minus the mean dark, where there is one."""
+    return image if dark is None else image - dark.mean
