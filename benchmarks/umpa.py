@@ -29,12 +29,12 @@ OURS = """
 import json, resource, sys, time
 import numpy as np, torch
 from speckleflow.config.models import UmpaSettings
-from speckleflow.retrieval.pages import keep_freed_pages
+from speckleflow.retrieval.allocator import keep_freed_memory
 from speckleflow.retrieval.grids import to_landing
 from speckleflow.retrieval.single import retrieve_stack
 path, out, n, window, side = sys.argv[1:6]
 torch.set_num_threads(2)
-keep_freed_pages()
+keep_freed_memory()
 data, n, side = np.load(path), int(n), int(side)
 times = side // data["sample"].shape[-1]
 stack = lambda key: torch.from_numpy(np.tile(data[key][:n], (1, times, times)).astype(np.float32))

@@ -107,7 +107,7 @@ def methods() -> None:
         most = "" if method.max_positions is None else f" to {method.max_positions}"
         positions = f"{method.min_positions}{most or ' or more'}"
         summary = (method.__doc__ or "").strip().splitlines()[0]
-        table.add_row(name, positions, ", ".join(sorted(method.gives)), summary)
+        table.add_row(name, positions, ", ".join(sorted(method.output_fields)), summary)
     Console().print(table)
 
 

@@ -20,7 +20,7 @@ class Blurred(Retriever):
     """Gives the star's truth, blurred: its loss at a wavelength is that of the Gaussian."""
 
     name = "blurred"
-    gives = frozenset({"ux", "uy", "transmission"})
+    output_fields = frozenset({"ux", "uy", "transmission"})
 
     def _prepare(self, reference):
         return tuple(reference.shape)

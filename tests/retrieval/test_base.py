@@ -126,7 +126,6 @@ def test_absorption_is_the_mean_over_positions_over_that_of_the_flat():
     factors = torch.tensor([0.5, 1.0, (0.2 * 1 + 0.6 * 3) / 4])[:, None, None]
     torch.testing.assert_close(found.transmission, factors.expand(3, 6, 7))
     assert [name for name, _ in found.items()] == ["transmission"]
-    assert method.halo == 0
 
 
 def test_absorption_needs_no_flat_for_frames_that_were_divided_by_it():

@@ -81,7 +81,7 @@ def test_fields_keep_the_contract(method):
     batch = torch.stack((pair.reference, 0.9 * pair.reference, pair.reference.roll((2, -1), (-2, -1))))
     fields = retriever(batch, state)
     given_names = {name for name, _ in fields.items()}
-    assert given_names == set(type(retriever).gives)
+    assert given_names == set(type(retriever).output_fields)
     for name, field in fields.items():
         assert tuple(field.shape) == (3, *pair.reference.shape[1:]), name
         assert field.dtype == (torch.uint8 if name == "flags" else torch.float32), name
@@ -129,7 +129,7 @@ def test_light_scales_the_transmission_alone(method, factor):
 @given(dx=st.integers(-3, 3), dy=st.integers(-3, 3))
 def test_whole_pixel_shifts_are_exact(method, dx, dy):
     retriever, state, pair = prepared(method)
-    if "ux" not in type(retriever).gives:
+    if "ux" not in type(retriever).output_fields:
         pytest.skip(f"{method} gives no displacement")
     fields = retriever(torch.roll(pair.reference, (dy, dx), (-2, -1))[None], state)
     bound = tolerance(method)
@@ -142,7 +142,7 @@ def test_whole_pixel_shifts_are_exact(method, dx, dy):
 @given(visibility=st.floats(0.4, 1.0))
 def test_lost_visibility_is_dark_field_alone(method, visibility):
     retriever, state, pair = prepared(method)
-    if "darkfield" not in type(retriever).gives:
+    if "darkfield" not in type(retriever).output_fields:
         pytest.skip(f"{method} gives no dark field")
     fields = retriever((1 + visibility * (pair.reference - 1))[None], state)
     bound = tolerance(method)

@@ -16,7 +16,7 @@ def test_every_method_has_its_name():
         kind = registry.get(name)
         assert issubclass(kind, Retriever)
         assert kind.name == name
-        assert "transmission" in kind.gives
+        assert "transmission" in kind.output_fields
 
 
 def test_numbers_of_positions_are_known_without_importing_the_method():

@@ -18,12 +18,7 @@ class Absorption(Retriever):
 
     name = "absorption"
     min_side = 1
-    gives = frozenset({"transmission"})
-
-    @property
-    def halo(self) -> int:
-        """No pixel depends on its neighbours."""
-        return 0
+    output_fields = frozenset({"transmission"})
 
     def _prepare(self, reference: Tensor) -> Any:
         mean = reference.mean(0)

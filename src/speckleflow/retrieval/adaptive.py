@@ -19,7 +19,7 @@ from torch import Tensor
 from speckleflow.retrieval.filters import Kernel, box, energy, filter_xy, gaussian, halve
 from speckleflow.retrieval.noise import NoiseGain
 from speckleflow.retrieval.normal import PACKED, PLACE, Basis, Estimate, Moments, apply, solve
-from speckleflow.retrieval.team import by_rows
+from speckleflow.retrieval.parallel import map_rows
 
 #: widths of the windows in pixels, wide to narrow, by factors near 1.6: finer spacing changed the error by less than
 #: 1 %, wider ones raised it. The widest averages over 800 pixels, the narrowest is the pixel and its neighbours.
@@ -59,7 +59,7 @@ def linearise(now: Estimate, moments: Moments, basis: Basis) -> Linearised:
     """Quadratic model around ``now``, from the sums over n of the sample warped by it."""
     slopes = (*torch.gradient(now.ux), *torch.gradient(now.uy))
     maps = (now.t, now.b, *slopes, moments.h, moments.energy, moments.valid, basis.gram)
-    gram, residual, squares = by_rows(_regressors, (basis.gram, moments.h, now.t), *maps)
+    gram, residual, squares = map_rows(_regressors, (basis.gram, moments.h, now.t), *maps)
     wide = gaussian(_NOISE_SIGMA, truncate=3.0)
     sums = filter_xy(torch.stack((squares, moments.valid)), wide, wide, "zero")
     noise = sums[0] / (sums[1] * basis.shape[0]).clamp_min(1e-3)
@@ -170,9 +170,9 @@ def _wide_windows(
 def _shrunk(step: Tensor, variance: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
     """The step (4, y, x) weighted by what it stands above its noise; variance that it adds to that of u (y, x)."""
     around = gaussian(max(_NEIGHBOURHOOD * sigma, 1.0), truncate=3.0)
-    (squares,) = by_rows(_squares, (step,), step, variance)
+    (squares,) = map_rows(_squares, (step,), step, variance)
     power = filter_xy(squares, around, around, "zero")
-    shrunk, error = by_rows(_weighted, (step, step[0]), step, variance, power)
+    shrunk, error = map_rows(_weighted, (step, step[0]), step, variance, power)
     return shrunk, error
 
 
@@ -221,7 +221,7 @@ class Window:
         """Their solution (4, y, x) for a right-hand side not yet summed (4, y, x), and the variance expected of it."""
         step, inverse = solve(self.gram, filter_xy(residual, self.kernel, self.kernel, "zero"))
         factor = gain * energy(self.kernel) ** 2
-        (variance,) = by_rows(lambda part, noise: (part * noise * factor,), (inverse,), inverse, self.noise)
+        (variance,) = map_rows(lambda part, noise: (part * noise * factor,), (inverse,), inverse, self.noise)
         return step, variance
 
 

@@ -70,16 +70,11 @@ class Retriever(ABC):
     #: SHA-256 of the weight file of a method that has one
     weights_sha256: str | None = None
     #: names of the :class:`Fields` entries that the method returns
-    gives: ClassVar[frozenset[str]]
+    output_fields: ClassVar[frozenset[str]]
 
     def __init__(self, settings: Any, device: torch.device | str = "cpu") -> None:
         self.settings = settings
         self.device = torch.device(device)
-
-    @property
-    def halo(self) -> int:
-        """Pixels of context that a tile needs on each side so that its inside equals the whole image's."""
-        return 64
 
     def prepare(self, reference: Tensor) -> Any:
         """Everything that depends on the reference stack (N, y, x) alone; passed back to ``__call__``.

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speckleflow.retrieval.team import each, one_by_one
+from speckleflow.retrieval.parallel import parallel_for, split_images
 
 Boundary = Literal["mirror", "zero"]
 #: 1-D correlation kernel of odd length, centre in the middle: out[i] = sum_k kernel[k + R] x[i + k]
@@ -66,7 +66,7 @@ def filter_xy(stack: Tensor, along_x: Kernel, along_y: Kernel, boundary: Boundar
     def images(part: slice) -> None:
         filter_rows(filter_columns(flat[part], along_x, boundary), along_y, boundary, out[part])
 
-    each(images, one_by_one(len(flat), stack.device))
+    parallel_for(images, split_images(len(flat), stack.device))
     return out.reshape(stack.shape)
 
 
@@ -132,7 +132,7 @@ def halve(stack: Tensor) -> Tensor:
         rows = flat[part, 0::2] + flat[part, 1::2]
         torch.add(rows[..., 0::2], rows[..., 1::2], out=out[part]).mul_(0.25)
 
-    each(images, one_by_one(len(flat), stack.device))
+    parallel_for(images, split_images(len(flat), stack.device))
     return out.reshape(*stack.shape[:-2], height // 2, width // 2)
 
 

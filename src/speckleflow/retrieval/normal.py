@@ -29,7 +29,7 @@ from speckleflow.retrieval.filters import (
     gaussian,
     scaled,
 )
-from speckleflow.retrieval.team import by_rows, each, one_by_one, strips
+from speckleflow.retrieval.parallel import map_rows, parallel_for, row_strips, split_images
 
 #: order of the packed symmetric 4 x 4 matrix: (row, column) with row <= column
 PACKED = tuple((i, j) for i in range(4) for j in range(i, 4))
@@ -97,7 +97,7 @@ def make_basis(reference: Tensor, mean: Tensor, low_pass: Kernel, scale: float =
         filter_rows(smooth_x, derivative, "mirror", ry[k])
         filter_rows(filter_columns(reference[k], slope_x, "mirror"), low_pass, "mirror", rx[k])
 
-    each(frames, one_by_one(n, reference.device))
+    parallel_for(frames, split_images(n, reference.device))
     gram = torch.empty(10, height, width, device=reference.device)
 
     def products(rows: slice) -> None:
@@ -109,7 +109,7 @@ def make_basis(reference: Tensor, mean: Tensor, low_pass: Kernel, scale: float =
             elif right is not None:
                 gram[k, rows] = (left * right).sum(0)
 
-    each(products, strips(n, height, width, reference.device))
+    parallel_for(products, row_strips(n, height, width, reference.device))
     return Basis(mean, rho, rx, ry, gram)
 
 
@@ -140,13 +140,13 @@ def measure(coefficients: Tensor, basis: Basis, ux: Tensor, uy: Tensor) -> Momen
         h[3, rows] = (basis.ry[:, rows] * s).sum(0)
         energy[rows] = s.square_().sum(0)
 
-    each(strip, strips(n, height, width, device))
+    parallel_for(strip, row_strips(n, height, width, device))
     return Moments(h, energy, valid)
 
 
 def apply(matrix: Tensor, vector: Tensor) -> Tensor:
     """Packed symmetric (10, y, x) times (4, y, x)."""
-    (out,) = by_rows(_apply, (vector,), matrix, vector)
+    (out,) = map_rows(_apply, (vector,), matrix, vector)
     return out
 
 
@@ -164,7 +164,7 @@ def solve(matrix: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
 
     The matrix must be positive definite (a ridge added by the caller sees to that).
     """
-    found, diagonal = by_rows(_solve, (vectors, vectors), matrix, vectors)
+    found, diagonal = map_rows(_solve, (vectors, vectors), matrix, vectors)
     return found, diagonal
 
 

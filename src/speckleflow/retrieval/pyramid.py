@@ -20,7 +20,7 @@ from speckleflow.retrieval.normal import (
     solve,
     spline_coefficients,
 )
-from speckleflow.retrieval.team import each
+from speckleflow.retrieval.parallel import parallel_for
 
 #: window of the start: 4 pi sigma^2 = 50 pixels, as many as the usual 7 x 7
 WINDOW = gaussian(2.0)
@@ -88,11 +88,11 @@ def _search(coefficients: Tensor, basis: Basis, reach: int) -> Estimate:
     shifts = sorted(product(range(-reach, reach + 1), repeat=2), key=lambda s: s[0] ** 2 + s[1] ** 2)
     unexplained, slope, samples = (zero.new_empty(len(shifts), height, width) for _ in range(3))
 
-    def one(k: int) -> None:
+    def fit_shift(k: int) -> None:
         dy, dx = shifts[k]
         unexplained[k], slope[k], samples[k] = _fit(measure(coefficients, basis, zero + dx, zero + dy), basis)
 
-    each(one, range(len(shifts)))
+    parallel_for(fit_shift, range(len(shifts)))
     least, best = unexplained.min(0)
     best = torch.where(
         _evidence(least, unexplained[0], samples.gather(0, best[None])[0]) > _EVIDENCE, best, 0

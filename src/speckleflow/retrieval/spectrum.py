@@ -1,4 +1,4 @@
-"""Spectrum of a reference's pattern: what is read off it once a scan (:mod:`.lowpass`, :mod:`.recurrence`)."""
+"""Spectrum of a reference's pattern: what is read off it once a scan (:mod:`.lowpass`, :mod:`.periodicity`)."""
 
 from __future__ import annotations
 

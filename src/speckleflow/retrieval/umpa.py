@@ -22,9 +22,9 @@ from speckleflow.retrieval.flags import edge_flags, fold_flags
 from speckleflow.retrieval.lowpass import LowPass, choose_low_pass
 from speckleflow.retrieval.noise import NoiseGain, noise_gain
 from speckleflow.retrieval.normal import Basis, Estimate, local_mean, make_basis, measure, spline_coefficients
+from speckleflow.retrieval.parallel import thread_pool
 from speckleflow.retrieval.pyramid import first_estimate, pyramid
 from speckleflow.retrieval.spectrum import spectrum
-from speckleflow.retrieval.team import team
 from speckleflow.retrieval.tiles import Tile, choose_side, free_memory, make_tiles
 
 #: coarse levels below full resolution: 1/2, 1/4, 1/8
@@ -62,7 +62,7 @@ class Umpa(Retriever):
     """
 
     name = "umpa"
-    gives = frozenset({"ux", "uy", "transmission", "darkfield", "displacement_std", "flags"})
+    output_fields = frozenset({"ux", "uy", "transmission", "darkfield", "displacement_std", "flags"})
     memory_bytes: float | None = None
 
     @property
@@ -75,7 +75,7 @@ class Umpa(Retriever):
         scale = float(reference.mean())
         if not scale > 0:
             raise InputError("reference stack", expected="a beam (mean above 0)", found=f"mean {scale:g}")
-        with team(self.device):
+        with thread_pool(self.device):
             low_pass = choose_low_pass(spectrum(reference))
             mean = local_mean(reference, _MEAN_SIGMA) / scale
             free = free_memory(self.device) if self.memory_bytes is None else self.memory_bytes
@@ -93,8 +93,8 @@ class Umpa(Retriever):
 
     @torch.inference_mode()
     def _retrieve(self, sample: Tensor, state: Any) -> Fields:
-        with team(self.device):
-            each = [self._one(stack, state) for stack in sample]
+        with thread_pool(self.device):
+            each = [self._retrieve_projection(stack, state) for stack in sample]
         t, b, ux, uy, variance, bound = (torch.stack(maps) for maps in zip(*each, strict=True))
         window = self.settings.window
         ux, uy = state.low_pass.unbiased(ux, uy)
@@ -112,17 +112,19 @@ class Umpa(Retriever):
             transmission=t, ux=ux, uy=uy, darkfield=b / t, displacement_std=variance.sqrt(), flags=flags
         )
 
-    def _one(self, sample: Tensor, state: State) -> list[Tensor]:
+    def _retrieve_projection(self, sample: Tensor, state: State) -> list[Tensor]:
         """T, B, u_x, u_y, variance of u, bounds met (all (y, x)) of one sample stack (N, y, x)."""
         if len(state.tiles) == 1:
-            return self._tile(sample, state.tiles[0][1], state)
+            return self._retrieve_tile(sample, state.tiles[0][1], state)
         whole = [sample.new_empty(sample.shape[-2:]) for _ in range(6)]
         for tile, prepared in state.tiles:
-            for image, piece in zip(whole, self._tile(tile.cut(sample), prepared, state), strict=True):
+            for image, piece in zip(
+                whole, self._retrieve_tile(tile.cut(sample), prepared, state), strict=True
+            ):
                 image[tile.inner] = tile.core(piece)
         return whole
 
-    def _tile(self, sample: Tensor, prepared: Prepared, state: State) -> list[Tensor]:
+    def _retrieve_tile(self, sample: Tensor, prepared: Prepared, state: State) -> list[Tensor]:
         limit = float(self.settings.max_displacement_px)
         window, basis = self.settings.window, prepared.basis
         now = first_estimate(sample, prepared.coarse, limit, state.scale)

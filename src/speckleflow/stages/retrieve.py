@@ -22,8 +22,8 @@ from speckleflow.io.scan import Scan, open_scan
 from speckleflow.margins import Margins
 from speckleflow.phase import remove_drift
 from speckleflow.retrieval import registry
+from speckleflow.retrieval.allocator import keep_freed_memory
 from speckleflow.retrieval.base import Fields, Retriever
-from speckleflow.retrieval.pages import keep_freed_pages
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def make_retriever(config: ScanConfig, device: str, threads: int) -> Retriever:
         A GPU was asked for and there is none.
     """
     torch.set_num_threads(threads)
-    keep_freed_pages()
+    keep_freed_memory()
     return registry.get(config.retrieval.method)(settings_of(config), choose_device(device))
 
 

@@ -2,7 +2,7 @@
 
 In the graph is everything between corrected stacks and maps: padding, levelling of the flux, pyramid, polish, join
 (or the published network). It holds for stacks of one size and number of positions. What the polish reads off the
-reference's spectrum beforehand (its low-pass, how noise enters a window, whether the pattern repeats itself) is a
+reference's spectrum beforehand (its low-pass, how noise enters a window, whether the pattern is periodic) is a
 constant of the graph: it belongs to the pattern of the reference stack it was exported with, and to any other stack of
 the same modulator and detector. Flags are not in it.
 """

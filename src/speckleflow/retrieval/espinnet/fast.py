@@ -12,8 +12,8 @@ What differs from the published structure, and why:
   reference alone is computed once a scan.
 - Besides the cost volume the estimator sees the Gauss-Newton step of two windows with its expected error: it
   learns which of them to trust where, instead of learning sub-pixel registration from scratch.
-- Where the pattern repeats itself (a grating) it begins twice at the second scale, with what the coarsest found and
-  with nothing: a fine period is aliased at the coarsest.
+- For a periodic pattern (a grating) the second scale has two initial guesses, the result of the coarsest scale and
+  zero: a fine period is aliased at the coarsest.
 - One estimator serves all scales, its output is added to the displacement, and the last scale is the half
   one, enlarged by learned convex weights of the 3 x 3 neighbours.
 - Gauss-Newton steps at full resolution follow (:mod:`.polish`), which give T and D too; a last small network
@@ -39,7 +39,7 @@ from speckleflow.retrieval.espinnet.join import Join, Polished
 from speckleflow.retrieval.espinnet.layers import cost_volume, pixel_grid, sample_at
 from speckleflow.retrieval.espinnet.polish import Fixed, Pattern, characterise, fix, polish
 from speckleflow.retrieval.filters import box, filter_xy, halve
-from speckleflow.retrieval.recurrence import repeats_itself
+from speckleflow.retrieval.periodicity import is_periodic
 from speckleflow.retrieval.spectrum import spectrum
 
 SCALES = (8, 4, 2)  #: sides of the pixels of the pyramid, in detector pixels
@@ -86,7 +86,7 @@ class Reference:
 
     levels: list[ReferenceLevel]
     fixed: list[Fixed]
-    repeats: list[bool]  #: which patterns repeat themselves
+    periodic: list[bool]  #: which patterns are periodic
 
 
 class FastEspinnet(nn.Module):
@@ -144,11 +144,11 @@ class FastEspinnet(nn.Module):
         """
         levels = [_reference_level(frames) for frames in _scales(stack)]
         if not polished:
-            return Reference(levels, [], [repeats_itself(spectrum(each)) for each in stack])
+            return Reference(levels, [], [is_periodic(spectrum(each)) for each in stack])
         blurs = [None] * len(stack) if blur_px is None else blur_px
         patterns = [pattern or characterise(*each) for each in zip(stack, blurs, strict=True)]
         fixed = [fix(*each) for each in zip(stack, patterns, strict=True)]
-        return Reference(levels, fixed, [each.repeats for each in patterns])
+        return Reference(levels, fixed, [each.periodic for each in patterns])
 
     @staticmethod
     def _nothing_known(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -181,10 +181,10 @@ class FastEspinnet(nn.Module):
                 # every scale learns to correct what it is given, not to prepare the next one's input
                 known = *(double(t.detach()) for t in found[-1]), double(hidden)
                 scale, hidden, last = self._scale(side, level, frames, *known)
-                if side == SCALES[1] and any(reference.repeats):
+                if side == SCALES[1] and any(reference.periodic):
                     fresh, fresh_hidden, _ = self._scale(side, level, frames, *self._nothing_known(frames))
                     keep = _no_alias(level, frames, scale.displacement / side, fresh.displacement / side)
-                    keep |= ~torch.tensor(reference.repeats, device=keep.device).view(-1, 1, 1, 1)
+                    keep |= ~torch.tensor(reference.periodic, device=keep.device).view(-1, 1, 1, 1)
                     scale = Scale(*(torch.where(keep, *pair) for pair in zip(scale, fresh, strict=True)))
                     hidden = torch.where(keep, hidden, fresh_hidden)
             else:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from speckleflow.retrieval.espinnet.polish import WINDOWS, Data
 from speckleflow.retrieval.filters import filter_xy, gaussian, halve, smooth
-from speckleflow.retrieval.team import each, strips, team
+from speckleflow.retrieval.parallel import parallel_for, row_strips, thread_pool
 
 WIDTH = 40
 DILATIONS = (1, 2, 4, 1)
@@ -164,8 +164,8 @@ def _as_channels(seen: Tensor, hidden: Tensor) -> Tensor:
         out[:, :own, rows] = F.pixel_unshuffle(seen[:, :, double], 2)
         out[:, own:, rows] = hidden[:, :, rows]
 
-    with team(seen.device):
-        each(some, strips(batch * own, height, width, seen.device, _ROWS_BYTES))
+    with thread_pool(seen.device):
+        parallel_for(some, row_strips(batch * own, height, width, seen.device, _ROWS_BYTES))
     return out
 
 

@@ -30,9 +30,9 @@ from speckleflow.retrieval.normal import (
     solve,
     spline_coefficients,
 )
-from speckleflow.retrieval.recurrence import repeats_itself
+from speckleflow.retrieval.parallel import thread_pool
+from speckleflow.retrieval.periodicity import is_periodic
 from speckleflow.retrieval.spectrum import spectrum
-from speckleflow.retrieval.team import team
 
 #: Local mean of the reference, standard deviation in px: wide enough that the pattern of a few positions averages
 #: out (an error of the mean is one of T, times 1 - D), narrow beside the shape of a beam.
@@ -68,7 +68,7 @@ class Pattern:
     gain: NoiseGain
     mean: Tensor
     blur: float
-    repeats: bool
+    periodic: bool
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def characterise(reference: Tensor, blur_px: float | None = None) -> Pattern:
     basis = make_basis(centre, local_mean(centre, MEAN_SIGMA), gaussian(low_pass.sigma))
     blur = TYPICAL_BLUR_PX if blur_px is None else blur_px
     gain, mean = noise_gain(basis, low_pass.sigma), local_mean(reference, MEAN_SIGMA)
-    return Pattern(low_pass, gain, mean, blur, repeats_itself(seen))
+    return Pattern(low_pass, gain, mean, blur, is_periodic(seen))
 
 
 def fix(reference: Tensor, pattern: Pattern) -> Fixed:
@@ -192,6 +192,6 @@ def polish(fixed: list[Fixed], sample: Tensor, u: Tensor) -> Data:
     """What the data say about a batch that begins at ``u`` (B, 2, y, x). ``fixed`` has one entry, or one for each
     of the batch.
     """
-    with torch.no_grad(), team(u.device), torch.autocast(u.device.type, enabled=False):
+    with torch.no_grad(), thread_pool(u.device), torch.autocast(u.device.type, enabled=False):
         beams = fixed * len(sample) if len(fixed) == 1 else fixed
         return Data.of([refine(*each) for each in zip(beams, sample.float(), u.float(), strict=True)])

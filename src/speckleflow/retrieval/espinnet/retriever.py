@@ -15,7 +15,7 @@ from speckleflow.retrieval.base import Fields, Retriever
 from speckleflow.retrieval.espinnet import weights
 from speckleflow.retrieval.espinnet.layers import pad_to_multiple, unpad
 from speckleflow.retrieval.espinnet.structures import Fast, Published, Structure
-from speckleflow.retrieval.team import each, team
+from speckleflow.retrieval.parallel import parallel_for, thread_pool
 from speckleflow.retrieval.tiles import SHARE, Tile, choose_side, free_memory, in_parts, make_tiles
 from speckleflow.weights import find
 
@@ -135,11 +135,11 @@ class NetworkRetriever(Retriever):
             return self.structure.run_tile(sample, prepared)
         found: dict[int, list[Tensor]] = {}
 
-        def one(k: int) -> None:
+        def run_projection(k: int) -> None:
             found[k] = self.structure.run_tile(sample[k : k + 1], prepared)
 
-        with team(self.device):
-            each(one, range(len(sample)))
+        with thread_pool(self.device):
+            parallel_for(run_projection, range(len(sample)))
         return [torch.cat(maps) for maps in zip(*(found[k] for k in range(len(sample))), strict=True)]
 
 
@@ -149,7 +149,7 @@ class Espinnet(NetworkRetriever):
     name = "espinnet"
     min_positions = 2
     positions_hint = "for a single position there is method 'spinnet'"
-    gives = frozenset({"ux", "uy", "transmission", "darkfield", "displacement_std", "flags"})
+    output_fields = frozenset({"ux", "uy", "transmission", "darkfield", "displacement_std", "flags"})
 
     def _structure(self, path: Path, about: dict[str, str]) -> type[Structure]:
         theirs = path.suffix != ".safetensors" or about.get("network") == "espinnet"

@@ -1,7 +1,7 @@
-"""Whether a pattern repeats itself, as gratings and arrays of holes do.
+"""Periodicity of a pattern, as of gratings and arrays of holes.
 
-Such a pattern looks the same after a shift by its period: a displacement is known but for multiples of it, and on
-pixels of more than half of it the pattern is aliased and moves the other way.
+A periodic pattern looks the same after a shift by its period: the displacement is known up to multiples of it. On
+pixels larger than half the period the pattern is aliased and moves the other way.
 """
 
 from __future__ import annotations
@@ -12,32 +12,29 @@ import torch
 
 from speckleflow.retrieval.spectrum import Spectrum, hann
 
-#: What a Gaussian of this standard deviation (px) would leave is not looked at: wavelengths above some 18 px, which
-#: hold the beam and need no care.
+#: standard deviation (px) of the Gaussian high-pass: wavelengths above some 18 px hold the shape of the beam
 _COARSE = 4.0
-#: shifts (px) at which a pattern is compared with itself: farther than speckles are wide; the farthest in shares of
-#: the image too, of which there must be enough left
+#: range of shifts of the autocorrelation: beyond the width of speckles (px), up to 64 px and a share of the image
 _NEAR, _FAR, _SHARE = 20.0, 64.0, 0.35
-#: Noise alone correlates with itself by four or five of its standard deviations at one shift or another: correlations
-#: below twice that count less.
+#: noise alone reaches four to five of its standard deviations at some shift; correlations below twice that count less
 _LEAST_SIGMA = 10.0
 #: the spectrum's neighbours share their noise: equivalent noise bandwidth of the Hann window in two dimensions
 _HANN_BANDWIDTH = 1.5**2
-#: Least correlation of a pattern that repeats itself. Simulated gratings of 4 to 20 px, contrast 5 to 40 %, 320 px,
+#: Least autocorrelation of a periodic pattern. Simulated gratings of 4 to 20 px, contrast 5 to 40 %, 320 px,
 #: have 0.8 and more at 200 photons and 0.98 at 10,000; sandpapers mostly below 0.2, and masks, whose holes lie on a
 #: grid, up to 0.6.
-REPEATED = 0.5
+PERIODIC = 0.5
 
 
-def repeats_itself(pattern: Spectrum) -> bool:
-    """Whether the pattern of a reference stack repeats itself; True where the image is too small to tell."""
-    return recurrence(pattern) > REPEATED
+def is_periodic(pattern: Spectrum) -> bool:
+    """Whether the pattern of a reference stack is periodic; True where the image is too small to tell."""
+    return periodicity(pattern) > PERIODIC
 
 
-def recurrence(pattern: Spectrum) -> float:
+def periodicity(pattern: Spectrum) -> float:
     """Largest autocorrelation of the fine pattern beyond the width of a speckle: 1 for one that is periodic.
 
-    White noise has been taken off; where nothing else is left, the result is small.
+    White noise is subtracted; the result is small where there is nothing else.
     """
     power, wy, wx, noise, frames = pattern
     height, width = power.shape

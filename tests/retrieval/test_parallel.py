@@ -1,4 +1,4 @@
-"""Threads that share out pieces: the same bits whatever their number, errors that reach the caller."""
+"""Parallel map over tiles: the same bits for any number of threads, errors that reach the caller."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from speckleflow.retrieval.filters import gaussian
 from speckleflow.retrieval.normal import make_basis, measure, solve
-from speckleflow.retrieval.team import by_rows, each, strips, team
+from speckleflow.retrieval.parallel import map_rows, parallel_for, row_strips, thread_pool
 from speckleflow.retrieval.umpa import Umpa
 
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def test_fields_do_not_depend_on_the_number_of_threads():
             assert torch.equal(getattr(found[0], name), getattr(other, name)), name
 
 
-def test_every_piece_is_worked_on_once_and_by_single_threads():
+def test_every_item_is_worked_on_once_and_by_single_threads():
     torch.set_num_threads(2)
     seen = torch.zeros(40, dtype=torch.int64)
     counts: list[int] = []
@@ -48,29 +48,29 @@ def test_every_piece_is_worked_on_once_and_by_single_threads():
         seen[k] += 1
         counts.append(torch.get_num_threads())
 
-    with torch.inference_mode(), team(CPU):
-        each(work, range(40))
+    with torch.inference_mode(), thread_pool(CPU):
+        parallel_for(work, range(40))
     assert seen.eq(1).all()
     assert set(counts) == {1}
     assert torch.get_num_threads() == 2
 
 
-def test_an_error_in_a_piece_reaches_the_caller_and_the_threads_come_back():
+def test_an_error_in_an_item_reaches_the_caller_and_the_threads_come_back():
     torch.set_num_threads(2)
 
     def work(k: int) -> None:
         if k == 7:
-            raise ValueError("piece 7")
+            raise ValueError("item 7")
 
-    with pytest.raises(ValueError, match="piece 7"), team(CPU):
-        each(work, range(20))
+    with pytest.raises(ValueError, match="item 7"), thread_pool(CPU):
+        parallel_for(work, range(20))
     assert torch.get_num_threads() == 2
 
 
 def test_strips_cover_every_row_once():
-    pieces = strips(20, 517, 700, CPU)
-    assert len(pieces) > 2
-    assert [row for piece in pieces for row in range(piece.start, piece.stop)] == list(range(517))
+    items = row_strips(20, 517, 700, CPU)
+    assert len(items) > 2
+    assert [row for item in items for row in range(item.start, item.stop)] == list(range(517))
 
 
 def test_systems_solved_by_strips_are_those_of_linear_algebra():
@@ -81,9 +81,9 @@ def test_systems_solved_by_strips_are_those_of_linear_algebra():
     zero = torch.zeros(900, 400)
     right = measure(frames, basis, zero, zero).h
     torch.set_num_threads(2)
-    with team(CPU):
+    with thread_pool(CPU):
         found, diagonal = solve(basis.gram, right)
-        (twice,) = by_rows(lambda part: (2 * part,), (right,), right)
+        (twice,) = map_rows(lambda part: (2 * part,), (right,), right)
     assert torch.equal(twice, 2 * right)
     full = torch.empty(900, 400, 4, 4, dtype=torch.float64)
     order = [(i, j) for i in range(4) for j in range(i, 4)]

@@ -9,7 +9,7 @@ import torch
 
 from speckleflow.evaluate.held_out import Cell, scenes
 from speckleflow.retrieval.filters import filter_xy, gaussian
-from speckleflow.retrieval.recurrence import recurrence, repeats_itself
+from speckleflow.retrieval.periodicity import is_periodic, periodicity
 from speckleflow.retrieval.spectrum import spectrum
 
 
@@ -27,12 +27,12 @@ def grating(period: float, side: int, contrast: float = 0.1, noise: float = 0.0)
 @pytest.mark.parametrize("period", [5.0, 8.3, 11.0, 15.0])
 @pytest.mark.parametrize("side", [160, 400])
 def test_a_grating_is_its_own_copy_a_period_away(period, side):
-    assert recurrence(spectrum(grating(period, side))) == pytest.approx(1, abs=0.05)
+    assert periodicity(spectrum(grating(period, side))) == pytest.approx(1, abs=0.05)
 
 
 def test_white_noise_is_taken_off():
     """Noise as strong as the pattern: its autocorrelation is that of the pattern alone."""
-    assert recurrence(spectrum(grating(10.0, 400, contrast=0.1, noise=0.05))) == pytest.approx(1, abs=0.1)
+    assert periodicity(spectrum(grating(10.0, 400, contrast=0.1, noise=0.05))) == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize("size", [1.0, 2.0, 4.0])
@@ -40,22 +40,20 @@ def test_speckle_does_not_repeat(size):
     white = torch.randn(5, 300, 300, generator=torch.Generator().manual_seed(7))
     kernel = gaussian(size)
     speckle = 1 + 0.1 * size * filter_xy(white, kernel, kernel, "mirror")
-    assert recurrence(spectrum(speckle)) < 0.25
+    assert periodicity(spectrum(speckle)) < 0.25
 
 
 @pytest.mark.parametrize("photons", [500.0, 50_000.0])
 def test_modulators_are_told_apart(photons):
     for modulator, expected in (("mask", False), ("sandpaper", False), ("grating", True)):
-        found = [
-            repeats_itself(spectrum(one)) for one in scenes(Cell(modulator, 2, photons), count=6).reference
-        ]
+        found = [is_periodic(spectrum(one)) for one in scenes(Cell(modulator, 2, photons), count=6).reference]
         assert found == [expected] * 6, modulator
 
 
 def test_noise_alone_repeats_little():
     noise = torch.randn(5, 300, 300, generator=torch.Generator().manual_seed(8))
-    assert not repeats_itself(spectrum(1 + 0.1 * noise))
+    assert not is_periodic(spectrum(1 + 0.1 * noise))
 
 
 def test_an_image_too_small_to_tell_may_repeat():
-    assert repeats_itself(spectrum(torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(1))))
+    assert is_periodic(spectrum(torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(1))))
