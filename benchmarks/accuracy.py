@@ -33,7 +33,7 @@ from speckleflow.evaluate.table import contenders, evaluate, evaluate_cell, writ
 from speckleflow.retrieval.base import Fields, Retriever
 from speckleflow.retrieval.espinnet.retriever import Espinnet
 from speckleflow.retrieval.flux import level_flux
-from speckleflow.retrieval.grids import to_landing
+from speckleflow.retrieval.grids import to_detector
 from speckleflow.simulate.modulators import KINDS
 from speckleflow.simulate.phantoms import phantom
 from speckleflow.simulate.scene import Scene
@@ -244,7 +244,7 @@ def star(count: int) -> str:
 
 
 def sim512(data: Path) -> str:
-    """An independent simulation, 5000 photons, landing grid, 16 px of border left out."""
+    """An independent simulation, 5000 photons, detector grid, 16 px of border left out."""
     stack = np.load(data / "sim512" / "stack.npz")
     truth = [torch.from_numpy(stack[k].astype("f4")) for k in ("ux", "uy", "transmission", "darkfield")]
     lines = [
@@ -256,7 +256,7 @@ def sim512(data: Path) -> str:
         full: Tensor | None = None
         for n in (20, 5, 3, 2):
             reference, sample = (torch.from_numpy(stack[k][:n].astype("f4")) for k in ("reference", "sample"))
-            found = to_landing(method(sample[None], method.prepare(reference)))
+            found = to_detector(method(sample[None], method.prepare(reference)))
             fields = [dict(found.items())[k][0] for k in ("ux", "uy", "transmission", "darkfield")]
             e = torch.stack([a - b for a, b in zip(fields, truth, strict=True)])[inner]
             rmse = [float(part.square().mean().sqrt()) for part in (e[:2], e[2], e[3])]
@@ -370,7 +370,7 @@ def _without_levelling(method: Retriever) -> Retriever:
 PARTS = {
     "table": ("Held-out scenes", table),
     "sim512": (
-        "sim512: an independent simulation (landing grid, 16 px of border left out, 5000 photons)",
+        "sim512: an independent simulation (detector grid, 16 px of border left out, 5000 photons)",
         sim512,
     ),
     "rods": ("Four rods: real data, N = 13", rods),

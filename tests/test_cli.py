@@ -79,14 +79,14 @@ def test_retrieve_finds_a_known_displacement_transmission_and_dark_field(stacks,
         assert np.median(gradient) == pytest.approx(2 * phase_gradient_per_px(20, 1.3e-6, 0.2), rel=0.02)
 
 
-def test_the_landing_grid_moves_the_fields(stacks, tmp_path):
-    for grid in ("reference", "landing"):
+def test_the_detector_grid_moves_the_fields(stacks, tmp_path):
+    for grid in ("reference", "detector"):
         speckleflow(
             "retrieve", "--reference", stacks / "reference.npy", "--sample", stacks / "sample.npy",
             "--output", tmp_path / f"{grid}.h5", "--grid", grid,
         )  # fmt: skip
-    with h5py.File(tmp_path / "reference.h5") as a, h5py.File(tmp_path / "landing.h5") as b:
-        # T and D differ by noise from pixel to pixel: the landing grid has them where the light arrives
+    with h5py.File(tmp_path / "reference.h5") as a, h5py.File(tmp_path / "detector.h5") as b:
+        # T and D differ by noise from pixel to pixel: the detector grid has them where the light arrives
         at_origin, landed = a["transmission"][30:60, 30:60], b["transmission"][31:61, 32:62]
         assert np.allclose(at_origin, landed, atol=2e-3)
 

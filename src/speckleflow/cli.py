@@ -148,7 +148,7 @@ def retrieve(
         ),
     ] = None,
     grid: Annotated[
-        Literal["reference", "landing"],
+        Literal["reference", "detector"],
         typer.Option(help="Where a field stands: at the ray's place in the sample, or where the ray lands."),
     ] = "reference",
     window: Annotated[str, typer.Option(help="umpa: side of the window in pixels, or auto.")] = "auto",

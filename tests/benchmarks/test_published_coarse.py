@@ -49,7 +49,7 @@ def test_keeps_the_scales_that_help(kept):
 
 
 def test_displacement_in_pixels_of_the_image_on_the_reference_grid(kept, monkeypatch):
-    """From scale 1/8: u_x grows by 1 px in 10 on the landing grid, so by 1 in 9 on the reference grid."""
+    """From scale 1/8: u_x grows by 1 px in 10 on the detector grid, so by 1 in 9 on the reference grid."""
     _, path = kept
     method = published_coarse.PublishedCoarse(path)
 

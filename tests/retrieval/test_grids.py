@@ -6,7 +6,7 @@ import torch
 from speckleflow.errors import SpeckleflowError
 from speckleflow.retrieval.base import FLAG_BOUND, FLAG_EDGE, FLAG_FOLD, Fields
 from speckleflow.retrieval.flags import edge_flags, fold_flags, jacobian
-from speckleflow.retrieval.grids import to_landing, to_reference
+from speckleflow.retrieval.grids import to_detector, to_reference
 
 Y, X = torch.meshgrid(torch.arange(80.0), torch.arange(100.0), indexing="ij")
 
@@ -25,25 +25,25 @@ def fields_reference() -> Fields:
     )
 
 
-def test_landing_fields_say_where_the_ray_came_from():
-    landing = to_landing(fields_reference())
-    px, py = X - landing.ux[0], Y - landing.uy[0]
+def test_fields_on_the_detector_grid_say_where_the_ray_came_from():
+    detector = to_detector(fields_reference())
+    px, py = X - detector.ux[0], Y - detector.uy[0]
     ux, uy = u_reference(px, py)
     inside = (px > 6) & (px < 93) & (py > 6) & (py < 73)  # splines end at the border with zero slope
-    torch.testing.assert_close(landing.ux[0][inside], ux[inside], atol=4e-5, rtol=0)
-    torch.testing.assert_close(landing.uy[0][inside], uy[inside], atol=4e-5, rtol=0)
+    torch.testing.assert_close(detector.ux[0][inside], ux[inside], atol=4e-5, rtol=0)
+    torch.testing.assert_close(detector.uy[0][inside], uy[inside], atol=4e-5, rtol=0)
     torch.testing.assert_close(
-        landing.transmission[0][inside], (0.8 + 0.1 * torch.sin(px / 12))[inside], atol=3e-6, rtol=0
+        detector.transmission[0][inside], (0.8 + 0.1 * torch.sin(px / 12))[inside], atol=3e-6, rtol=0
     )
     outside = (px < -0.01) | (px > 99.01) | (py < -0.01) | (py > 79.01)
     within = (px > 0.01) & (px < 98.99) & (py > 0.01) & (py < 78.99)
-    assert bool((landing.flags[0][outside] & FLAG_EDGE).all())
-    assert not landing.flags[0][within].any()
+    assert bool((detector.flags[0][outside] & FLAG_EDGE).all())
+    assert not detector.flags[0][within].any()
 
 
 def test_there_and_back():
     start = fields_reference()
-    back = to_reference(to_landing(start))
+    back = to_reference(to_detector(start))
     for name in ("ux", "uy", "transmission"):
         a, b = getattr(back, name)[0, 8:-8, 8:-8], getattr(start, name)[0, 8:-8, 8:-8]
         near = 3e-6 if name == "transmission" else 1e-4  # measured: 9e-7, 3.3e-5
@@ -52,7 +52,7 @@ def test_there_and_back():
 
 def test_absorption_alone_has_no_other_grid():
     with pytest.raises(SpeckleflowError, match="no displacement"):
-        to_landing(Fields(transmission=torch.ones(1, 8, 8)))
+        to_detector(Fields(transmission=torch.ones(1, 8, 8)))
 
 
 def test_jacobian_and_fold_flags():
@@ -96,7 +96,7 @@ def test_flags_travel_with_their_ray(dx, dy):
     moved = Fields(
         torch.ones(1, 80, 100), torch.full((1, 80, 100), dx), torch.full((1, 80, 100), dy), flags=flags
     )
-    landed = to_landing(moved).flags[0]
+    landed = to_detector(moved).flags[0]
     assert landed[40 + round(dy), 60 + round(dx)] == FLAG_FOLD
     assert landed[30 + round(dy), 20 + round(dx)] == FLAG_BOUND
     rows, columns = torch.arange(80)[:, None] - dy, torch.arange(100) - dx

@@ -34,7 +34,7 @@ def test_one_stack_errors_say_what_was_expected():
     stack = np.ones((3, 32, 32))
     with pytest.raises(ConfigError, match="needs a reference"):
         retrieve_stack(None, stack)
-    with pytest.raises(ConfigError, match="'reference' or 'landing'"):
+    with pytest.raises(ConfigError, match="'reference' or 'detector'"):
         retrieve_stack(stack, stack, grid="somewhere")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"\(B, N, y, x\) = \(B, 3, 32, 32\)"):
         retrieve_stack(stack, stack[:2])

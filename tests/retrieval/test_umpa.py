@@ -233,14 +233,14 @@ def test_dead_beam_is_refused():
 
 
 def test_sim512(shared_data):
-    """Simulated stack of 5000 photons a pixel: errors on the landing grid, where its truth lives."""
+    """Simulated stack of 5000 photons a pixel: errors on the detector grid, where its truth lives."""
     data = np.load(shared_data("sim512/stack.npz"))
     for n, u_error, t_error, d_error in (  # 1.2 times what is measured, or a little more
         (20, 0.0045, 0.0006, 0.0037),
         (5, 0.0076, 0.0009, 0.0046),
         (3, 0.0091, 0.001, 0.0052),
     ):
-        fields = retrieve_stack(data["reference"][:n], data["sample"][:n], grid="landing")
+        fields = retrieve_stack(data["reference"][:n], data["sample"][:n], grid="detector")
         ux, uy = rms(fields.ux, data["ux"], 16), rms(fields.uy, data["uy"], 16)
         assert np.hypot(ux, uy) / np.sqrt(2) < u_error
         assert rms(fields.transmission, data["transmission"], 16) < t_error

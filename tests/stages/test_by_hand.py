@@ -89,7 +89,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"device": "cuda"}, ["expected a GPU for 'cuda'", "none"]),
         ({"window": "-3"}, ["expected auto or an odd number from 1 to 63, found '-3'"]),
         ({"geometry": (20000.0, 1.3, 0.2)}, ["1 to 1000 keV (was it given in eV?), found 20000 keV"]),
-        ({"geometry": (20.0, 1.3, 0.2), "grid": "landing"}, ["leave out --grid landing"]),
+        ({"geometry": (20.0, 1.3, 0.2), "grid": "detector"}, ["leave out --grid detector"]),
         ({"output": Path("fields.tif")}, ["--output fields.tif", ".h5 or .hdf5"]),
         ({"output": Path("taken.h5")}, ["--output taken.h5", "found a folder"]),
         ({"output": Path("notes.h5")}, ["--output notes.h5", "an earlier result, found another file"]),

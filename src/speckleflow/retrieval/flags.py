@@ -1,4 +1,4 @@
-"""Marks for pixels that a person should not trust blindly."""
+"""Flags of pixels whose displacement is uncertain."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def fold_flags(ux: Tensor, uy: Tensor) -> Tensor:
 
 
 def edge_flags(ux: Tensor, uy: Tensor, half_window: int) -> Tensor:
-    """uint8, FLAG_EDGE where the window of a pixel, or that of its landing place, leaves the image."""
+    """uint8, FLAG_EDGE where the window of a pixel, or of the place where its ray arrives, leaves the image."""
     height, width = ux.shape[-2:]
     x = torch.arange(width, device=ux.device)
     y = torch.arange(height, device=ux.device)[:, None]
     inside = (x >= half_window) & (x < width - half_window) & (y >= half_window) & (y < height - half_window)
     px, py = x + ux, y + uy
-    lands = (px >= half_window) & (px <= width - 1 - half_window)
-    lands = lands & (py >= half_window) & (py <= height - 1 - half_window)
-    return (~(inside & lands)).to(torch.uint8) * FLAG_EDGE
+    arrives = (px >= half_window) & (px <= width - 1 - half_window)
+    arrives = arrives & (py >= half_window) & (py <= height - 1 - half_window)
+    return (~(inside & arrives)).to(torch.uint8) * FLAG_EDGE

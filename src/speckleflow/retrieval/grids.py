@@ -1,8 +1,7 @@
-"""Fields on the reference grid (where the ray crosses the sample) and on the landing grid (where it is seen).
+"""Fields on the reference grid (the ray's place in the sample) and on the detector grid (where the ray arrives).
 
-On the reference grid the ray through x lands at x + u(x) (espinnet.txt eq. 1). On the landing grid the same
-numbers belong to the place where the ray is seen: v(x + u(x)) = u(x), so that v(y) is the displacement of the
-ray that came from y - v(y).
+On the reference grid the ray through x arrives at x + u(x). On the detector grid the same values belong to the place
+of arrival: v(x + u(x)) = u(x), so v(y) is the displacement of the ray that came from y - v(y).
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ _STEPS = 30
 _ENOUGH_PX = 1e-4  #: far below the error of any retrieval
 
 
-def to_landing(fields: Fields) -> Fields:
-    """Fields of the reference grid carried to the landing grid: every entry f'(y) = f(x) with x + u(x) = y.
+def to_detector(fields: Fields) -> Fields:
+    """Fields of the reference grid carried to the detector grid: every entry f'(y) = f(x) with x + u(x) = y.
 
     Pixels whose ray comes from outside the image take the border's value and FLAG_EDGE.
     """
@@ -30,7 +29,7 @@ def to_landing(fields: Fields) -> Fields:
 
 
 def to_reference(fields: Fields) -> Fields:
-    """Fields of the landing grid carried to the reference grid: f(x) = f'(y) with y = x + u."""
+    """Fields of the detector grid carried to the reference grid: f(x) = f'(y) with y = x + u."""
     return _carry(fields, 1.0)
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from speckleflow.errors import ConfigError
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.base import Fields
-from speckleflow.retrieval.grids import to_landing
+from speckleflow.retrieval.grids import to_detector
 
-Grid = Literal["reference", "landing"]
+Grid = Literal["reference", "detector"]
 
 
 def retrieve_stack(
@@ -38,8 +38,8 @@ def retrieve_stack(
         Shapes that do not fit, too few positions, values that are not finite.
     """
     kind = registry.get(method)
-    if grid not in ("reference", "landing"):
-        raise ConfigError(f"grid: expected 'reference' or 'landing', found '{grid}'")
+    if grid not in ("reference", "detector"):
+        raise ConfigError(f"grid: expected 'reference' or 'detector', found '{grid}'")
     frames = torch.as_tensor(sample)
     if reference is None:
         if method != "absorption":
@@ -48,7 +48,7 @@ def retrieve_stack(
     retriever = kind(default_settings(method) if settings is None else settings, device)
     state = retriever.prepare(torch.as_tensor(reference))
     fields = retriever(frames[None] if frames.ndim == 3 else frames, state)
-    return to_landing(fields) if grid == "landing" and fields.ux is not None else fields
+    return to_detector(fields) if grid == "detector" and fields.ux is not None else fields
 
 
 def default_settings(method: str) -> Any:

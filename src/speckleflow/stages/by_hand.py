@@ -100,7 +100,7 @@ def retrieve_files(
         if "ux" not in arrays:
             raise ConfigError(f"command line: method '{method}' gives no displacement, so there is no phase")
         if grid != "reference":
-            raise ConfigError("command line: the phase belongs to the sample; leave out --grid landing")
+            raise ConfigError("command line: the phase belongs to the sample; leave out --grid detector")
         energy, pixel, distance = (float(v) for v in geometry if v is not None)
         arrays["phase"] = integrate_displacement(
             arrays["ux"][None],

@@ -85,7 +85,7 @@ def test_the_weights_of_the_user_are_those_that_are_exported(tmp_path, monkeypat
 
 
 def test_a_published_structure_is_one_function_of_two_stacks(shared_data):
-    """What is exported of it is the network's answer on the landing grid, padding taken off."""
+    """What is exported of it is the network's answer on the detector grid, padding taken off."""
     path = shared_data("espinnet-parity") / "random_model_001500.pt"
     method = Espinnet(EspinnetSettings(weights=str(path)))
     truth = torch.from_numpy(np.load(path.parent / "input_output.npz")["input"])

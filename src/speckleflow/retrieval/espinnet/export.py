@@ -72,7 +72,7 @@ def to_onnx(method: Retriever, reference: Tensor) -> Any:
 
     Its inputs are ``reference`` (N, y, x) and ``sample`` (1, N, y, x), corrected, float32; its outputs maps
     (1, y, x): ux, uy (px), transmission, darkfield and, of our own structure, displacement_std (px), on the reference
-    grid; those of a published structure on the LANDING grid (SPINNet: no darkfield, transmission on the reference
+    grid; those of a published structure on the DETECTOR grid (SPINNet: no darkfield, transmission on the reference
     grid).
 
     Raises
@@ -120,4 +120,4 @@ def to_onnx(method: Retriever, reference: Tensor) -> Any:
 
 
 def _grid(method: NetworkRetriever) -> str:
-    return "reference" if isinstance(method.structure, Fast) else "landing"
+    return "reference" if isinstance(method.structure, Fast) else "detector"

@@ -35,16 +35,12 @@ def sample_at(image: Tensor, position: Tensor) -> Tensor:
 
 
 def warp(image: Tensor, u: Tensor) -> Tensor:
-    """out(x) = image(x - u(x)): the image (B, C, y, x) carried along by the displacement (B, 2, y, x) in
-    px.
-    """
+    """Forward warp out(x) = image(x - u(x)): the image (B, C, y, x) moved by the displacement (B, 2, y, x) in px."""
     return sample_at(image, pixel_grid(u) - u)
 
 
 def pull(image: Tensor, u: Tensor) -> Tensor:
-    """out(x) = image(x + u(x)): what arrives at the landing place, read back on the reference grid (eq.
-    1).
-    """
+    """Backward warp out(x) = image(x + u(x)): the sample image on the reference grid."""
     return sample_at(image, pixel_grid(u) + u)
 
 

@@ -22,7 +22,7 @@ HALO = 13 * (32 + 16 + 8 + 4 + 2 + 1) + 5
 
 
 class Output(NamedTuple):
-    """Displacement (B, 2, y, x) in px on the LANDING grid, channel 0 = x; transmission and dark field (B, 1,
+    """Displacement (B, 2, y, x) in px on the DETECTOR grid, channel 0 = x; transmission and dark field (B, 1,
     y, x).
     """
 

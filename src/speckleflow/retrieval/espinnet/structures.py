@@ -118,7 +118,7 @@ class Fast(Structure):
 
 
 class Published(Structure):
-    """ESPINNet as published (:mod:`.published`), N scaled to 20. It works on the landing grid."""
+    """ESPINNet as published (:mod:`.published`), N scaled to 20. It works on the detector grid."""
 
     multiple = published.MULTIPLE
     halo = published.HALO

@@ -26,7 +26,7 @@ HALO = 13 * (32 + 16 + 8 + 4 + 2) + 5
 
 
 class Output(NamedTuple):
-    """Displacement (B, 2, y, x) in px on the LANDING grid, transmission (B, 1, y, x) on the REFERENCE
+    """Displacement (B, 2, y, x) in px on the DETECTOR grid, transmission (B, 1, y, x) on the REFERENCE
     grid.
     """
 
