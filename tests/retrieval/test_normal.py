@@ -10,9 +10,9 @@ from tests.retrieval.patterns import Speckle, make_pair
 from speckleflow.retrieval.adaptive import (
     Linearised,
     Window,
-    _moved,
+    _apply_bounds,
     _pool,
-    _shrunk,
+    _shrink,
     _unpool,
     fixed_window,
     linearise,
@@ -162,7 +162,7 @@ def test_a_correction_counts_by_what_stands_above_its_noise():
     ones = torch.ones(60, 70)
     step = torch.stack((0.2 * ones, 0.1 * ones, 0.3 * ones, 0.5 * ones))
     variance = torch.stack((0.01 * ones, 0.02 * ones, 0.04 * ones, 0.05 * ones))
-    found, error = _shrunk(step, variance, 1.0)
+    found, error = _shrink(step, variance, 1.0)
     ratio = (0.3**2 / 0.04 + 0.5**2 / 0.05) / 2
     w = 1 - 1 / ratio
     expected = torch.tensor([0.2 * (1 - 0.01 / 0.04), 0.0, 0.3 * w, 0.5 * w])
@@ -193,7 +193,7 @@ def test_no_step_leaves_its_bounds_unmarked():
     asked = torch.tensor([1.0, 0.5, 2.5, -1.5])[:, None, None].repeat(1, 1, 7)
     asked[0, 0, 1], asked[0, 0, 2], asked[1, 0, 3], asked[1, 0, 4] = 0.001, 3.5, -0.1, 2.2
     asked[2, 0, 5], asked[3, 0, 6] = 3.4, -2.3
-    held, bound = _moved(now, asked)
+    held, bound = _apply_bounds(now, asked)
     assert bound.tolist() == [[False] + [True] * 6]
     t = torch.tensor([[1, 0.005, 3, 1, 1, 1, 1]])
     torch.testing.assert_close(held.t, t)

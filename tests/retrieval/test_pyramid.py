@@ -9,12 +9,12 @@ from tests.retrieval.patterns import make_pair
 
 from speckleflow.retrieval.normal import Estimate, local_mean, make_basis, measure, spline_coefficients
 from speckleflow.retrieval.pyramid import (
-    _double,
     _evidence,
-    _fit,
-    _or_none,
-    _search,
-    _step,
+    _fit_contrast,
+    _gauss_newton_step,
+    _keep_if_better_than_zero,
+    _search_whole_pixels,
+    _upsample,
     first_estimate,
     pyramid,
 )
@@ -69,12 +69,12 @@ def test_a_shift_must_be_better_than_none_by_more_than_noise():
     noise = 1 + 0.2 * torch.randn(8, 96, 128, generator=generator)
     low_pass = (1.0,)
     basis = make_basis(reference, local_mean(reference, 64.0), low_pass)
-    found = _search(spline_coefficients(noise, low_pass), basis, 2)
+    found = _search_whole_pixels(spline_coefficients(noise, low_pass), basis, 2)
     share = float(((found.ux != 0) | (found.uy != 0)).float().mean())
     assert 0.0025 < share < 0.011  # measured: 0.0050; 0.018 for 9.6, 0.0015 for 14.4
     # and a shift that is there is taken everywhere
     moved = spline_coefficients(reference.roll((2, -1), (1, 2)), low_pass)
-    found = _search(moved, basis, 2)
+    found = _search_whole_pixels(moved, basis, 2)
     assert bool((found.ux[4:-4, 4:-4] == -1).all())
     assert bool((found.uy[4:-4, 4:-4] == 2).all())
 
@@ -84,7 +84,7 @@ def test_the_reference_upside_down_is_no_match():
     reference = 1 + 0.2 * torch.randn(8, 60, 70, generator=torch.Generator().manual_seed(5))
     basis = make_basis(reference, local_mean(reference, 64.0), (1.0,))
     opposite = 2 - reference.roll((2, -1), (1, 2))
-    found = _search(spline_coefficients(opposite, (1.0,)), basis, 2)
+    found = _search_whole_pixels(spline_coefficients(opposite, (1.0,)), basis, 2)
     assert float(((found.ux == -1) & (found.uy == 2)).float().mean()) < 0.01
 
 
@@ -93,7 +93,7 @@ def test_rays_that_leave_the_image_are_no_samples():
     pair = make_pair((40, 56), 6, ux=constant(3.0), uy=constant(-2.0), size=3.0)
     basis = make_basis(pair.reference, torch.ones(40, 56), (1.0,))
     three, two = torch.full((40, 56), 3.0), torch.full((40, 56), -2.0)
-    unexplained, b, samples = _fit(
+    unexplained, b, samples = _fit_contrast(
         measure(spline_coefficients(pair.sample, (1.0,)), basis, three, two), basis
     )
     assert float(unexplained[:, 40:].max()) < 0.02
@@ -112,7 +112,7 @@ def test_a_displacement_stays_only_where_it_explains_more_than_none():
     ux, uy = torch.full((48, 80), 1.5), torch.full((48, 80), -1.0)
     ux[:, 40:], uy[:, 40:] = -5.0, 4.0
     one, zero = torch.ones(48, 80), torch.zeros(48, 80)
-    found, moments = _or_none(Estimate(one, one, ux, uy), coefficients, basis)
+    found, moments = _keep_if_better_than_zero(Estimate(one, one, ux, uy), coefficients, basis)
     for part, x, y in ((np.s_[8:-8, 8:30], 1.5, -1.0), (np.s_[8:-8, 50:72], 0.0, 0.0)):
         assert float((found.ux[part] == x).float().mean()) > 0.95
         assert float((found.uy[part] == y).float().mean()) > 0.95
@@ -139,7 +139,9 @@ def test_where_nothing_is_seen_the_displacement_falls_back_to_none():
     now = Estimate(
         torch.ones(40, 50), torch.full((40, 50), 0.02), torch.full((40, 50), 0.6), torch.full((40, 50), -0.7)
     )
-    found = _step(now, measure(spline_coefficients(noise, (1.0,)), basis, now.ux, now.uy), basis, 3.0)
+    found = _gauss_newton_step(
+        now, measure(spline_coefficients(noise, (1.0,)), basis, now.ux, now.uy), basis, 3.0
+    )
     # but for pixels whose noise looks like a pattern
     assert float(found.ux.abs().median()) < 0.02
     assert float(found.uy.abs().median()) < 0.02
@@ -185,7 +187,7 @@ def test_fields_at_twice_the_resolution(shape):
     """A plane of u doubles and stays a plane, its place kept; a last odd row or column repeats its neighbour."""
     y, x = torch.meshgrid(torch.arange(7.0), torch.arange(10.0), indexing="ij")
     coarse = Estimate(1 + 0.1 * x, 1 - 0.1 * y, 0.3 * x - 0.2 * y, 0.1 * x + 0.5 * y)
-    fine = _double(coarse, torch.Size(shape))
+    fine = _upsample(coarse, torch.Size(shape))
     rows, columns = torch.meshgrid(torch.arange(14.0), torch.arange(20.0), indexing="ij")
     x, y = (columns - 0.5) / 2, (rows - 0.5) / 2  # places on the coarse grid
     expected = (1 + 0.1 * x, 1 - 0.1 * y, 2 * (0.3 * x - 0.2 * y), 2 * (0.1 * x + 0.5 * y))

@@ -102,14 +102,14 @@ def test_the_limit_of_the_displacement_is_kept_and_flagged(axis):
         assert float(flagged.mean()) > 0.99
 
 
-def limb(x, y):
-    """The edge of a solid: a displacement that grows towards the limb and ends within two pixels."""
+def solid_edge(x, y):
+    """The edge of a solid: a displacement that grows towards the edge and ends within two pixels."""
     inside = 1 / (1 + np.exp((x - 48) / 0.8))
     return 1.2 * np.exp(np.minimum(x - 48, 0) / 9) * inside
 
 
 def test_auto_serves_edges_and_plains_at_once():
-    pair = make_pair((64, 96), 10, ux=limb, photons=20000, contrast=0.3)
+    pair = make_pair((64, 96), 10, ux=solid_edge, photons=20000, contrast=0.3)
     edge = (slice(None), slice(42, 54))
     plain = (slice(None), slice(64, 84))
 
@@ -170,7 +170,7 @@ def test_the_expected_error_of_auto_covers_what_its_windows_smear():
         expected = float(found.displacement_std[0, 12:-12, 12:-12].square().mean().sqrt())
         error = np.hypot(rms(found.ux, pair.ux), rms(found.uy, pair.uy)) / np.sqrt(2)
         ratios["waves"].append(error / expected)
-        pair = make_pair((64, 96), 10, ux=limb, photons=20000, contrast=0.3, seed=seed)
+        pair = make_pair((64, 96), 10, ux=solid_edge, photons=20000, contrast=0.3, seed=seed)
         found = retrieve_stack(pair.reference, pair.sample)
         error, std = (found.ux[0].numpy() - pair.ux)[8:-8], found.displacement_std[0].numpy()[8:-8]
         for place, part in (("edge", np.s_[:, 40:56]), ("inside", np.s_[:, 10:30])):

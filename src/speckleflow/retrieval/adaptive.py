@@ -1,11 +1,10 @@
 """Windows: one that is given, or the best mixture of many at each pixel.
 
-``auto`` goes from wide Gaussian windows to narrow ones. Each adds to the fields what the wider ones left in the
-residual, but only as far as it rises above the noise expected of it: the local mean square P of the correction is
-compared with its expected variance C, and the correction enters with the weight 1 - C / P (Wiener's filter
-with an estimated signal, as in the empirical-Bayes shrinkage of James and Stein, Proc. 4th Berkeley Symp. 1, 361,
-1961). Where the displacement is smooth, the wide windows speak alone and average the noise of many pixels; at
-edges the narrow ones are heard. All this happens in the quadratic model of one warp, on a few maps.
+``auto`` proceeds from wide Gaussian windows to narrow ones. Each window adds a correction computed from the residual of
+the wider ones, weighted by 1 - C / P: P is the local mean square of the correction, C its variance expected of noise
+(a Wiener filter with an estimated signal, as in the empirical-Bayes shrinkage of James and Stein, Proc. 4th Berkeley
+Symp. 1, 361, 1961). Where the displacement is smooth, the wide windows dominate and average the noise of many pixels;
+at edges the narrow ones contribute. All windows use the quadratic model of one warp, which is a few maps.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ SCALES = (8.0, 5.0, 3.0, 2.0, 1.3, 0.8)
 COARSE_SCALES = (4.0, 2.0, 1.0)
 #: P is averaged over a Gaussian this many times as wide as the window: over some 18 independent cells, so that it
 #: is known to a third. Over fewer, P is noise and a weight above 1 - C / P must not be believed: 1 - 1.5 C / P over 8
-#: cells was as good where fields are smooth, but cut the skirts of what the wide windows smear at limbs (3 % of delta).
+#: cells was as good where fields are smooth, but removed 3 % of delta beside edges, which the wide windows smear.
 _NEIGHBOURHOOD = 3.0
 #: windows from this width on are as good on 2 x 2 means, at a quarter of the work
 _HALF_FROM = 2.0
@@ -107,18 +106,18 @@ def fixed_window(
     """
     kernel = box(side)
     fields = torch.stack((now.t, now.b / now.t, now.ux, now.uy))
-    # asked for the fields, not for their change: repeated changes would undo the window's averaging and its noise
-    # reduction. A box of side k has the second moment of a Gaussian of width k / sqrt(12).
+    # solved for the fields, not for their change: repeated changes would undo the window's averaging.
+    # A box of side k has the second moment of a Gaussian of width k / sqrt(12).
     right = model.residual + apply(model.gram, fields)
-    found, variance = Window(model, kernel).step(right, gain(max(side, 2) / 12**0.5))
-    estimate, bound = _moved(now, found)
+    fields, variance = Window(model, kernel).step(right, gain(max(side, 2) / 12**0.5))
+    estimate, bound = _apply_bounds(now, fields)
     return estimate, (variance[2] + variance[3]) / 2, bound
 
 
 def mixed_windows(
     now: Estimate, model: Linearised, gain: NoiseGain, scales: tuple[float, ...]
 ) -> tuple[Estimate, Tensor, Tensor]:
-    """One step with windows of all ``scales`` (pixels, wide to narrow), mixed as the module says.
+    """One step with windows of all ``scales`` (pixels, wide to narrow), mixed as described above.
 
     Returns as :func:`fixed_window`.
     """
@@ -128,10 +127,10 @@ def mixed_windows(
     for sigma in scales[len(wide) :]:
         kernel = gaussian(sigma, truncate=3.0)
         step, variance = Window(model, kernel).step(model.residual - apply(model.gram, delta), gain(sigma))
-        step, error = _shrunk(step, variance, sigma)
+        step, error = _shrink(step, variance, sigma)
         delta += step
         expected += error
-    estimate, bound = _moved(now, fields + delta)
+    estimate, bound = _apply_bounds(now, fields + delta)
     return estimate, expected, bound
 
 
@@ -142,8 +141,8 @@ def _wide_windows(
     shape = fields.shape[-2:]
     half = Linearised(*(_pool(part) for part in (model.gram, model.residual, model.noise, model.valid)))
     widest = gaussian(scales[0] / 2, truncate=3.0)
-    # The data are asked again for every detail: what an earlier, noisier estimate put in must not survive unasked.
-    # (Where rays leave the image there are no data: the estimate there gives way to that of its neighbours.)
+    # Start from the smoothed fields, so that noise of the previous estimate does not persist. Where rays leave the
+    # image there are no data, and the neighbours' estimate is used.
     weight = model.valid + 1e-4
     sums = filter_xy(_pool(torch.cat((fields * weight, weight[None]))), widest, widest, "zero")
     delta = _unpool(sums[:4] / sums[4], shape) - fields
@@ -159,7 +158,7 @@ def _wide_windows(
             # energy of the kernel 2 W - W * W against W: 4 - 8/3 + 1/2 = 1.83 for a Gaussian in two dimensions
             error = 1.83 * (variance[2] + variance[3]) / 2
         else:
-            step, error = _shrunk(step, variance, sigma / 2)
+            step, error = _shrink(step, variance, sigma / 2)
         change += step
         expected += error
         residual = residual - apply(half.gram, step)
@@ -167,23 +166,23 @@ def _wide_windows(
     return delta, _unpool(expected, shape)
 
 
-def _shrunk(step: Tensor, variance: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
-    """The step (4, y, x) weighted by what it stands above its noise; variance that it adds to that of u (y, x)."""
+def _shrink(step: Tensor, variance: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+    """Step (4, y, x) weighted by 1 - C / P, and the variance (y, x) that it adds to that of u."""
     around = gaussian(max(_NEIGHBOURHOOD * sigma, 1.0), truncate=3.0)
-    (squares,) = map_rows(_squares, (step,), step, variance)
+    (squares,) = map_rows(_relative_squares, (step,), step, variance)
     power = filter_xy(squares, around, around, "zero")
-    shrunk, error = map_rows(_weighted, (step, step[0]), step, variance, power)
+    shrunk, error = map_rows(_shrink_pointwise, (step, step[0]), step, variance, power)
     return shrunk, error
 
 
-def _squares(step: Tensor, variance: Tensor) -> tuple[Tensor]:
+def _relative_squares(step: Tensor, variance: Tensor) -> tuple[Tensor]:
     """Squares of (T, D, u) over their variances, and ones."""
     t, d, x, y = step**2 / (variance + 1e-12)
     return (torch.stack((t, d, (x + y) / 2, torch.ones_like(t))),)
 
 
-def _weighted(step: Tensor, variance: Tensor, power: Tensor) -> tuple[Tensor, Tensor]:
-    """What :func:`_shrunk` returns, from the means of :func:`_squares` around."""
+def _shrink_pointwise(step: Tensor, variance: Tensor, power: Tensor) -> tuple[Tensor, Tensor]:
+    """Pointwise part of :func:`_shrink`, from local means of :func:`_relative_squares`."""
     t, d, u, ones = power
     ratio = torch.stack((t, d, u, u)) / ones
     weight = (1 - 1 / (ratio + 1e-9)).clamp_min_(0)
@@ -225,8 +224,8 @@ class Window:
         return step, variance
 
 
-def _moved(now: Estimate, fields: Tensor) -> tuple[Estimate, Tensor]:
-    """The estimate at ``fields`` (T, D, u_x, u_y), held within the bounds, and where they were met."""
+def _apply_bounds(now: Estimate, fields: Tensor) -> tuple[Estimate, Tensor]:
+    """Estimate of ``fields`` (T, D, u_x, u_y) clamped to the bounds, and a mask of the clamped pixels."""
     t = fields[0].clamp(*T_LIMITS)
     d = fields[1].clamp(*D_LIMITS)
     ux = torch.minimum(torch.maximum(fields[2], now.ux - _CLAMP_PX), now.ux + _CLAMP_PX)

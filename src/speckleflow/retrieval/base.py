@@ -22,18 +22,18 @@ FLAG_EDGE = 4  #: the pixel's window leaves the image
 
 @dataclass(frozen=True)
 class Fields:
-    """What a method returns for a batch of B projections, on the REFERENCE grid (the ray's place in the sample).
+    """Fields of a batch of B projections on the reference grid (the ray's place in the sample).
 
     Each entry is a float32 tensor (B, y, x), or None where the method cannot give it.
 
     Attributes
     ----------
     ux, uy : displacement in detector pixels, x to the right and y downward; the ray through reference pixel x
-        lands at x + u(x) (espinnet.txt eq. 1).
+        arrives at x + u(x) (Qiao et al., J. Synchrotron Rad., 2026, eq. 1).
     transmission : T, 1 = empty beam.
     darkfield : visibility ratio D, 1 = no scattering.
     displacement_std : expected standard deviation of one displacement component in pixels.
-    flags : uint8, bits FLAG_BOUND, FLAG_FOLD, FLAG_EDGE; 0 = nothing to remark.
+    flags : uint8, bits FLAG_BOUND, FLAG_FOLD, FLAG_EDGE; 0 = no flag.
     """
 
     transmission: Tensor
@@ -63,7 +63,7 @@ class Retriever(ABC):
     #: fewest and most diffuser positions the method can use (None: no upper limit)
     min_positions: ClassVar[int] = 1
     max_positions: ClassVar[int | None] = None
-    #: what to do with fewer or more
+    #: advice where there are fewer or more
     positions_hint: ClassVar[str] = ""
     #: smallest image side in pixels
     min_side: ClassVar[int] = 16

@@ -1,4 +1,4 @@
-"""What blur does to the displacement: absorption that looks like it (removed), and detail that is lost (estimated).
+"""Effects of blur on the displacement: a shift caused by absorption (removed), and lost detail (estimated).
 
 The detector sees the pattern r times its strength B = T D through its point spread. Where B changes, the stronger
 side of the point spread weighs more: for a point spread of variance s^2 (per axis) and ln B linear over its width,
@@ -23,7 +23,7 @@ _LEAST = 1e-3
 
 
 def without_blur_shift(ux: Tensor, uy: Tensor, strength: Tensor, variance: float) -> tuple[Tensor, Tensor]:
-    """Displacement (..., y, x) without what a point spread of ``variance`` px^2 per axis made of B = T D.
+    """Displacement (..., y, x) without the shift that a point spread of ``variance`` px^2 per axis makes of B = T D.
 
     ``variance`` counts all that blurs after the sample: the pixel's aperture, the detector's point spread, and
     a low-pass of the stacks.
@@ -33,11 +33,11 @@ def without_blur_shift(ux: Tensor, uy: Tensor, strength: Tensor, variance: float
 
 
 def unresolved_variance(ux: Tensor, uy: Tensor, variance: float) -> Tensor:
-    """Expected mean square (B, y, x) in px^2 of what a smoothing of ``variance`` px^2 took from each component of u.
+    """Expected mean square (B, y, x) in px^2 of the detail that a smoothing of ``variance`` px^2 removed from u.
 
     A field u smoothed by a variance s^2 lacks s^2 / 2 laplacian(u) to first order. Only the smoothed field is known,
     whose own Laplacian is too small at the places that matter; with twice the term, the errors of simulated sharp
-    solids are as expected to 15 % where u changes by up to 0.1 px per pixel, and to a factor of 2 at their limbs.
+    solids are as expected to 15 % where u changes by up to 0.1 px per pixel, and to a factor of 2 at their edges.
     """
     u = torch.stack((ux, uy), dim=1)
     padded = F.pad(u, (1, 1, 1, 1), mode="replicate")

@@ -9,7 +9,7 @@ from speckleflow.retrieval.base import FLAG_EDGE, FLAG_FOLD
 
 #: A retrieved field cannot fold: where rays cross it is as steep as its windows allow. Simulated steps (8
 #: positions, 20,000 photons) of true Jacobian -2 and -0.7 came out at 0.28-0.34, 0.17 at 0.42, 0.38 at 0.50,
-#: 0.58 at 0.63: 0.4 parts those that cross, or nearly, from those that do not.
+#: 0.58 at 0.63: the limit of 0.4 separates crossing rays from the others.
 FOLD_LIMIT = 0.4
 
 

@@ -23,8 +23,8 @@ def level_flux(reference: Tensor, sample: Tensor) -> Tensor:
     """The sample stacks (B, N, y, x) with the flux of each frame brought to that of its reference frame.
 
     ``reference`` (1 or B, N, y, x) stays as it is. The mean flux of a stack is not touched: it cannot be told from
-    transmission. What the blocks' scatter could feign is taken off (James and Stein's shrinkage), so that a small
-    image of a coarse pattern is rather left alone. The result depends on whole images, not on tiles.
+    transmission. The error is shrunk by the scatter of the blocks (James and Stein), so that a
+    small image of a coarse pattern hardly changes. The result depends on whole images, not on tiles.
     """
     if sample.shape[1] < 2:
         return sample

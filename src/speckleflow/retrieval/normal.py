@@ -1,7 +1,7 @@
 """Normal equations of the UMPA model per pixel, and their solution in a window.
 
-At a place x of the reference grid, with the sample warped by a current displacement u0, the model
-(espinnet.txt eq. 1; Zdora et al., Phys. Rev. Lett. 118, 203903, 2017) is, to first order in the
+At a place x of the reference grid, with the sample warped by a current displacement u0, the model (Qiao et al.,
+J. Synchrotron Rad., 2026, eq. 1; Zdora et al., Phys. Rev. Lett. 118, 203903, 2017) is, to first order in the
 correction du,
 
     s_n(x + u0) - m = (T - 1) m + B rho_n - B (J^-T grad r_n) . du,     B = T D,   rho_n = r_n - m,

@@ -64,13 +64,15 @@ def first_estimate(
         coefficients = spline_coefficients(samples[level - 1], _LOW_PASS, scale)
         moments: Moments | None = None
         if now is None:
-            now = _search(coefficients, basis, math.ceil(reach))
+            now = _search_whole_pixels(coefficients, basis, math.ceil(reach))
         else:
-            now, moments = _or_none(now, coefficients, basis)
+            now, moments = _keep_if_better_than_zero(now, coefficients, basis)
         for _ in range(_STEPS):
-            now = _step(now, moments or measure(coefficients, basis, now.ux, now.uy), basis, reach)
+            now = _gauss_newton_step(
+                now, moments or measure(coefficients, basis, now.ux, now.uy), basis, reach
+            )
             moments = None
-        now = _double(now, shapes[level - 1])
+        now = _upsample(now, shapes[level - 1])
     if now is None:
         height, width = sample.shape[-2:]
         one, zero = (
@@ -81,7 +83,7 @@ def first_estimate(
     return now
 
 
-def _search(coefficients: Tensor, basis: Basis, reach: int) -> Estimate:
+def _search_whole_pixels(coefficients: Tensor, basis: Basis, reach: int) -> Estimate:
     """Best whole-pixel shift within ``reach``; none where no shift is clearly better than none."""
     _, height, width = basis.shape
     zero = torch.zeros(height, width, device=coefficients.device)
@@ -90,7 +92,9 @@ def _search(coefficients: Tensor, basis: Basis, reach: int) -> Estimate:
 
     def fit_shift(k: int) -> None:
         dy, dx = shifts[k]
-        unexplained[k], slope[k], samples[k] = _fit(measure(coefficients, basis, zero + dx, zero + dy), basis)
+        unexplained[k], slope[k], samples[k] = _fit_contrast(
+            measure(coefficients, basis, zero + dx, zero + dy), basis
+        )
 
     parallel_for(fit_shift, range(len(shifts)))
     least, best = unexplained.min(0)
@@ -102,7 +106,7 @@ def _search(coefficients: Tensor, basis: Basis, reach: int) -> Estimate:
     return Estimate(torch.ones_like(zero), b, table[best, 1], table[best, 0])
 
 
-def _or_none(now: Estimate, coefficients: Tensor, basis: Basis) -> tuple[Estimate, Moments]:
+def _keep_if_better_than_zero(now: Estimate, coefficients: Tensor, basis: Basis) -> tuple[Estimate, Moments]:
     """The displacement carried over from the coarser level, where it explains this level better than none.
 
     A pattern of fine pitch has all but vanished at the coarse levels, which then follow noise; here, where it
@@ -111,8 +115,8 @@ def _or_none(now: Estimate, coefficients: Tensor, basis: Basis) -> tuple[Estimat
     zero = torch.zeros_like(now.ux)
     there = measure(coefficients, basis, now.ux, now.uy)
     here = measure(coefficients, basis, zero, zero)
-    unexplained, slope, samples = _fit(there, basis)
-    unexplained_none, slope_none, _ = _fit(here, basis)
+    unexplained, slope, samples = _fit_contrast(there, basis)
+    unexplained_none, slope_none, _ = _fit_contrast(here, basis)
     keep = _evidence(unexplained, unexplained_none, samples) > _EVIDENCE
     b = torch.where(keep, slope, slope_none).clamp(0.05, 1.5)
     moments = Moments(
@@ -123,7 +127,7 @@ def _or_none(now: Estimate, coefficients: Tensor, basis: Basis) -> tuple[Estimat
     return Estimate(now.t, b, torch.where(keep, now.ux, zero), torch.where(keep, now.uy, zero)), moments
 
 
-def _fit(moments: Moments, basis: Basis) -> tuple[Tensor, Tensor, Tensor]:
+def _fit_contrast(moments: Moments, basis: Basis) -> tuple[Tensor, Tensor, Tensor]:
     """Best T and B in a window for a given displacement: what part of the pattern they leave, B, and of how many
     samples; each (y, x).
 
@@ -150,7 +154,7 @@ def _evidence(unexplained: Tensor, unexplained_none: Tensor, samples: Tensor) ->
     return (samples - 4).clamp_min(0) * (unexplained_none / unexplained).log()
 
 
-def _step(now: Estimate, moments: Moments, basis: Basis, reach: float) -> Estimate:
+def _gauss_newton_step(now: Estimate, moments: Moments, basis: Basis, reach: float) -> Estimate:
     """One Gauss-Newton step in a fixed window; prior: displacements are of the order of ``reach``."""
     zero = torch.zeros_like(now.t)
     theta = torch.stack((now.t - 1, now.b, zero, zero))
@@ -174,7 +178,7 @@ def _step(now: Estimate, moments: Moments, basis: Basis, reach: float) -> Estima
     return Estimate(t, b, ux.clamp(-reach, reach), uy.clamp(-reach, reach))
 
 
-def _double(now: Estimate, shape: torch.Size) -> Estimate:
+def _upsample(now: Estimate, shape: torch.Size) -> Estimate:
     """Carry fields to twice the resolution; a coarse pixel's centre lies between four fine ones."""
     height, width = shape
     stack = torch.stack((now.t, now.b, 2 * now.ux, 2 * now.uy))[None]

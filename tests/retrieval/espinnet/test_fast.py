@@ -64,9 +64,9 @@ def test_a_grating_that_the_coarsest_scale_cannot_resolve_is_not_mistaken(positi
 
 def test_it_begins_twice_only_where_the_pattern_repeats_itself(network, scene, monkeypatch):
     begun = []
-    start = fast.FastEspinnet._nothing_known
+    start = fast.FastEspinnet._initial_state
     counted = staticmethod(lambda frames: begun.append(frames.shape[-1]) or start(frames))
-    monkeypatch.setattr(fast.FastEspinnet, "_nothing_known", counted)
+    monkeypatch.setattr(fast.FastEspinnet, "_initial_state", counted)
     _run(network, scene.reference, scene.sample)
     assert begun == [16]
     begun.clear()
@@ -185,8 +185,8 @@ def test_gradients_of_the_filters_are_right():
     assert float(change) == pytest.approx(float((given * step).sum()), rel=1e-3)
 
 
-def test_absorption_tells_the_limb_that_windows_smear():
-    """A ball of one material, its displacement smeared, beside absorption that shows its sharp limb."""
+def test_absorption_shows_the_edge_that_windows_smear():
+    """A ball of one material, its displacement smeared, beside absorption that shows its sharp edge."""
     corners = torch.arange(129.0) - 64
     thickness = (1 - (corners[:, None] / 40) ** 2 - (corners / 40) ** 2).clamp_min(0).sqrt()
     ux, uy = -3.0 * thickness.diff(dim=1), -3.0 * thickness.diff(dim=0)
@@ -200,8 +200,8 @@ def test_absorption_tells_the_limb_that_windows_smear():
         return float((u - truth)[..., 8:-8, 8:-8].square().mean().sqrt())
 
     assert error(suggested) < 0.8 * error(smeared)
-    on_limb = (mean[None, None] > 0.1) & (mean[None, None] < 0.5)
-    assert float(agreement[on_limb].median()) > 0.9  # phase and ln T both fall with the thickness
+    on_edge = (mean[None, None] > 0.1) & (mean[None, None] < 0.5)
+    assert float(agreement[on_edge].median()) > 0.9  # phase and ln T both fall with the thickness
     # where nothing absorbs, nothing is suggested but the surroundings' mean
     flat, none = join.by_absorption(smeared, torch.ones(1, 1, 128, 128))
     assert float(none.abs().max()) < 1e-3
@@ -299,6 +299,14 @@ def test_no_step_is_longer_than_a_pixel():
         assert float(step[:, 1, 8:-8, 8:-8].median()) < -0.2
 
 
+def test_where_there_is_no_pattern_there_is_no_step():
+    flat = fast._reference_level(torch.full((1, 4, 24, 32), 1.5))
+    seen, steps = fast._evidence(flat, torch.full((1, 4, 24, 32), 1.2), torch.zeros(1, 2, 24, 32))
+    for step in steps:
+        assert float(step.abs().max()) < 1e-3
+    assert all(bool(torch.isfinite(part).all()) for part in seen)
+
+
 def test_what_the_estimator_sees():
     """Correlation with the energies of both sides taken out, steps, ratio of means, contrast, loss of it, positions."""
     level = fast._reference_level(waves(64, 80))
@@ -337,7 +345,7 @@ def test_of_two_displacements_that_explain_the_same_the_smaller_is_taken():
         (wrong, period, False),
         (period, wrong, True),
     ):
-        assert bool((fast._no_alias(level, frames, u, fresh)[inner] == kept).all()), (
+        assert bool((fast._unaliased(level, frames, u, fresh)[inner] == kept).all()), (
             u[0, 0, 0, 0],
             fresh[0, 0, 0, 0],
         )
@@ -346,13 +354,13 @@ def test_of_two_displacements_that_explain_the_same_the_smaller_is_taken():
 def test_doubling_is_a_mean_of_neighbours():
     """With bilinear weights it is the bilinear enlargement, pixel areas in register; each sub-pixel has its own."""
     image = torch.rand(2, 2, 7, 9, generator=torch.Generator().manual_seed(1))
-    bilinear = fast.bilinear_doubling().clamp_min(1e-30).log().flatten()
+    bilinear = fast.bilinear_weights().clamp_min(1e-30).log().flatten()
     mix = bilinear[None, :, None, None].expand(2, 36, 7, 9).contiguous()
-    torch.testing.assert_close(fast.convex_doubling(image, mix), fast.double(image))
+    torch.testing.assert_close(fast.convex_upsample(image, mix), fast.upsample2x(image))
     mix = torch.full((2, 36, 7, 9), -40.0)
     for k, neighbour in enumerate((0, 5, 7, 2)):  # of sub-pixels (0, 0), (0, 1), (1, 0), (1, 1)
         mix[:, 4 * neighbour + k] = 0
-    found = fast.convex_doubling(image, mix)
+    found = fast.convex_upsample(image, mix)
     for k, (row, column) in enumerate(((-1, -1), (0, 1), (1, 0), (-1, 1))):
         part = found[..., k // 2 :: 2, k % 2 :: 2]
         torch.testing.assert_close(part[..., 3, 4], image[..., 3 + row, 4 + column])

@@ -105,7 +105,7 @@ def test_names_of_the_published_checkpoint():
         ("t_refiner.NetMain_refiner.5.bias", "refine_transmission.5.bias"),
         ("d_refiner.NetMain_refiner.5.bias", "refine_darkfield.5.bias"),
     ):
-        assert weights._our_name(theirs) == ours
+        assert weights._translate_name(theirs) == ours
         assert ours in Espinnet().state_dict()
 
 

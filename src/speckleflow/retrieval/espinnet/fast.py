@@ -127,7 +127,7 @@ class FastEspinnet(nn.Module):
             assert self.enlarge.bias is not None
             self.last.bias[len(WINDOWS)] = 1.0  # trust the large window to begin with
             self.last.bias[self.parts[0] + 2] = -2.0
-            self.enlarge.bias.copy_(bilinear_doubling().clamp_min(0.01).log().flatten())
+            self.enlarge.bias.copy_(bilinear_weights().clamp_min(0.01).log().flatten())
 
     @torch.no_grad()
     def reference(
@@ -151,7 +151,7 @@ class FastEspinnet(nn.Module):
         return Reference(levels, fixed, [each.periodic for each in patterns])
 
     @staticmethod
-    def _nothing_known(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _initial_state(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Displacement, log sigma and hidden state to begin with."""
         u = torch.zeros_like(frames[:, :1])
         return u.repeat(1, 2, 1, 1), torch.ones_like(u), u.repeat(1, HIDDEN, 1, 1)
@@ -179,19 +179,19 @@ class FastEspinnet(nn.Module):
         for side, level, frames in zip(SCALES, reference.levels, _scales(sample), strict=True):
             if found:
                 # every scale learns to correct what it is given, not to prepare the next one's input
-                known = *(double(t.detach()) for t in found[-1]), double(hidden)
+                known = *(upsample2x(t.detach()) for t in found[-1]), upsample2x(hidden)
                 scale, hidden, last = self._scale(side, level, frames, *known)
                 if side == SCALES[1] and any(reference.periodic):
-                    fresh, fresh_hidden, _ = self._scale(side, level, frames, *self._nothing_known(frames))
-                    keep = _no_alias(level, frames, scale.displacement / side, fresh.displacement / side)
+                    fresh, fresh_hidden, _ = self._scale(side, level, frames, *self._initial_state(frames))
+                    keep = _unaliased(level, frames, scale.displacement / side, fresh.displacement / side)
                     keep |= ~torch.tensor(reference.periodic, device=keep.device).view(-1, 1, 1, 1)
                     scale = Scale(*(torch.where(keep, *pair) for pair in zip(scale, fresh, strict=True)))
                     hidden = torch.where(keep, hidden, fresh_hidden)
             else:
-                scale, hidden, last = self._scale(side, level, frames, *self._nothing_known(frames))
+                scale, hidden, last = self._scale(side, level, frames, *self._initial_state(frames))
             found.append(scale)
         mix = self.enlarge(last).contiguous()  # planes, whatever the convolutions' order
-        u, log_sigma = (convex_doubling(t, mix) for t in found[-1])
+        u, log_sigma = (convex_upsample(t, mix) for t in found[-1])
         found.append(Scale(u, log_sigma))
         if not polished:
             return found, None
@@ -200,33 +200,33 @@ class FastEspinnet(nn.Module):
         return found, self.join(data, prior, expected, hidden, sample.shape[1])
 
 
-def double(image: Tensor) -> Tensor:
+def upsample2x(image: Tensor) -> Tensor:
     """Bilinear enlargement by 2, pixel areas kept in register."""
     return F.interpolate(image, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
-def bilinear_doubling() -> Tensor:
-    """Weights (9, 2, 2) of the 3 x 3 neighbours with which the four daughter pixels are interpolated
+def bilinear_weights() -> Tensor:
+    """Weights (9, 2, 2) of the 3 x 3 neighbours with which the four sub-pixels are interpolated
     bilinearly.
     """
-    line = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])  # daughter, neighbour
+    line = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])  # sub-pixel, neighbour
     return torch.einsum("ai,bj->ijab", line, line).reshape(9, 2, 2)
 
 
-def convex_doubling(image: Tensor, mix: Tensor) -> Tensor:
-    """Enlarge (B, C, y, x) by 2; each daughter pixel is a mean of 3 x 3 neighbours weighted by
+def convex_upsample(image: Tensor, mix: Tensor) -> Tensor:
+    """Enlarge (B, C, y, x) by 2; each sub-pixel is a mean of 3 x 3 neighbours weighted by
     softmax(``mix``).
     """
     b, c, height, width = image.shape
     weights = mix.view(b, 9, 4, height, width).softmax(1)
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
-    daughters = sum(
+    sub_pixels = sum(
         weights[:, None, 3 * j + i] * padded[:, :, None, j : j + height, i : i + width]
         for j in range(3)
         for i in range(3)
     )
-    assert isinstance(daughters, Tensor)
-    return F.pixel_shuffle(daughters.reshape(b, c * 4, height, width), 2)
+    assert isinstance(sub_pixels, Tensor)
+    return F.pixel_shuffle(sub_pixels.reshape(b, c * 4, height, width), 2)
 
 
 def _scales(stack: Tensor) -> list[Tensor]:
@@ -278,7 +278,7 @@ def _pulled(frames: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _no_alias(level: ReferenceLevel, frames: Tensor, u: Tensor, fresh: Tensor) -> Tensor:
+def _unaliased(level: ReferenceLevel, frames: Tensor, u: Tensor, fresh: Tensor) -> Tensor:
     """Where the displacement ``u`` that began at the coarsest scale explains more than ``fresh``, which began here
     with none (B, 1, y, x).
 

@@ -48,7 +48,7 @@ def cost_volume(fixed: Tensor, moving: Tensor, reach: int) -> Tensor:
     """Mean over channels of fixed(x) moving(x + s) for every shift s in [-reach, reach]^2; zero outside.
 
     ``fixed`` and ``moving`` are (B, C, y, x); the result is (B, (2 reach + 1)^2, y, x) with the y shift as
-    the outer and the x shift as the inner index (espinnet.txt, sec. 2.3 and Fig. 2c).
+    the outer and the x shift as the inner index (Qiao et al., J. Synchrotron Rad., 2026, sec. 2.3 and Fig. 2c).
     """
     height, width = fixed.shape[-2:]
     padded = F.pad(moving, (reach, reach, reach, reach))

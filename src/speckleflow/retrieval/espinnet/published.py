@@ -31,7 +31,7 @@ class Output(NamedTuple):
     darkfield: Tensor
 
 
-class Doubling(nn.Module):
+class Upsample2x(nn.Module):
     """Upsampling by 2: nearest neighbour, then a learned depth-wise 3x3 convolution that starts as
     bilinear.
     """
@@ -62,7 +62,7 @@ class Espinnet(nn.Module):
             nn.Sequential(conv_block(a, b, 2), conv_block(b, b)) for a, b in pairwise(CHANNELS)
         )
         self.encoder_full = nn.Sequential(conv_block(POSITIONS, POSITIONS), conv_block(POSITIONS, POSITIONS))
-        self.upsample = Doubling(2)
+        self.upsample = Upsample2x(2)
         correlations = (2 * REACH + 1) ** 2
         self.displacement = nn.ModuleList(estimator(2 + correlations, 2, WIDTHS) for _ in CHANNELS)
         self.transmission = estimator(2, 1, WIDTHS)

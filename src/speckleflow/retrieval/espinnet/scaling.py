@@ -1,4 +1,7 @@
-"""From N diffuser positions to the N_net frames that the published network takes (espinnet.txt, sec. 3.2)."""
+"""Scaling of N diffuser positions to the N_net frames of the published network.
+
+Qiao et al., J. Synchrotron Rad. (2026), sec. 3.2.
+"""
 
 from __future__ import annotations
 

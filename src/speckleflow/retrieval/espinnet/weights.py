@@ -99,10 +99,10 @@ def _published(path: Path) -> dict[str, Tensor]:
     tensors = content.get("model_state_dict") if isinstance(content, dict) else None
     if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
         raise InputError(path, expected=expected, found=f"{type(content).__name__} without it")
-    return {_our_name(str(name)): value for name, value in tensors.items()}
+    return {_translate_name(str(name)): value for name, value in tensors.items()}
 
 
-def _our_name(name: str) -> str:
+def _translate_name(name: str) -> str:
     name = name.removeprefix("module.")  # added by distributed training
     for pattern, ours in PUBLISHED_NAMES:
         found, count = re.subn(pattern, ours, name)

@@ -62,7 +62,7 @@ class Spinnet(nn.Module):
             features[:0:-1], images[:0:-1], estimators, strict=True
         ):
             if found:
-                u, t = 2 * double(found[-1].displacement), double(found[-1].transmission)
+                u, t = 2 * upsample2x(found[-1].displacement), upsample2x(found[-1].transmission)
             else:
                 u, t = torch.zeros_like(p_r[:, :2]), torch.ones_like(p_r[:, :1])
             correlation = F.leaky_relu(cost_volume(p_s, warp(p_r, u), REACH), 0.01)
@@ -73,7 +73,7 @@ class Spinnet(nn.Module):
 
     def refine(self, reference: Tensor, sample: Tensor, found: Output) -> Output:
         """Full-resolution fields from those of level 2, refined."""
-        u, t = 2 * double(found.displacement), double(found.transmission)
+        u, t = 2 * upsample2x(found.displacement), upsample2x(found.transmission)
         u = u + self.refine_displacement(torch.cat([reference, sample, u, t], 1))
         t = t + self.refine_transmission(torch.cat([reference, pull(sample, u), u, t], 1))
         return Output(u, t)
@@ -82,6 +82,6 @@ class Spinnet(nn.Module):
         return self.refine(reference, sample, self.levels(reference, sample)[-1])
 
 
-def double(image: Tensor) -> Tensor:
+def upsample2x(image: Tensor) -> Tensor:
     """Bilinear enlargement by 2."""
     return F.interpolate(image, scale_factor=2.0, mode="bilinear", align_corners=False)
