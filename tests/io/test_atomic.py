@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +51,37 @@ def test_an_error_leaves_the_old_file_as_it_was(tmp_path: Path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_file_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """After a power cut a name must not lead to an empty file: fsync of the whole content, then the rename."""
+    steps: list[tuple[str, int, int]] = []
+    sync, replace = os.fsync, Path.replace
+
+    def fsync(handle: int) -> None:
+        steps.append(("sync", os.fstat(handle).st_ino, os.fstat(handle).st_size))
+        sync(handle)
+
+    def rename(path: Path, target: Path) -> Path:
+        steps.append(("rename", path.stat().st_ino, path.stat().st_size))
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", rename)
+    target = tmp_path / "two" / "levels" / "a.txt"
+    write(target, "complete")
+    inode = target.stat().st_ino
+    assert steps == [("sync", inode, 8), ("rename", inode, 8)]
+
+
+def test_the_private_name_says_whose_it_is(tmp_path: Path):
+    """Beside the target (a rename across file systems is no rename), hidden, with machine and process."""
+    with atomic_path(tmp_path / "a.h5") as private:
+        private.touch()
+        assert private.parent == tmp_path
+        assert re.fullmatch(
+            rf"\.a\.h5\.{re.escape(socket.gethostname())}-{os.getpid()}-[0-9a-f]{{6}}\.part", private.name
+        )
+
+
 def test_two_writers_do_not_disturb_each_other(tmp_path: Path):
     target = tmp_path / "a.txt"
     with atomic_path(target) as first, atomic_path(target) as second:
@@ -65,7 +98,10 @@ def test_two_writers_do_not_disturb_each_other(tmp_path: Path):
         (OSError("Can't write data (file write failed: errno = 28, 'No space left on device')"), "is full"),
         (RuntimeError("Can't decrement id ref count (... 'No space left on device')"), "is full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "quota"),
+        (OSError("HDF5: Quota exceeded, errno = 122"), "quota"),
         (PermissionError(errno.EACCES, "Permission denied"), "permission"),
+        (PermissionError(errno.EPERM, "Operation not permitted"), "permission"),
+        (OSError(errno.EROFS, "Read-only file system"), "permission"),
     ],
 )
 def test_file_system_errors_are_told_in_one_sentence(tmp_path: Path, raised: Exception, said: str):
@@ -99,6 +135,22 @@ def test_a_file_in_place_of_the_folder(tmp_path: Path):
     (tmp_path / "results").write_text("a file")
     with pytest.raises(OutputError, match="is no folder"):
         write(tmp_path / "results" / "a.h5", "half")
+
+
+@pytest.mark.parametrize("name", ["results/demo/a.h5", "results/demo/fields/a.h5"])
+def test_a_file_in_place_of_a_folder_above(tmp_path: Path, name: str):
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(OutputError, match="is no folder"):
+        write(tmp_path / name, "half")
+    assert (tmp_path / "results").read_text() == "a file"
+
+
+def test_a_rename_that_is_forbidden_names_the_target(tmp_path: Path):
+    """The error of a rename names two files; the second is ours."""
+    target = tmp_path / "a.h5"
+    error = PermissionError(errno.EACCES, "Permission denied", "/elsewhere/x", None, str(target))
+    with pytest.raises(OutputError, match=f"no permission to write in {tmp_path}"):
+        write(target, "half", error)
 
 
 def test_a_folder_in_place_of_the_file(tmp_path: Path):

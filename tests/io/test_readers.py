@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from tests.raw_scan import write_data_exchange
 
 from speckleflow.errors import InputError
-from speckleflow.io.base import FrameSource, unit_factor
+from speckleflow.io.base import _UNITS, FrameSource, frame_range, unit_factor
 from speckleflow.io.dxchange import dxchange_reader
 from speckleflow.io.open import open_source
 
@@ -23,7 +24,7 @@ rng = np.random.default_rng(3)
 FRAMES = rng.integers(0, 60000, (7, 6, 9), dtype=np.uint16)
 FLATS = rng.integers(0, 60000, (4, 6, 9), dtype=np.uint16)
 DARKS = rng.integers(0, 200, (3, 6, 9), dtype=np.uint16)
-ANGLES = np.linspace(0, 180, 7, endpoint=False)
+ANGLES = -90 + 25.0 * np.arange(7)
 
 
 def data_exchange(folder: Path) -> Path:
@@ -60,8 +61,8 @@ def data_exchange_compressed(folder: Path) -> Path:
         file.create_dataset("exchange/data", data=FRAMES, chunks=(1, 6, 9), **hdf5plugin.Bitshuffle())
         file.create_dataset("exchange/data_white", data=FLATS, **hdf5plugin.Blosc())
         file.create_dataset("exchange/data_dark", data=DARKS, compression="gzip")
-        file["process/acquisition/rotation/rotation_start"] = np.array([0.0])
-        file["process/acquisition/rotation/rotation_step"] = np.array([ANGLES[1]])
+        file["process/acquisition/rotation/rotation_start"] = np.array([-90.0])
+        file["process/acquisition/rotation/rotation_step"] = np.array([25.0])
     return folder / "a.h5"
 
 
@@ -116,16 +117,24 @@ def tiff_stack_compressed(folder: Path) -> Path:
     return folder / "a.tif"
 
 
-def _edf(frame: NDArray, **more: str) -> bytes:
-    """One image as the ESRF writes it."""
+def _edf(frame: NDArray, header_bytes: int = 1024, **more: str) -> bytes:
+    """One image as the ESRF writes it: the header's brace is the last but one of ``header_bytes`` bytes."""
     keys = {"EDF_DataBlockID": "0.Image.Psd", "ByteOrder": "LowByteFirst", "DataType": "UnsignedShort"}
     keys |= {"Dim_1": str(frame.shape[1]), "Dim_2": str(frame.shape[0]), "title": "ESRF = data"} | more
     text = "{\n" + "".join(f"{key} = {value} ;\n" for key, value in keys.items())
-    return text.encode().ljust(1022) + b"}\n" + frame.tobytes()
+    return text.encode().ljust(header_bytes - 2) + b"}\n" + frame.tobytes()
 
 
 def edf_stack(folder: Path) -> Path:
     (folder / "a.edf").write_bytes(b"".join(_edf(frame) for frame in FRAMES))
+    return folder / "a.edf"
+
+
+def edf_stack_header_size(folder: Path) -> Path:
+    """Headers whose length EDF_HeaderSize states: the brace lies far before their end."""
+    images = [_edf(frame, EDF_HeaderSize="2560") for frame in FRAMES]
+    size = FRAMES[0].nbytes
+    (folder / "a.edf").write_bytes(b"".join(i[:-size].ljust(2560, b"\n") + i[-size:] for i in images))
     return folder / "a.edf"
 
 
@@ -165,6 +174,7 @@ IMAGES = [
     tiff_stack_imagej,
     tiff_stack_compressed,
     edf_stack,
+    edf_stack_header_size,
     edf_folder,
     npy,
     image_folder,
@@ -364,6 +374,215 @@ def test_edf_that_is_not(tmp_path: Path, change: Callable[[bytes], bytes], said:
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(InputError, match=said):
         open_source(path, "a.edf")
+
+
+#: the ESRF's names of types and numpy's of the same size
+EDF_TYPES = {
+    "SignedByte": "i1", "UnsignedByte": "u1", "SignedShort": "i2", "UnsignedShort": "u2",
+    "SignedInteger": "i4", "UnsignedInteger": "u4", "SignedLong": "i4", "UnsignedLong": "u4",
+    "Signed64": "i8", "Unsigned64": "u8", "FloatValue": "f4", "Float": "f4", "Real": "f4",
+    "DoubleValue": "f8", "Double": "f8",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("order", ["LowByteFirst", "HighByteFirst", None])
+@pytest.mark.parametrize("kind", EDF_TYPES)
+@pytest.mark.parametrize("header_bytes", [512, 1024])
+def test_edf_types_and_byte_orders(tmp_path: Path, kind: str, order: str | None, header_bytes: int):
+    dtype = np.dtype(EDF_TYPES[kind])
+    whole = np.iinfo(dtype) if dtype.kind in "iu" else None
+    least, most = (whole.min, whole.max) if whole else (-1.5e30, 2.5e-30)
+    frames = np.array([[[least, 1, 2], [3, 4, most]], [[5, 6, 7], [8, 9, 10]]], dtype)
+    stored = frames.astype(dtype.newbyteorder(">" if order == "HighByteFirst" else "<"))
+    more = {"DataType": kind} | ({"ByteOrder": order} if order else {})
+    content = b"".join(_edf(frame, header_bytes, **more) for frame in stored)
+    if order is None:  # little-endian where the header names none
+        content = content.replace(b"ByteOrder = LowByteFirst ;", b"")
+        content = content.replace(b"title = ESRF = data ;", b"title = ESRF = data ;" + 26 * b" ")
+    (tmp_path / "a.edf").write_bytes(content)
+    source = open_source(tmp_path / "a.edf", "a")
+    assert (source.shape, source.dtype) == ((2, 2, 3), dtype)
+    read = source.read(slice(1, 2), slice(0, 2))
+    assert read.dtype == dtype
+    np.testing.assert_array_equal(read, frames[1:])
+    np.testing.assert_array_equal(source.read(), frames)
+
+
+#: words of files -> (unit asked for, what one of it is)
+UNIT_WORDS = {
+    "eV": ("keV", 1e-3), "keV": ("keV", 1.0), "MeV": ("keV", 1e3),
+    "J": ("keV", 6.241509074e15), "joule": ("keV", 6.241509074e15),
+    "m": ("m", 1.0), "meter": ("m", 1.0), "metre": ("m", 1.0), "cm": ("m", 0.01),
+    "mm": ("m", 0.001), "millimeter": ("m", 0.001), "um": ("m", 1e-6), "micron": ("m", 1e-6),
+    "micrometer": ("m", 1e-6), "micrometre": ("m", 1e-6), "nm": ("m", 1e-9), "nanometer": ("m", 1e-9),
+    "deg": ("deg", 1.0), "degree": ("deg", 1.0), "°": ("deg", 1.0),
+    "rad": ("deg", 57.29577951308232), "radian": ("deg", 57.29577951308232),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("word", UNIT_WORDS)
+def test_units(word: str):
+    unit, factor = UNIT_WORDS[word]
+    for written in (word, word.upper(), f" {word.lower()} ", f"{word}s"):
+        assert unit_factor(written, unit) == pytest.approx(factor, rel=1e-9), written
+        for other in {"keV", "m", "deg"} - {unit}:
+            assert unit_factor(written, other) is None
+    assert unit_factor(f"{word}x", unit) is None
+
+
+def test_units_are_all_tried():
+    """Each word that is known stands in the table above, and both Greek and Latin micro signs are."""
+    assert {w.lower() for w in UNIT_WORDS} == {w for words in _UNITS.values() for w in words}
+    assert unit_factor("µm", "m") == unit_factor("μm", "m") == pytest.approx(1e-6)
+    assert unit_factor("counts", "m") is unit_factor("", "keV") is None
+
+
+INSTRUMENT = "measurement/instrument"
+ENERGY = [f"{INSTRUMENT}/monochromator/energy", f"{INSTRUMENT}/source/energy"]
+DISTANCE = [
+    f"{INSTRUMENT}/detector/distance",
+    f"{INSTRUMENT}/detector_motor_stack/setup/z",
+    f"{INSTRUMENT}/camera_motor_stack/setup/camera_distance",
+]
+RESOLUTION = [f"{INSTRUMENT}/detection_system/objective/resolution"]
+PIXEL = [
+    f"{INSTRUMENT}/detector/{key}"
+    for key in ("actual_pixel_size_x", "pixel_size_x", "x_pixel_size", "pixel_size")
+]
+LENS = f"{INSTRUMENT}/detection_system/objective/magnification"
+
+
+def _with_numbers(folder: Path, numbers: dict[str, tuple[float, str]]) -> FrameSource:
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["exchange/data"] = FRAMES
+        for key, (value, unit) in numbers.items():
+            file[key] = np.array([value])
+            if unit:
+                file[key].attrs["units"] = unit
+    return open_source(folder / "a.h5", "a")
+
+
+@pytest.mark.parametrize(
+    ("keys", "unit", "attribute", "scale"),
+    [
+        (ENERGY, "keV", "energy_kev", 1.0),
+        (DISTANCE, "m", "distance_m", 1.0),
+        ([*RESOLUTION, *PIXEL], "um", "pixel_size_um", 1.0),
+    ],
+)
+def test_data_exchange_geometry_has_an_order(
+    tmp_path: Path, keys: list[str], unit: str, attribute: str, scale: float
+):
+    """Each dataset alone is read; of several the first in the order of the list counts."""
+    for first in range(len(keys)):
+        numbers = {key: (10.0 + n, unit) for n, key in enumerate(keys) if n >= first}
+        assert getattr(_with_numbers(tmp_path, numbers).metadata, attribute) == pytest.approx(10.0 + first)
+    for unusable in ((0.0, unit), (-3.0, unit), (np.nan, unit), (np.inf, unit), (5.0, "s"), (5.0, "")):
+        source = _with_numbers(tmp_path, {keys[0]: unusable, keys[-1]: (7.0, unit)})
+        assert getattr(source.metadata, attribute) == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize(
+    ("lens", "pixel_um"), [(5.0, 1.3), (0.5, 13.0), (0.0, 6.5), (-2.0, 6.5), (np.nan, 6.5), (np.inf, 6.5)]
+)
+def test_a_lens_divides_the_detectors_pixel_and_no_effective_one(
+    tmp_path: Path, lens: float, pixel_um: float
+):
+    numbers = {PIXEL[1]: (6.5, "um"), LENS: (lens, "")}
+    assert _with_numbers(tmp_path, numbers).metadata.pixel_size_um == pytest.approx(pixel_um)
+    effective = _with_numbers(tmp_path, {**numbers, RESOLUTION[0]: (1.1, "um")})
+    assert effective.metadata.pixel_size_um == pytest.approx(1.1)
+
+
+def test_one_averaged_flat_is_a_stack_of_one(tmp_path: Path):
+    write_data_exchange(tmp_path / "a.h5", FRAMES)
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["exchange/data_white"] = FLATS[2]
+        file["exchange/data_dark"] = DARKS[:0]
+    source = open_source(tmp_path / "a.h5", "a")
+    assert (source.n_flats, source.n_darks) == (1, 0)
+    np.testing.assert_array_equal(source.flats(), FLATS[2:3])
+    assert source.darks() is None
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["theta", "position", "y", "x"])))
+def test_every_order_of_four_axes(tmp_path: Path, order: tuple[str, ...]):
+    frames = rng.integers(0, 99, (2, 3, 4, 5))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        stored = frames.transpose([("theta", "position", "y", "x").index(axis) for axis in order])
+        file.create_dataset("exchange/data", data=stored).attrs["axes"] = ":".join(order)
+    source = open_source(tmp_path / "a.h5", "a")
+    assert source.shape == (2, 3, 4, 5)
+    np.testing.assert_array_equal(source.read(slice(1, 2), slice(1, 3)), frames[1:2, :, 1:3])
+
+
+@pytest.mark.parametrize("chosen", [slice(-2, 3), slice(2, 8), slice(4, 3), slice(5, 1, -1), slice(0, 8)])
+def test_ranges_beyond_the_frames_are_refused(chosen: slice):
+    with pytest.raises(InputError, match="expected a range within 0:7"):
+        frame_range(chosen, 7)
+
+
+def test_ranges():
+    for chosen in (slice(None), slice(2, 5), slice(1, None), slice(None, 3), slice(1, 7, 2), slice(7, 7)):
+        assert list(frame_range(chosen, 7)) == list(range(7))[chosen]
+
+
+@pytest.mark.parametrize("make", [nxtomo, edf_stack, npy, tiff_stack, image_folder])
+def test_every_second_frame(tmp_path: Path, make: Callable[[Path], Path]):
+    read = open_source(make(tmp_path), "a").read(slice(1, 7, 2), slice(2, 5))
+    np.testing.assert_array_equal(read, FRAMES[1:7:2, 2:5])
+
+
+def test_nxtomo_angles_of_the_projections_alone(tmp_path: Path):
+    """Some writers store an angle for each projection, not for each frame."""
+    path = nxtomo(tmp_path)
+    with h5py.File(path, "r+") as file:
+        del file["scan_0000/tomo_entry/sample/rotation_angle"]
+        file["scan_0000/tomo_entry/sample/rotation_angle"] = ANGLES
+    angles = open_source(path, "a").angles()
+    assert angles is not None
+    np.testing.assert_array_equal(angles.values, ANGLES)
+    assert angles.unit is None
+
+
+def test_nxtomo_angles_as_the_axis_of_a_plot(tmp_path: Path):
+    """The measured NAME beside the demanded NAME_set is the truth; without it the demand."""
+    path = nxtomo(tmp_path)
+    with h5py.File(path, "r+") as file:
+        entry = file["scan_0000/tomo_entry"]
+        measured = entry["sample/rotation_angle"][()]
+        del entry["sample/rotation_angle"]
+        entry["detector/tomo_set"], entry["detector/tomo"] = measured + 0.5, measured
+        entry["detector"].attrs["axes"] = ["tomo_set", ".", "."]
+    angles = open_source(path, "a").angles()
+    assert angles is not None
+    np.testing.assert_array_equal(angles.values, ANGLES)
+    with h5py.File(path, "r+") as file:
+        del file["scan_0000/tomo_entry/detector/tomo"]
+    angles = open_source(path, "a").angles()
+    assert angles is not None
+    np.testing.assert_array_equal(angles.values, ANGLES + 0.5)
+
+
+def test_nxtomo_geometry_elsewhere(tmp_path: Path):
+    """Energy of the monochromator where the beam states none; a source's after that."""
+    path = nxtomo(tmp_path)
+    with h5py.File(path, "r+") as file:
+        entry = file["scan_0000/tomo_entry"]
+        del entry["instrument/beam"]
+        for key, value in (("source", 31e3), ("monochromator", 18e3)):
+            entry[f"instrument/{key}/energy"] = value
+            entry[f"instrument/{key}/energy"].attrs["units"] = "eV"
+    assert open_source(path, "a").metadata.energy_kev == pytest.approx(18.0)
+    with h5py.File(path, "r+") as file:
+        entry = file["scan_0000/tomo_entry"]
+        del entry["instrument/monochromator"]
+    assert open_source(path, "a").metadata.energy_kev == pytest.approx(31.0)
+    with h5py.File(path, "r+") as file:
+        entry = file["scan_0000/tomo_entry"]
+        entry["beam/incident_energy"] = 12.0
+        entry["beam/incident_energy"].attrs["units"] = "keV"
+    assert open_source(path, "a").metadata.energy_kev == pytest.approx(12.0)
 
 
 def test_real_nxtomo(shared_data):

@@ -155,3 +155,10 @@ def test_the_commit_of_the_code(tmp_path: Path):
     assert found() == commit
     (package / "results.py").write_text((package / "results.py").read_text() + "\n")
     assert found() == f"{commit}-dirty"
+    git("add", "-A")  # staged is changed, too
+    assert found() == f"{commit}-dirty"
+    git("commit", "-q", "-m", "change")
+    assert found() == git("rev-parse", "HEAD") != commit
+    (project / "config.yaml").write_text("a: 3")
+    git("add", "-A")
+    assert found() == git("rev-parse", "HEAD")

@@ -178,14 +178,55 @@ def test_absorption_scan(tmp_path: Path):
         ({"angles": "range", "angle_stop_deg": 180.0}, [0, 45, 90, 135]),
         ({"angles": "range", "angle_stop_deg": 180.0, "angle_inclusive": True}, [0, 60, 120, 180]),
         ({"angles": "range", "angle_start_deg": 90.0, "angle_stop_deg": -90.0}, [90, 45, 0, -45]),
+        (
+            {"angles": "range", "angle_start_deg": -30.0, "angle_stop_deg": 60.0, "angle_inclusive": True},
+            [-30, 0, 30, 60],
+        ),
+        (
+            {"angles": "range", "angle_start_deg": 10.0, "angle_stop_deg": 90.0, "rotation": "clockwise"},
+            [-10, -30, -50, -70],
+        ),
         ({"rotation": "clockwise"}, [0, -45, -90, -135]),
         ({"angles_unit": "rad"}, np.degrees([0, 45, 90, 135])),
+        ({"angles_unit": "rad", "rotation": "clockwise"}, -np.degrees([0, 45, 90, 135])),
     ],
 )
 def test_angles(raw_scan: RawScan, geometry: dict, expected: list[float]):
     """Degrees, counter-clockwise seen from above, whatever the file and the sheet say them in."""
     opened = open_scan(raw_scan.write().config(geometry=geometry), "a", raw_scan.root)
     np.testing.assert_allclose(opened.angles_deg, expected)
+
+
+@pytest.mark.parametrize(
+    ("written", "setting", "factor"),
+    [
+        ("rad", "file", 180 / np.pi),
+        ("rad", "deg", 1.0),
+        ("deg", "rad", 180 / np.pi),
+        (None, "file", 1.0),
+        (None, "rad", 180 / np.pi),
+        ("gon", "deg", 1.0),
+    ],
+)
+def test_the_configured_unit_of_angles_is_over_the_files(
+    raw_scan: RawScan, written: str | None, setting: str, factor: float
+):
+    raw_scan.write()
+    with h5py.File(raw_scan.path("sample_01"), "r+") as file:
+        del file["exchange/theta"].attrs["units"]
+        if written is not None:
+            file["exchange/theta"].attrs["units"] = written
+    opened = open_scan(raw_scan.config(geometry={"angles_unit": setting}), "a", raw_scan.root)
+    np.testing.assert_allclose(opened.angles_deg, factor * raw_scan.angles_deg)
+
+
+def test_a_single_projection_needs_no_angle(tmp_path: Path):
+    scan = RawScan(tmp_path, projections=1)
+    scan.angles = dict.fromkeys(scan.angles)
+    np.testing.assert_array_equal(open_scan(scan.write().config(), "a", tmp_path).angles_deg, [0.0])
+    inclusive = {"angles": "range", "angle_start_deg": 30.0, "angle_inclusive": True}
+    opened = open_scan(scan.config(geometry=inclusive), "a", tmp_path)
+    np.testing.assert_array_equal(opened.angles_deg, [30.0])
 
 
 def test_an_unknown_unit_of_angles(raw_scan: RawScan):
@@ -237,6 +278,29 @@ def test_means_leave_out_a_cosmic_ray():
     assert noisy.spread is not None
     assert noisy.spread.mean() == pytest.approx(10, rel=0.05)
     assert FrameMean.of(frames[:2], spread=True).spread is None
+
+
+def test_two_extremes_of_five_frames_are_left_out_and_none_of_four():
+    """Counts 1, 2, 3, 4, 100: the mean of the inner three is 3, the spread that of all five about it."""
+    frames = np.array([1.0, 2, 3, 4, 100])[:, None, None] * np.ones((1, 2, 3))
+    five, four = FrameMean.of(frames, spread=True), FrameMean.of(frames[1:], spread=True)
+    np.testing.assert_allclose(five.mean, np.full((1, 2, 3), 3.0))
+    assert five.spread is not None
+    np.testing.assert_allclose(five.spread, np.full((1, 2, 3), np.sqrt((4 + 1 + 0 + 1 + 97**2) / 5)))
+    np.testing.assert_allclose(four.mean, np.full((1, 2, 3), 27.25))
+    assert (five.count, four.count, four.spread) == (5, 4, None)
+    assert FrameMean.of(frames).spread is None
+    mixed = FrameMean.stack([five, four])
+    assert (mixed.mean.shape, mixed.count, mixed.spread) == ((2, 2, 3), 4, None)
+    np.testing.assert_allclose(mixed.mean[:, 0, 0], [3.0, 27.25])
+    both = FrameMean.stack([five, five])
+    assert both.spread is not None
+    assert (both.mean.shape, both.spread.shape, both.count) == ((2, 2, 3), (2, 2, 3), 5)
+
+
+def test_frames_of_several_positions_are_averaged_position_by_position():
+    frames = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    np.testing.assert_allclose(FrameMean.of(frames).mean, frames[0] + 30)
 
 
 def test_the_shape_is_read_from_one_header(raw_scan: RawScan, monkeypatch: pytest.MonkeyPatch):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,9 @@ from speckleflow.workflow.lock import take_over
 @pytest.fixture
 def state(tmp_path):
     (tmp_path / "locks").mkdir()
-    (tmp_path / "locks" / "0.input.lock").write_text("a\n")
+    for name in ("0.input.lock", "0.output.lock"):  # Snakemake writes one of each
+        (tmp_path / "locks" / name).write_text("a\n")
+    (tmp_path / "locks" / "notes.txt").write_text("of somebody else\n")
     return tmp_path
 
 
@@ -25,7 +29,10 @@ def owner(state, **changes):
 
 
 def locked(state) -> bool:
-    return any((state / "locks").iterdir())
+    """Whether both locks are there; one alone would be neither."""
+    there = {path.name for path in (state / "locks").iterdir()}
+    assert there in ({"notes.txt"}, {"notes.txt", "0.input.lock", "0.output.lock"}), there
+    return len(there) == 3
 
 
 def test_the_lock_of_a_dead_process_is_removed(state):
@@ -59,6 +66,41 @@ def test_a_process_number_that_was_given_again_is_another_process(state):
     owner(state, pid=os.getpid(), started="an-earlier-boot/1")
     assert take_over(state) is not None
     assert not locked(state)
+
+
+def test_the_lock_of_a_zombie_is_removed(state):
+    """A killed run whose parent has not yet asked for its exit status has a number, but runs no more."""
+    dead = subprocess.Popen([sys.executable, "-c", "pass"])
+    try:
+        os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)  # it ended, and is not collected
+        take_over(state)
+        stat = Path(f"/proc/{dead.pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        assert stat[0] == "Z"
+        owner(state, pid=dead.pid, started=f"{boot}/{stat[19]}")
+        said = take_over(state)
+        assert said is not None
+        assert f"process {dead.pid} is gone" in said
+        assert not locked(state)
+    finally:
+        dead.wait()
+
+
+def test_the_note_names_the_process_that_took_over(state):
+    take_over(state)
+    owner(state, pid=2**22 + 1, started="gone")
+    assert take_over(state) is not None
+    note = json.loads((state / "speckleflow-owner.json").read_text())
+    assert (note["pid"], note["host"]) == (os.getpid(), socket.gethostname())
+    assert take_over(state) is None
+
+
+def test_no_lock_is_no_news(state):
+    take_over(state)
+    owner(state, started="gone")
+    for lock in (state / "locks").glob("*.lock"):
+        lock.unlink()
+    assert take_over(state) is None
 
 
 def test_a_damaged_note_is_no_owner(state):

@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from speckleflow.errors import OutputError
@@ -44,7 +44,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
             raise OutputError(f"{target}: could not be written, {reason}; nothing was left behind") from error
         raise
     finally:
-        if not target.parent.is_file():  # a file where the folder should be has nothing under it to remove
+        with suppress(NotADirectoryError):  # a file in place of a folder above has nothing under it to remove
             private.unlink(missing_ok=True)
 
 
