@@ -41,7 +41,7 @@ from speckleflow.simulate.scene import Scene
 HERE = Path(__file__).parent
 RESULTS, PICTURES = HERE / "results", HERE.parent / "docs" / "model-cards"
 WINDOWS = ("umpa", "umpa:window=5", "umpa:window=9", "umpa:window=15")
-FAST = ("espinnet", "espinnet:polish=false", "spinnet", "spinnet:polish=false")
+FAST = ("espinnet", "espinnet:refine=false", "spinnet", "spinnet:refine=false")
 
 
 def table(count: int) -> str:
@@ -71,7 +71,7 @@ def _table_text(rows: list[dict[str, Any]], count: int) -> str:
         "last two columns: RMSE over that of `umpa`'s best, and the share of errors within one predicted standard "
         "deviation. The network is espinnet, for N = 1 spinnet. Published: ESPINNet's own structure, as much of it "
         "as was trained on a CPU in minutes (docs/model-cards/espinnet.md).\n",
-        "| modulator | N | photons | umpa, best | its window | network | no polish | published "
+        "| modulator | N | photons | umpa, best | its window | network | no refinement | published "
         "| ratio | within sigma |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -95,7 +95,7 @@ def _table_text(rows: list[dict[str, Any]], count: int) -> str:
         window = best.partition("=")[2] or "auto"
         lines.append(
             f"| {cell.modulator} | {cell.positions} | {cell.photons:g} | {value(here[best])} | {window} "
-            f"| {value(fast)} | {value(here[name + ':polish=false'])} | {value(here.get(PublishedCoarse.name))} "
+            f"| {value(fast)} | {value(here[name + ':refine=false'])} | {value(here.get(PublishedCoarse.name))} "
             f"| {ratio:.2f} | {fast['within_sigma']:.2f} |"
         )
     lines += [
@@ -117,7 +117,7 @@ def edges(_: int) -> str:
         "| N | method | RMSE (px) | 99th percentile (px) | RMSE of T | of D | within sigma |",
         "|---|---|---|---|---|---|---|",
     ]
-    names = (*WINDOWS, "espinnet", "espinnet:polish=false")
+    names = (*WINDOWS, "espinnet", "espinnet:refine=false")
     pictures = {}
     for n in (5, 3):
         reference, sample, truth = sphere_stacks(n)
@@ -252,7 +252,7 @@ def sim512(data: Path) -> str:
     ]
     lines.append("|---|---|---|---|---|---|---|")
     inner = (..., slice(16, -16), slice(16, -16))
-    for name, method in contenders(("umpa", "umpa:window=9", "espinnet", "espinnet:polish=false")).items():
+    for name, method in contenders(("umpa", "umpa:window=9", "espinnet", "espinnet:refine=false")).items():
         full: Tensor | None = None
         for n in (20, 5, 3, 2):
             reference, sample = (torch.from_numpy(stack[k][:n].astype("f4")) for k in ("reference", "sample"))
@@ -331,7 +331,7 @@ def ablation(count: int) -> str:
         "| N | umpa | umpa, flux levelled | whole, flux not levelled | pyramid alone |",
         "|---|---|---|---|---|",
     ]
-    pyramid = contenders(("espinnet:polish=false",))["espinnet:polish=false"]
+    pyramid = contenders(("espinnet:refine=false",))["espinnet:refine=false"]
     for n in (20, 5, 3, 2):
         logs = []
         for modulator in KINDS:

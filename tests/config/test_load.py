@@ -45,6 +45,10 @@ def test_a_bare_column_means_the_measured_geometry_not_the_simulated(tmp_path):
         ({"geometry": {"energy_kev": -3}}, ["geometry.energy_kev", "greater than 0", "-3"]),
         ({"geometry": {"energy_kev": "hot"}}, ["geometry.energy_kev", "'hot'"]),
         ({"retrieval": {"umpa": {"window": 6}}}, ["window must be odd", "6"]),
+        (
+            {"retrieval": {"espinnet": {"polish": False}}},
+            ["unknown key 'retrieval.espinnet.polish'", "it is 'retrieval.espinnet.refine' now"],
+        ),
         ({"retrieval": "umpa"}, ["expected keys under 'retrieval'", "'umpa'"]),
         ({"correct": {"air_px": [1, 2]}}, ["correct.air_px"]),
     ],
@@ -70,6 +74,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(raw, says):
         ("scan\tenergy_kev\na\t20000\n", ["line 2", "1 to 1000 keV", "in eV?", "found 20000 keV"]),
         ("scan\tenergy_kev\na\t20,5\n", ["line 2", "geometry.energy_kev", "'20,5'"]),
         ("scan\tenergy_kv\na\t20\n", ["unknown column 'energy_kv'", "energy_kev"]),
+        ("scan\tretrieval.espinnet.polish\na\tno\n", ["it is 'retrieval.espinnet.refine' now"]),
         ("scan\na\na\n", ["line 3", "'a' again"]),
         ("scan\n../a\n", ["line 2", "../a"]),
         ("scan\tenergy_kev\na\t20\t30\n", ["line 2", "expected 2 columns, found 3"]),

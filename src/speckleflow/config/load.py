@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from speckleflow.config.models import Config, ScanConfig, coupled_problems
+from speckleflow.config.models import MOVED, Config, ScanConfig, coupled_problems
 from speckleflow.errors import ConfigError
 
 SCAN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -173,6 +173,8 @@ def resolve_key(column: str, where: str) -> str:
     known = keys()
     if column in known:
         return column
+    if column in MOVED:
+        raise ConfigError(f"{where}: unknown column '{column}'; it is '{MOVED[column]}' now")
     matches = [key for key in known if key.rsplit(".", 1)[-1] == column]
     # the simulation has a twin of the geometry's keys; a bare name means the measured one
     if len(matches) > 1:
@@ -196,6 +198,8 @@ def _refuse_unknown(raw: Mapping[str, Any], model: type[BaseModel], where: str, 
     for key, value in raw.items():
         field = model.model_fields.get(str(key))
         if field is None:
+            if moved := MOVED.get(f"{prefix}{key}"):
+                raise ConfigError(f"{where}: unknown key '{prefix}{key}'; it is '{moved}' now")
             raise ConfigError(
                 f"{where}: unknown key '{prefix}{key}'{_nearest(str(key), list(model.model_fields))}"
             )

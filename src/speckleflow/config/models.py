@@ -208,9 +208,9 @@ class NetworkSettings(Section):
         "shipped",
         description="Weights: those of the package, or the path of a .safetensors file of your own.",
     )
-    polish: bool = Field(
+    refine: bool = Field(
         True,
-        description="Let Gauss-Newton steps at full resolution follow the network; without them only the "
+        description="Refine by Gauss-Newton steps at full resolution after the network; without them only the "
         "displacement is the network's own (our structure).",
     )
     detector_blur_px: NonNegative | None = Field(
@@ -313,6 +313,13 @@ class Tomography(Section):
     def _yes_or_no(cls, value: Any) -> Any:
         """YAML reads yes and no as true and false."""
         return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+
+
+#: Keys of earlier versions, and where they are now.
+MOVED = {
+    "retrieval.espinnet.polish": "retrieval.espinnet.refine",
+    "retrieval.spinnet.polish": "retrieval.spinnet.refine",
+}
 
 
 class SimulatedDetector(Section):

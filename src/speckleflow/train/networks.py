@@ -70,7 +70,7 @@ def scale_weights(scales: int, progress: float) -> list[float]:
 def pyramid_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
     """Loss over all scales of the fast network, without the polish."""
     assert isinstance(network, FastEspinnet)
-    scales, _ = network(network.reference(batch.reference, polished=False), batch.sample, polished=False)
+    scales, _ = network(network.reference(batch.reference, refined=False), batch.sample, refined=False)
     return _scales_loss(scales, batch, progress), rmse(scales[-1].displacement, batch.displacement)
 
 

@@ -38,7 +38,7 @@ def test_shipped_weights_meet_their_card(scene):
 
 def test_without_refinement_the_displacement_is_the_pyramids(scene):
     """Less exact by a factor of four, with an expected error of its own; T and D are as before."""
-    with_steps, without = (Espinnet(EspinnetSettings(polish=polish)) for polish in (True, False))
+    with_steps, without = (Espinnet(EspinnetSettings(refine=refine)) for refine in (True, False))
     refined, coarse = (
         method(scene.sample, method.prepare(scene.reference[0])) for method in (with_steps, without)
     )
@@ -201,7 +201,7 @@ def test_projections_at_once_are_as_many_as_memory_and_threads(
 def test_short_convolutions_change_little(scene):
     found = []
     for precision in ("float32", "bfloat16"):
-        method = Espinnet(EspinnetSettings(precision=precision, polish=False))
+        method = Espinnet(EspinnetSettings(precision=precision, refine=False))
         found.append(method(scene.sample, method.prepare(scene.reference[0])).ux)
     change = float((found[1] - found[0]).square().mean().sqrt())
     assert 0 < change < 2e-3

@@ -134,7 +134,7 @@ class FastEspinnet(nn.Module):
         self,
         stack: Tensor,
         pattern: Pattern | None = None,
-        polished: bool = True,
+        refined: bool = True,
         blur_px: Sequence[float] | None = None,
     ) -> Reference:
         """The reference's side: scales coarsest first, and the polish's normal equations.
@@ -143,7 +143,7 @@ class FastEspinnet(nn.Module):
         blur in each stack.
         """
         levels = [_reference_level(frames) for frames in _scales(stack)]
-        if not polished:
+        if not refined:
             return Reference(levels, [], [is_periodic(spectrum(each)) for each in stack])
         blurs = [None] * len(stack) if blur_px is None else blur_px
         patterns = [pattern or characterise(*each) for each in zip(stack, blurs, strict=True)]
@@ -172,7 +172,7 @@ class FastEspinnet(nn.Module):
         return Scale(u + side * step, log_sigma), hidden, last
 
     def forward(
-        self, reference: Reference, sample: Tensor, polished: bool = True
+        self, reference: Reference, sample: Tensor, refined: bool = True
     ) -> tuple[list[Scale], Polished | None]:
         found: list[Scale] = []
         hidden = last = sample.new_zeros(0)
@@ -193,7 +193,7 @@ class FastEspinnet(nn.Module):
         mix = self.enlarge(last).contiguous()  # planes, whatever the convolutions' order
         u, log_sigma = (convex_upsample(t, mix) for t in found[-1])
         found.append(Scale(u, log_sigma))
-        if not polished:
+        if not refined:
             return found, None
         prior, expected = u.detach(), log_sigma.detach()
         data = polish(reference.fixed, sample, prior)

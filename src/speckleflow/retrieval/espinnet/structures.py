@@ -104,11 +104,11 @@ class Fast(Structure):
         return self.network.reference(tile.cut(reference)[None], pattern)
 
     def run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
-        scales, polished = self.infer(prepared, sample)
-        # without the polish its T and D stay: only the displacement is the pyramid's
-        chosen = polished if self.settings.polish else scales[-1]
+        scales, refined = self.infer(prepared, sample)
+        # without refinement only the displacement is the pyramid's; T and D stay
+        chosen = refined if self.settings.refine else scales[-1]
         u, sigma = chosen.displacement, chosen.log_sigma.exp() * self.file.number("sigma_factor", 1.0)
-        maps = u[:, :1], u[:, 1:], polished.transmission, polished.darkfield, sigma
+        maps = u[:, :1], u[:, 1:], refined.transmission, refined.darkfield, sigma
         return [field.float() for field in maps]
 
     def fields(self, found: list[Tensor]) -> Fields:
