@@ -55,7 +55,7 @@ def half_turns(angles_deg: Double) -> HalfTurns:
     order = np.roll(order, -first)
     along = (turn[order] - turn[order[0]]) % 360.0
     span = float(along[-1])
-    if span < 180.0 - 3 * usual:
+    if span < max(180.0 - 3 * usual, 90.0):
         raise InputError(
             "angles",
             expected="180 degrees or more, so that there are projections from opposite sides",
