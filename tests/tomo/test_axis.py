@@ -39,35 +39,35 @@ def test_axis_is_found(scan, columns, axis_px):
     clean = np.stack([sinogram(solids(radius, row), SCANS[scan], columns, axis_px) for row in range(4)])
     for noise in (0.0, 0.03):
         found = find_axis(clean + noise * rng.normal(size=clean.shape), SCANS[scan])
-        assert abs(found.axis_px - axis_px) < 0.1
-        assert abs(found.start_px - axis_px) < 2.0
+        assert abs(found.axis_px - axis_px) < 0.05  # measured 0.029 at most
+        assert abs(found.start_px - axis_px) < 0.5  # half a pixel apart; measured 0.28
         assert found.trusted
         assert found.span_deg == (180 if scan.startswith("180") else 360)
         assert abs(found.tried_px[found.costs.argmin()] - axis_px) < 0.25
 
 
 def test_error_bar_is_the_scatter():
-    """Over many noise fields the deviation from the truth is what the result says (within a factor of 2)."""
+    """Over many noise fields the deviation from the truth is what the result says ."""
     rng = np.random.default_rng(2)
     for scan in ("180", "360"):
         clean = sinogram(solids(60.0), SCANS[scan], 160, 83.3)[None]
         found = [find_axis(clean + 0.1 * rng.normal(size=clean.shape), SCANS[scan]) for _ in range(25)]
         scatter = np.sqrt(np.mean([(f.axis_px - 83.3) ** 2 for f in found]))
         said = np.median([f.uncertainty_px for f in found])
-        assert 0.5 < said / scatter < 2.0
+        assert 0.75 < said / scatter < 1.15  # measured 0.87 and 0.95
 
 
 @pytest.mark.parametrize("scan", ["180", "360"])
 def test_a_sample_wider_than_the_image(scan):
     clean = sinogram(solids(130.0), SCANS[scan], 160, 81.7)[None]
-    assert find_axis(clean, SCANS[scan]).axis_px == pytest.approx(81.7, abs=0.15)
+    assert find_axis(clean, SCANS[scan]).axis_px == pytest.approx(81.7, abs=0.1)  # measured 0.06
 
 
 @pytest.mark.parametrize("axis_px", [18.4, 140.2])
 def test_an_axis_near_the_edge_of_a_full_turn(axis_px):
     clean = sinogram(solids(120.0), SCANS["360"], 160, axis_px)[None]
     found = find_axis(clean, SCANS["360"])
-    assert found.axis_px == pytest.approx(axis_px, abs=0.1)
+    assert found.axis_px == pytest.approx(axis_px, abs=0.03)  # measured 0.013
 
 
 def test_stripes_and_beam_drift_do_not_move_it():
@@ -76,6 +76,27 @@ def test_stripes_and_beam_drift_do_not_move_it():
     stripes = 0.03 * rng.normal(size=(6, 1, 160))
     drift = 0.02 * np.sin(np.arange(180) / 40)[None, :, None]
     assert find_axis(clean + stripes + drift, SCANS["180"]).axis_px == pytest.approx(77.3, abs=0.15)
+
+
+@pytest.mark.parametrize("scan", ["180", "360"])
+def test_rows_that_disagree_widen_the_error_bar(scan):
+    """Axes 79, 80, 81 and 82 of four equal rows scatter by 1.12 px about their mean."""
+    rows = [sinogram(solids(60.0), SCANS[scan], 160, axis) for axis in (79.0, 80.0, 81.0, 82.0)]
+    data = np.stack(rows) + 0.02 * np.random.default_rng(5).normal(
+        size=(4, 180 if scan == "180" else 360, 160)
+    )
+    found = find_axis(data, SCANS[scan])
+    np.testing.assert_allclose(found.rows_px, [79, 80, 81, 82], atol=0.3)
+    # four rows know their mean to 1.12 / 2 px; measured 0.70 and, cautious, 3.0
+    assert 0.5 < found.uncertainty_px < 4
+    assert not found.trusted
+
+
+def test_search_range():
+    clean = sinogram(solids(50.0), SCANS["360"], 160, 83.3)[None]
+    found = find_axis(clean, SCANS["360"], search_px=(85.0, 100.0))
+    assert found.axis_px == pytest.approx(85.0, abs=0.01)
+    assert found.tried_px.min() >= 85.0
 
 
 def test_noise_alone_is_not_trusted():

@@ -52,17 +52,17 @@ def test_slice_equals_the_truth(name, columns, axis_px, angles):
     inside = field_of_view(columns, axis_px)
     error = np.sqrt(np.mean((found[0] - truth)[inside] ** 2)) / truth[inside].std()
     # An aligned slice is off by its edges alone; any flip, transposition, or half a pixel is far beyond this.
-    assert error < 0.15
+    assert error < 0.1  # measured 0.051 to 0.079
     for flipped in (truth[::-1], truth[:, ::-1], truth.T, truth[::-1, ::-1].T, np.rot90(truth)):
         assert np.sqrt(np.mean((found[0] - flipped)[inside] ** 2)) / truth[inside].std() > 0.4
     # Sub-pixel place: the error has no part along either derivative of the truth.
     for axis in (0, 1):
         gradient = np.gradient(truth, axis=axis)
         shift = np.sum(((found[0] - truth) * gradient)[inside]) / np.sum(gradient[inside] ** 2)
-        assert abs(shift) < 0.05
+        assert abs(shift) < 0.04  # measured 0.027 at most
     # Scale: the flat middle of the big ellipse, per pixel.
     flat = image([Ellipse(1, 0, 0, 6, 6)], columns) > 0
-    np.testing.assert_allclose(found[0][flat].mean(), truth[flat].mean(), rtol=0.01)
+    np.testing.assert_allclose(found[0][flat].mean(), truth[flat].mean(), rtol=0.003)  # measured 0.0016
     np.testing.assert_allclose(found[2], -found[0], atol=2e-3)  # rows do not mix
 
 
@@ -74,8 +74,8 @@ def test_backends_agree_filter_by_filter(name, filter):
     inside = field_of_view(columns, axis_px)
     peer = backend(name, angles, columns, axis_px, filter)(data)[0]
     ours = make_backend("fourier", angles, columns, axis_px, filter)(data)[0]
-    allowed = {"ramlak": 0.12, "shepp": 0.08, "hann": 0.04, "parzen": 0.02}[filter]
-    assert np.sqrt(np.mean((peer - ours)[inside] ** 2)) / ours[inside].std() < allowed
+    measured = {"ramlak": 0.067, "shepp": 0.053, "hann": 0.024, "parzen": 0.019}[filter]  # astra
+    assert np.sqrt(np.mean((peer - ours)[inside] ** 2)) / ours[inside].std() < 1.2 * measured
 
 
 def test_softer_filters_blur_more_and_keep_the_mean():
@@ -90,14 +90,30 @@ def test_softer_filters_blur_more_and_keep_the_mean():
         np.testing.assert_allclose(found[inside].sum(), np.pi * 20**2, rtol=0.01)
 
 
-@pytest.mark.parametrize("name", ["fourier", "astra"])
+@pytest.mark.parametrize("name", BACKENDS)
 def test_rows_do_not_depend_on_their_company(name):
+    """Two real slices share a complex transform: bits change with the partner, by 1e-4 of the maximum at most."""
     angles, columns = np.arange(60) * 3.0, 48
     data = np.stack([sinogram(phantom(20 + i), angles, columns, 23.5) for i in range(7)])
     plan = backend(name, angles, columns, 23.5)
     together = plan(data)
-    for rows in (1, 2, 3, 5):
-        np.testing.assert_allclose(plan(data[:rows]), together[:rows], atol=1e-3)
+    for rows in (1, 3, 5):
+        np.testing.assert_allclose(plan(data[:rows]), together[:rows], atol=5e-4)  # measured 2.7e-4 of 3.2
+    for rows in (2, 4, 6):
+        np.testing.assert_array_equal(plan(data[:rows]), together[:rows])
+    np.testing.assert_array_equal(plan(data[4:]), together[4:])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 8])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_threads_change_no_bit(name, rows):
+    angles, columns = np.arange(61) * 2.9, 47
+    data = np.random.default_rng(9).normal(size=(rows, 61, columns)).astype(np.float32)
+    one = backend(name, angles, columns, 21.3, threads=1)(data)
+    for threads in (2, 3, 7):
+        plan = backend(name, angles, columns, 21.3, threads=threads)
+        for _ in range(3):
+            np.testing.assert_array_equal(plan(data), one)
 
 
 def test_weights_of_the_angles():
@@ -108,8 +124,18 @@ def test_weights_of_the_angles():
     np.testing.assert_allclose(angular_weights(RNG.permutation(np.arange(180))), np.pi / 180)
     for angles in ANGLES.values():
         np.testing.assert_allclose(angular_weights(angles).sum(), np.pi)
-    wedge = angular_weights(np.arange(150))  # 30 degrees are missing and stay so
-    np.testing.assert_allclose(np.rad2deg(wedge), 1.0)
+    # half of both gaps each, 10 20 30 40 50 30 degrees wide; 190 is 10 seen from behind, and they share 15
+    uneven = angular_weights([100, 0, 190, 30, 150, 10, 60])
+    np.testing.assert_allclose(np.rad2deg(uneven), [45, 20, 7.5, 25, 40, 7.5, 35])
+    np.testing.assert_allclose(np.rad2deg(angular_weights([7.0, 7.0])), 90)
+
+
+@pytest.mark.parametrize(("count", "ends_deg"), [(175, 1.0), (176, 3.0), (177, 2.5)])
+def test_a_gap_of_more_than_five_steps_is_a_missing_wedge(count, ends_deg):
+    """1-degree steps and a gap of 6, 5, 4 degrees: the neighbours of the first do not stand for it."""
+    weights = np.rad2deg(angular_weights(np.arange(count)))
+    np.testing.assert_allclose(weights[1:-1], 1.0)
+    np.testing.assert_allclose(weights[[0, -1]], ends_deg)
 
 
 @pytest.mark.parametrize(

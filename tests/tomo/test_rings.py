@@ -45,6 +45,31 @@ def test_rings_go_and_the_sample_stays():
     np.testing.assert_array_equal(both[1], remove_rings(clean, 9))
 
 
+def test_a_stripe_on_equal_columns_goes_without_a_trace():
+    """Columns that hold the same values in any order and differ by an offset: what is left is the offsets' median."""
+    rng = np.random.default_rng(9)
+    values = rng.permutation(100.0 * np.arange(30.0) ** 2)  # steep along the angle: no smoothing there
+    clean = np.stack([rng.permutation(values) for _ in range(12)], axis=1)
+    offset = np.zeros(12)
+    offset[[0, 5, 6]] = [7.0, -3.0, 4.0]
+    cleaned = remove_rings(clean + offset, 5)
+    assert cleaned.dtype == np.float32
+    np.testing.assert_array_equal(cleaned, clean)
+    # a median over 3 keeps what is two columns wide: -3 and 4 become 0 and 0, and mirrored at the border 7 stays
+    left = remove_rings(clean + offset, 3) - clean
+    np.testing.assert_array_equal(left, np.broadcast_to([7.0, *[0.0] * 11], left.shape))
+    np.testing.assert_array_equal(remove_rings(clean + offset, 1), clean + offset)
+    steps = np.arange(12.0) ** 2
+    assert remove_rings(clean * 0 + steps, 3)[7].tolist() == [0, *steps[1:-1], 121]
+
+
+def test_rows_are_cleaned_one_by_one():
+    data = np.random.default_rng(3).normal(size=(3, 20, 15)).astype(np.float32)
+    together = remove_rings(data, 5)
+    for row in range(3):
+        np.testing.assert_array_equal(together[row], remove_rings(data[row], 5))
+
+
 def test_tooth_rings(shared_data):
     """Real data: in the air about the tooth, neighbouring radii differ by half as much or less."""
     with h5py.File(shared_data("tooth.h5")) as file:

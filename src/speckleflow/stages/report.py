@@ -181,11 +181,11 @@ def _quality(file: Projections, corrected: str | Path) -> Quality:
 
 
 def _against_truth(volumes: str | Path, truth: str | Path) -> TruthTable:
-    with open_result(volumes) as found, open_hdf5(truth) as known:
+    with open_result(volumes) as result, open_hdf5(truth) as known:
         return evaluate_truth(
-            {name: found[name][:] for name in VOLUMES if name in found},
-            {name: known["volumes"][name][:] for name in VOLUMES},
-            {name: mask[:].astype(bool) for name, mask in known["masks"].items()},
+            {name: result[name] for name in VOLUMES if name in result},
+            {name: known["volumes"][name] for name in VOLUMES},
+            dict(known["masks"]),
         )
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from speckleflow.errors import ConfigError
-from speckleflow.physics import delta_per_reconstructed_phase, wavelength_m
+from speckleflow.physics import delta_per_reconstructed_phase
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,6 @@ QUANTITIES: dict[str, Quantity] = {
         Quantity("delta", "phase", "1", "refractive index decrement", True),
         Quantity("mu", "transmission", "1/m", "linear attenuation coefficient", False),
         Quantity("darkfield", "darkfield", "1/m", "linear extinction of visibility", False),
-        Quantity("beta", "transmission", "1", "imaginary part of the refractive index", True),
     )
 }
 
@@ -34,8 +32,8 @@ QUANTITIES: dict[str, Quantity] = {
 def scale(name: str, pixel_size_m: float, energy_kev: float | None = None) -> float:
     """Factor from FBP of the sinogram values (:mod:`speckleflow.tomo.sinogram`, per pixel) to a quantity.
 
-    delta = FBP(-phi) lambda / (2 pi p); mu = FBP(-ln T) / p and darkfield = FBP(-ln D) / p in 1/m;
-    beta = mu lambda / (4 pi). ``pixel_size_m`` is the effective pixel size p in the sample plane.
+    delta = FBP(-phi) lambda / (2 pi p); mu = FBP(-ln T) / p and darkfield = FBP(-ln D) / p in 1/m.
+    ``pixel_size_m`` is the effective pixel size p in the sample plane.
 
     Raises
     ------
@@ -48,6 +46,4 @@ def scale(name: str, pixel_size_m: float, energy_kev: float | None = None) -> fl
         return 1.0 / pixel_size_m
     if energy_kev is None:
         raise ConfigError(f"a volume of {name} needs the photon energy (geometry.energy_kev), found none")
-    if name == "delta":
-        return delta_per_reconstructed_phase(energy_kev, pixel_size_m)
-    return wavelength_m(energy_kev) / (4 * math.pi * pixel_size_m)
+    return delta_per_reconstructed_phase(energy_kev, pixel_size_m)

@@ -26,7 +26,7 @@ class Backend(ABC):
     columns : detector columns W.
     axis_px : detector column of the rotation axis, pixel centres at integers.
     filter : ``ramlak``, ``shepp``, ``hann`` or ``parzen``.
-    threads : CPU threads.
+    threads : CPU threads; they change no bit of the result, for each slice (or pair of slices) has one thread.
     device : ``cpu`` or ``cuda``.
 
     Raises
@@ -114,9 +114,9 @@ class Backend(ABC):
 
     def filtered(self, sinograms: Float) -> Float:
         """Sinograms convolved with the windowed ramp and multiplied by the angular weights."""
-        spectrum = scipy.fft.rfft(sinograms, self.padded, axis=-1, workers=self.threads)
+        spectrum = scipy.fft.rfft(sinograms, self.padded, axis=-1)
         spectrum *= (self.weights[:, None] * self.transfer).astype(np.float32)
-        back = scipy.fft.irfft(spectrum, self.padded, axis=-1, workers=self.threads)
+        back = scipy.fft.irfft(spectrum, self.padded, axis=-1)
         return np.ascontiguousarray(back[..., : self.columns])
 
 

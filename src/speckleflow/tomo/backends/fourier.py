@@ -8,6 +8,9 @@ trigonometric polynomial, so nothing is lost to linear interpolation. The sum is
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+
 import finufft
 import numpy as np
 import scipy.fft
@@ -19,13 +22,14 @@ from speckleflow.tomo.backends.base import Backend, Float
 ACCURACY = 2e-5
 #: Fine grid over slice grid: the smaller of finufft's two choices, three times faster at this accuracy.
 UPSAMPLING = 1.25
-#: finufft option: each thread spreads a transform of its own. Threads that share one add up in the order in
-#: which they finish, and no two runs would be bit-identical.
-ONE_TRANSFORM_A_THREAD = 2
 
 
 class FourierBackend(Backend):
-    """CPU default: exact trigonometric interpolation, two real slices a complex transform, plans kept."""
+    """CPU default: exact trigonometric interpolation, two real slices a complex transform, plans kept.
+
+    Each thread transforms pairs of slices with a plan of its own, so that every number of threads gives the same
+    bits.
+    """
 
     name = "fourier"
 
@@ -44,30 +48,38 @@ class FourierBackend(Backend):
         self._strength = (weight * np.exp(1j * phase)).astype(np.complex64)
         self._fx = np.stack([fx, -fx]).astype(np.float32).ravel()
         self._fy = np.stack([fy, -fy]).astype(np.float32).ravel()
-        self._plan = finufft.Plan(
-            1, (self.columns, self.columns), n_trans=self.threads, eps=ACCURACY, isign=1, dtype="complex64",
-            nthreads=self.threads, upsampfac=UPSAMPLING, spread_thread=ONE_TRANSFORM_A_THREAD, showwarn=0,
+        self._idle: SimpleQueue[finufft.Plan] = SimpleQueue()
+
+    def _new_plan(self) -> finufft.Plan:
+        plan = finufft.Plan(
+            1, (self.columns, self.columns), eps=ACCURACY, isign=1, dtype="complex64", nthreads=1,
+            upsampfac=UPSAMPLING, showwarn=0,
         )  # fmt: skip
-        self._plan.setpts(self._fy, self._fx)
+        plan.setpts(self._fy, self._fx)
+        return plan
 
     def _reconstruct(self, sinograms: Float, slices: Float) -> None:
-        step = 2 * self.threads  # a pair of slices per thread
-        for start in range(0, sinograms.shape[0], step):
-            self._some(sinograms[start : start + step], slices[start : start + step])
+        pairs = [slice(start, start + 2) for start in range(0, len(sinograms), 2)]
+        if self.threads == 1 or len(pairs) == 1:
+            for pair in pairs:
+                self._reconstruct_pair(sinograms[pair], slices[pair])
+            return
+        with ThreadPoolExecutor(min(self.threads, len(pairs))) as pool:
+            list(pool.map(lambda pair: self._reconstruct_pair(sinograms[pair], slices[pair]), pairs))
 
-    def _some(self, sinograms: Float, slices: Float) -> None:
-        spectrum = scipy.fft.rfft(sinograms, self.padded, axis=-1, workers=self.threads)
-        spectrum *= self._strength
-        first, second = spectrum[0::2], spectrum[1::2]
-        n, m = first.shape[0], second.shape[0]
-        packed = np.zeros((self.threads, 2, *self._strength.shape), np.complex64)
+    def _reconstruct_pair(self, sinograms: Float, slices: Float) -> None:
+        """Fill one or two slices."""
+        both = np.zeros((2, *sinograms.shape[1:]), np.float32)
+        both[: len(sinograms)] = sinograms
+        first, second = scipy.fft.rfft(both, self.padded, axis=-1) * self._strength
         # F = f1 + i f2 with both real: positive frequencies carry F1 + i F2, negative ones F1* + i F2*.
-        packed[:n, 0] = first
-        packed[:m, 0] += 1j * second
-        np.conjugate(first, out=packed[:n, 1])
-        packed[:m, 1] += 1j * second.conj()
-        flat = packed.reshape(self.threads, -1)
-        image = self._plan.execute(flat if self.threads > 1 else flat[0])
-        image = image.reshape(self.threads, self.columns, self.columns)
-        slices[0::2] = image[:n].real
-        slices[1::2] = image[:m].imag
+        packed = np.stack([first + 1j * second, first.conj() + 1j * second.conj()])
+        try:
+            plan = self._idle.get_nowait()
+        except Empty:
+            plan = self._new_plan()
+        image = plan.execute(packed.ravel())
+        self._idle.put(plan)
+        slices[0] = image.real
+        if len(slices) == 2:
+            slices[1] = image.imag

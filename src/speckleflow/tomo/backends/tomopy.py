@@ -46,9 +46,9 @@ class TomopyBackend(Backend):
         mean = (self.weights * self.transfer[0] / self.padded).astype(np.float32)
         for start in range(0, sinograms.shape[0], step):
             some = sinograms[start : start + step]
-            spectrum = scipy.fft.rfft(some, self.padded, axis=-1, workers=self.threads)
+            spectrum = scipy.fft.rfft(some, self.padded, axis=-1)
             spectrum *= self._strength
-            moved = scipy.fft.irfft(spectrum, self.padded, axis=-1, workers=self.threads)
+            moved = scipy.fft.irfft(spectrum, self.padded, axis=-1)
             found = self._gridrec(moved, self.angles_deg) / self._shading
             found = found[:, : self.columns, self._grid - self.columns :]
             slices[start : start + step] = found + (some.sum(axis=-1) @ mean)[:, None, None]
