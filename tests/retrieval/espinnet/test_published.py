@@ -80,8 +80,8 @@ def test_scaling():
     assert doubled.tolist() == [float(i // 2) for i in range(20)]
     linear = scale_positions(frames, 20, "linear")[:, 0, 0]
     np.testing.assert_allclose(linear, np.linspace(0, 9, 20), atol=1e-5)
-    squares = scale_positions(frames**2, 20, "spline")[:, 0, 0]
-    np.testing.assert_allclose(squares, np.linspace(0, 9, 20) ** 2, atol=1e-3)  # a cubic spline is exact here
+    cubes = scale_positions(frames**3, 20, "spline")[:, 0, 0]
+    np.testing.assert_allclose(cubes, np.linspace(0, 9, 20) ** 3, atol=1e-3)  # a cubic spline is exact here
     many = torch.arange(30.0).view(30, 1, 1)
     assert scale_positions(many, 20, "spline").flatten().tolist() == list(range(20))
     for how in ("nearest", "linear", "spline"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 import torch
@@ -99,6 +100,8 @@ def test_out_of_memory_goes_on_in_smaller_parts(monkeypatch, caplog, scene):
     with caplog.at_level(logging.WARNING):
         again = method(wide[0], state)
     assert "smaller tiles" in caplog.text
+    assert state.side == 384  # half of the image
+    assert not state.prepared  # with their halos, kept tiles would need more memory than the whole image
     # rounding, which the seams of the repeated scene amplify in a pixel in ten thousand
     change = (again.ux - whole.ux).abs()
     assert float((change > 1e-4).double().mean()) < 1e-4
@@ -164,13 +167,26 @@ def test_threads_take_projections_and_change_nothing(scene):
 
 
 def test_every_projection_of_a_batch_keeps_its_place(monkeypatch, scene):
-    """Batches of two in three tiles, on two threads: every projection is what it is alone."""
+    """Three on two threads, of which the first takes longer: every projection is what it is alone."""
     batch = torch.cat([scene.sample, 0.9 * scene.sample.flip(-1), 0.8 * scene.sample.flip(-2)])
     method = Espinnet(EspinnetSettings())
     state = method.prepare(scene.reference[0])
     alone = [method(batch[k : k + 1], state) for k in range(3)]
-    monkeypatch.setattr(method, "_at_once", lambda state: 2)
-    together = method(batch, state)
+    run, level = method.structure.run_tile, float(batch[0].mean() / scene.reference[0].mean())
+
+    def run_slowly(sample, prepared):
+        maps = run(sample, prepared)
+        time.sleep(0.5 if float(sample.mean()) > 0.95 * level else 0)
+        return maps
+
+    monkeypatch.setattr(method.structure, "run_tile", run_slowly)
+    monkeypatch.setattr(method, "_at_once", lambda state: 3)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        together = method(batch, state)
+    finally:
+        torch.set_num_threads(before)
     for k, one in enumerate(alone):
         for name, field in one.items():
             torch.testing.assert_close(getattr(together, name)[k : k + 1], field, atol=0, rtol=0, msg=name)
