@@ -101,8 +101,8 @@ def smooth(image: Tensor, kernel: Kernel) -> Tensor:
     """(..., y, x) filtered with a symmetric kernel along both axes, zeros outside; with a gradient for training."""
     if torch.compiler.is_compiling():
         return filter_xy(image, kernel, kernel, "zero")
-    found: Tensor = _Symmetric.apply(image, kernel)
-    return found
+    smoothed: Tensor = _Symmetric.apply(image, kernel)
+    return smoothed
 
 
 def filter_rows(stack: Tensor, kernel: Kernel, boundary: Boundary, out: Tensor | None = None) -> Tensor:
@@ -163,7 +163,7 @@ def _blocks(
     """(first output, first input, matrices (blocks, inputs, outputs)) of each run of blocks that are alike."""
     taps = np.asarray(kernel)
     radius = len(taps) // 2
-    found: list[tuple[int, int, Tensor, int]] = []
+    runs: list[tuple[int, int, Tensor, int]] = []
     for start in range(0, length, _BLOCK):
         stop = min(start + _BLOCK, length)
         source = np.arange(start, stop)[:, None] + np.arange(-radius, radius + 1)
@@ -179,8 +179,8 @@ def _blocks(
         target = np.broadcast_to(np.arange(stop - start)[:, None], source.shape)
         np.add.at(matrix, (source - low, target), weight)
         block = torch.tensor(matrix, dtype=torch.float32)
-        if found and torch.equal(found[-1][2], block):
-            found[-1] = (*found[-1][:3], found[-1][3] + 1)
+        if runs and torch.equal(runs[-1][2], block):
+            runs[-1] = (*runs[-1][:3], runs[-1][3] + 1)
         else:
-            found.append((start, low, block, 1))
-    return [(start, low, block.to(device).expand(count, -1, -1)) for start, low, block, count in found]
+            runs.append((start, low, block, 1))
+    return [(start, low, block.to(device).expand(count, -1, -1)) for start, low, block, count in runs]

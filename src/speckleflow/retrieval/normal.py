@@ -164,8 +164,8 @@ def solve(matrix: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
 
     The matrix must be positive definite (a ridge added by the caller sees to that).
     """
-    found, diagonal = map_rows(_solve, (vectors, vectors), matrix, vectors)
-    return found, diagonal
+    solution, diagonal = map_rows(_solve, (vectors, vectors), matrix, vectors)
+    return solution, diagonal
 
 
 def _solve(matrix: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:

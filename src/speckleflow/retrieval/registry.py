@@ -38,8 +38,8 @@ def get(name: str) -> type[Retriever]:
     """
     check_name(name)
     module, _, attribute = METHODS[name].partition(":")
-    found: type[Retriever] = getattr(import_module(module), attribute)
-    return found
+    method_class: type[Retriever] = getattr(import_module(module), attribute)
+    return method_class
 
 
 def check_name(name: str) -> None:

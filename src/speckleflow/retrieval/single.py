@@ -37,7 +37,7 @@ def retrieve_stack(
     InputError
         Shapes that do not fit, too few positions, values that are not finite.
     """
-    kind = registry.get(method)
+    method_class = registry.get(method)
     if grid not in ("reference", "detector"):
         raise ConfigError(f"grid: expected 'reference' or 'detector', found '{grid}'")
     frames = torch.as_tensor(sample)
@@ -45,7 +45,7 @@ def retrieve_stack(
         if method != "absorption":
             raise ConfigError(f"retrieval.method '{method}' needs a reference stack, found none")
         reference = torch.ones_like(frames, dtype=torch.float32)
-    retriever = kind(default_settings(method) if settings is None else settings, device)
+    retriever = method_class(default_settings(method) if settings is None else settings, device)
     state = retriever.prepare(torch.as_tensor(reference))
     fields = retriever(frames[None] if frames.ndim == 3 else frames, state)
     return to_detector(fields) if grid == "detector" and fields.ux is not None else fields

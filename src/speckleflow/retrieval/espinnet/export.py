@@ -45,7 +45,7 @@ def check_packages() -> None:
 
 
 class Whole(nn.Module):
-    """What a structure does with one whole sample, written as one function of tensors."""
+    """Retrieval of one whole sample by a structure, as one function of tensors."""
 
     def __init__(self, structure: Structure, pattern: Any) -> None:
         super().__init__()

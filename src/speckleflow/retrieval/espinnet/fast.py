@@ -61,7 +61,7 @@ TINY = 1e-6
 
 
 class ReferenceLevel(NamedTuple):
-    """What one scale needs of the reference; (B or 1, channels, y, x)."""
+    """Terms of the reference at one scale; (B or 1, channels, y, x)."""
 
     frames: Tensor  #: modulation r, its local mean removed (N channels)
     gradient_x: Tensor
@@ -82,7 +82,7 @@ class Scale(NamedTuple):
 
 @dataclass(frozen=True)
 class Reference:
-    """What the network needs of reference stacks: once a scan."""
+    """Terms of reference stacks, computed once a scan."""
 
     levels: list[ReferenceLevel]
     fixed: list[Fixed]
@@ -152,14 +152,14 @@ class FastEspinnet(nn.Module):
 
     @staticmethod
     def _initial_state(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Displacement, log sigma and hidden state to begin with."""
+        """Initial displacement, log sigma and hidden state."""
         u = torch.zeros_like(frames[:, :1])
         return u.repeat(1, 2, 1, 1), torch.ones_like(u), u.repeat(1, HIDDEN, 1, 1)
 
     def _scale(
         self, side: int, level: ReferenceLevel, frames: Tensor, u: Tensor, log_sigma: Tensor, hidden: Tensor
     ) -> tuple[Scale, Tensor, Tensor]:
-        """One scale: what it corrects ``u`` (detector px) to, the hidden state, and the last features."""
+        """One scale: the corrected displacement (detector px), the hidden state, and the last features."""
         with torch.no_grad():
             known, steps = _evidence(level, frames, u / side)
         about = torch.full_like(log_sigma, math.log2(side) - 2), log_sigma
@@ -174,12 +174,12 @@ class FastEspinnet(nn.Module):
     def forward(
         self, reference: Reference, sample: Tensor, refined: bool = True
     ) -> tuple[list[Scale], Polished | None]:
-        found: list[Scale] = []
+        scales: list[Scale] = []
         hidden = last = sample.new_zeros(0)
         for side, level, frames in zip(SCALES, reference.levels, _scales(sample), strict=True):
-            if found:
+            if scales:
                 # every scale learns to correct what it is given, not to prepare the next one's input
-                known = *(upsample2x(t.detach()) for t in found[-1]), upsample2x(hidden)
+                known = *(upsample2x(t.detach()) for t in scales[-1]), upsample2x(hidden)
                 scale, hidden, last = self._scale(side, level, frames, *known)
                 if side == SCALES[1] and any(reference.periodic):
                     fresh, fresh_hidden, _ = self._scale(side, level, frames, *self._initial_state(frames))
@@ -189,15 +189,15 @@ class FastEspinnet(nn.Module):
                     hidden = torch.where(keep, hidden, fresh_hidden)
             else:
                 scale, hidden, last = self._scale(side, level, frames, *self._initial_state(frames))
-            found.append(scale)
+            scales.append(scale)
         mix = self.enlarge(last).contiguous()  # planes, whatever the convolutions' order
-        u, log_sigma = (convex_upsample(t, mix) for t in found[-1])
-        found.append(Scale(u, log_sigma))
+        u, log_sigma = (convex_upsample(t, mix) for t in scales[-1])
+        scales.append(Scale(u, log_sigma))
         if not refined:
-            return found, None
+            return scales, None
         prior, expected = u.detach(), log_sigma.detach()
         data = polish(reference.fixed, sample, prior)
-        return found, self.join(data, prior, expected, hidden, sample.shape[1])
+        return scales, self.join(data, prior, expected, hidden, sample.shape[1])
 
 
 def upsample2x(image: Tensor) -> Tensor:
@@ -298,7 +298,7 @@ def _unaliased(level: ReferenceLevel, frames: Tensor, u: Tensor, fresh: Tensor) 
 
 
 def _evidence(level: ReferenceLevel, frames: Tensor, u: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """What the estimator sees at one scale, and the Gauss-Newton steps (B, 2, y, x) of ``WINDOWS``; px of
+    """Input of the estimator at one scale, and the Gauss-Newton steps (B, 2, y, x) of ``WINDOWS``; px of
     the scale.
     """
     height, width = frames.shape[-2:]

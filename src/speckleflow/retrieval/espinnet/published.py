@@ -73,20 +73,20 @@ class Espinnet(nn.Module):
 
     def features(self, stack: Tensor) -> list[Tensor]:
         """Features of all scales, coarsest (1/32) first, full resolution last."""
-        full, found = self.encoder_full(stack), []
+        full, features = self.encoder_full(stack), []
         for level in self.encoder:
             stack = level(stack)
-            found.append(stack)
-        return [*found[::-1], full]
+            features.append(stack)
+        return [*features[::-1], full]
 
     def pyramid(self, reference: list[Tensor], sample: list[Tensor], scales: int = 6) -> list[Tensor]:
         """Displacement (B, 2, y, x) of each scale from the coarsest, in pixels of that scale."""
-        found: list[Tensor] = []
+        displacements: list[Tensor] = []
         for r, s, estimate in zip(reference[:scales], sample, self.displacement, strict=False):
-            u = 2 * self.upsample(found[-1]) if found else torch.zeros_like(r[:, :2])
+            u = 2 * self.upsample(displacements[-1]) if displacements else torch.zeros_like(r[:, :2])
             correlation = F.leaky_relu(cost_volume(s, warp(r, u), REACH), 0.01)
-            found.append(estimate(torch.cat([u, correlation], 1)))
-        return found
+            displacements.append(estimate(torch.cat([u, correlation], 1)))
+        return displacements
 
     def contrasts(self, reference: Tensor, sample: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Transmission and dark field (B, 1, y, x) for the displacement ``u`` at full resolution."""
@@ -96,10 +96,10 @@ class Espinnet(nn.Module):
         return t, d
 
     def refine(
-        self, reference: Tensor, sample: Tensor, features: tuple[Tensor, Tensor], found: Output
+        self, reference: Tensor, sample: Tensor, features: tuple[Tensor, Tensor], fields: Output
     ) -> Output:
         """The refiners: each adds a correction to its field."""
-        u, t, d = found
+        u, t, d = fields
         u = u + self.refine_displacement(torch.cat([*features, u, t, d], 1))
         warped = warp(reference, u)
         mean = warped.mean(1, True)
@@ -116,5 +116,7 @@ class Espinnet(nn.Module):
         """Fields of a batch at full resolution."""
         of_reference, of_sample = self.features(reference), self.features(sample)
         u = self.pyramid(of_reference, of_sample)[-1]
-        found = Output(u, *self.contrasts(reference, sample, u))
-        return self.refine(reference, sample, (of_reference[-1], of_sample[-1]), found) if refiners else found
+        fields = Output(u, *self.contrasts(reference, sample, u))
+        return (
+            self.refine(reference, sample, (of_reference[-1], of_sample[-1]), fields) if refiners else fields
+        )

@@ -44,21 +44,19 @@ class State:
 
 
 class NetworkRetriever(Retriever):
-    """What the networks share: normalisation, padding, tiles, batches, and less of them when memory is
-    short.
-    """
+    """Base of the networks: normalisation, padding, tiles, batches, and smaller ones when memory is short."""
 
     def __init__(self, settings: Any, device: torch.device | str = "cpu") -> None:
         super().__init__(settings, device)
         path = find(self.name, settings.weights)
-        kind = self._structure(path, weights.about(path))
-        network = kind.build()
+        structure_class = self._structure(path, weights.about(path))
+        network = structure_class.build()
         file = weights.load(network, path)
         self.weights_sha256 = file.sha256
         network = network.to(self.device).eval().requires_grad_(False)
         # oneDNN and cuDNN both convolve in this order of memory, and need not bring it about for every layer
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.structure: Structure = kind(network, settings, file)
+        self.structure: Structure = structure_class(network, settings, file)
 
     @abstractmethod
     def _structure(self, path: Path, about: dict[str, str]) -> type[Structure]:
@@ -100,10 +98,10 @@ class NetworkRetriever(Retriever):
                     prepared = structure.prepare_tile(state.reference, tile, state.whole)
                     if state.keep:
                         state.prepared[index] = prepared
-                found = self._run_tile(tile.cut(padded), prepared)
+                maps = self._run_tile(tile.cut(padded), prepared)
                 prepared = None
-                whole = whole or [padded.new_empty(len(part), *padded.shape[-2:]) for _ in found]
-                for image, piece in zip(whole, found, strict=True):
+                whole = whole or [padded.new_empty(len(part), *padded.shape[-2:]) for _ in maps]
+                for image, piece in zip(whole, maps, strict=True):
                     image[(..., *tile.inner)] = tile.core(piece[:, 0])
             return [unpad(image, padding) for image in whole]
 
@@ -133,14 +131,14 @@ class NetworkRetriever(Retriever):
         """
         if self.device.type != "cpu" or len(sample) == 1:
             return self.structure.run_tile(sample, prepared)
-        found: dict[int, list[Tensor]] = {}
+        results: dict[int, list[Tensor]] = {}
 
         def run_projection(k: int) -> None:
-            found[k] = self.structure.run_tile(sample[k : k + 1], prepared)
+            results[k] = self.structure.run_tile(sample[k : k + 1], prepared)
 
         with thread_pool(self.device):
             parallel_for(run_projection, range(len(sample)))
-        return [torch.cat(maps) for maps in zip(*(found[k] for k in range(len(sample))), strict=True)]
+        return [torch.cat(maps) for maps in zip(*(results[k] for k in range(len(sample))), strict=True)]
 
 
 class Espinnet(NetworkRetriever):

@@ -71,7 +71,7 @@ class Structure(ABC):
         """Maps (B, 1, y, x) of a sample tile (B, N, y, x), in the order that :meth:`fields` takes them."""
 
     @abstractmethod
-    def fields(self, found: list[Tensor]) -> Fields:
+    def fields(self, maps: list[Tensor]) -> Fields:
         """Fields from the maps (B, y, x) of whole images."""
 
 
@@ -111,8 +111,8 @@ class Fast(Structure):
         maps = u[:, :1], u[:, 1:], refined.transmission, refined.darkfield, sigma
         return [field.float() for field in maps]
 
-    def fields(self, found: list[Tensor]) -> Fields:
-        ux, uy, t, d, sigma = found
+    def fields(self, maps: list[Tensor]) -> Fields:
+        ux, uy, t, d, sigma = maps
         flags = fold_flags(ux, uy) | edge_flags(ux, uy, len(polish.START) // 2)
         return Fields(transmission=t, ux=ux, uy=uy, darkfield=d, displacement_std=sigma, flags=flags)
 
@@ -139,8 +139,8 @@ class Published(Structure):
         u, t, d = self.infer(prepared.expand_as(stack), stack, self.settings.refiners)
         return [field.float() for field in (u[:, :1], u[:, 1:], t, d)]
 
-    def fields(self, found: list[Tensor]) -> Fields:
-        ux, uy, t, d = found
+    def fields(self, maps: list[Tensor]) -> Fields:
+        ux, uy, t, d = maps
         fields = to_reference(Fields(transmission=t, ux=ux, uy=uy, darkfield=d))
         return flagged(sharp(fields, self.settings.detector_blur_px))
 

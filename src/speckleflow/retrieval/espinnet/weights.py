@@ -72,8 +72,8 @@ def about(path: str | Path) -> dict[str, str]:
             header = json.loads(stream.read(length)) if length < 1 << 24 else {}
         except ValueError:  # not JSON, not UTF-8: not ours, and `load` says so
             return {}
-    found = header.get("__metadata__", {}) if isinstance(header, dict) else {}
-    return {str(k): str(v) for k, v in found.items()}
+    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
+    return {str(k): str(v) for k, v in metadata.items()}
 
 
 def _safetensors(path: Path, content: bytes) -> dict[str, Tensor]:

@@ -56,24 +56,24 @@ class Spinnet(nn.Module):
         for of_reference, of_sample in zip(self.encoder_reference, self.encoder_sample, strict=True):
             images.append((F.avg_pool2d(images[-1][0], 2), F.avg_pool2d(images[-1][1], 2)))
             features.append((of_reference(features[-1][0]), of_sample(features[-1][1])))
-        found: list[Output] = []
+        outputs: list[Output] = []
         estimators = zip(self.displacement, self.transmission, strict=True)
         for (p_r, p_s), (i_r, i_s), (phase, t_net) in zip(
             features[:0:-1], images[:0:-1], estimators, strict=True
         ):
-            if found:
-                u, t = 2 * upsample2x(found[-1].displacement), upsample2x(found[-1].transmission)
+            if outputs:
+                u, t = 2 * upsample2x(outputs[-1].displacement), upsample2x(outputs[-1].transmission)
             else:
                 u, t = torch.zeros_like(p_r[:, :2]), torch.ones_like(p_r[:, :1])
             correlation = F.leaky_relu(cost_volume(p_s, warp(p_r, u), REACH), 0.01)
             u = phase(torch.cat([u, correlation], 1))
             t = t_net(torch.cat([i_r, pull(i_s, u), t], 1))
-            found.append(Output(u, t))
-        return found
+            outputs.append(Output(u, t))
+        return outputs
 
-    def refine(self, reference: Tensor, sample: Tensor, found: Output) -> Output:
+    def refine(self, reference: Tensor, sample: Tensor, coarse: Output) -> Output:
         """Full-resolution fields from those of level 2, refined."""
-        u, t = 2 * upsample2x(found.displacement), upsample2x(found.transmission)
+        u, t = 2 * upsample2x(coarse.displacement), upsample2x(coarse.transmission)
         u = u + self.refine_displacement(torch.cat([reference, sample, u, t], 1))
         t = t + self.refine_transmission(torch.cat([reference, pull(sample, u), u, t], 1))
         return Output(u, t)

@@ -36,8 +36,8 @@ class Spinnet(NetworkRetriever):
 class Single(Fast):
     """espinnet's own structure for N = 1, without the dark field that a single frame cannot tell."""
 
-    def fields(self, found: list[Tensor]) -> Fields:
-        return replace(super().fields(found), darkfield=None)
+    def fields(self, maps: list[Tensor]) -> Fields:
+        return replace(super().fields(maps), darkfield=None)
 
 
 class Published(Structure):
@@ -61,7 +61,7 @@ class Published(Structure):
         u, t = self.infer(prepared.expand_as(sample), sample)
         return [field.float() for field in (u[:, :1], u[:, 1:], t)]
 
-    def fields(self, found: list[Tensor]) -> Fields:
-        ux, uy, t = found
+    def fields(self, maps: list[Tensor]) -> Fields:
+        ux, uy, t = maps
         fields = replace(to_reference(Fields(transmission=t, ux=ux, uy=uy)), transmission=t)
         return flagged(sharp(fields, self.settings.detector_blur_px))
