@@ -19,6 +19,7 @@ include: "workflow/rules/simulate.smk"
 include: "workflow/rules/inspect.smk"
 include: "workflow/rules/correct.smk"
 include: "workflow/rules/retrieve.smk"
+include: "workflow/rules/preview.smk"
 include: "workflow/rules/integrate.smk"
 include: "workflow/rules/assemble.smk"
 include: "workflow/rules/reconstruct.smk"
@@ -37,7 +38,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        [target for scan in SCANS for target in final_files(scan)],
+        final_files,
 
 
 # Only make the raw files of the simulated scans.

@@ -2,11 +2,12 @@
 
 from speckleflow.workflow.job import job
 
-with job(snakemake) as settings:
+with job(snakemake) as spec:
     from speckleflow.stages.assemble import assemble_projections
 
     assemble_projections(
-        settings,
+        spec,
+        manifest=snakemake.input.manifest,
         fields=list(snakemake.input.fields),
         phases=list(snakemake.input.phases),
         output=snakemake.output.projections,

@@ -2,7 +2,7 @@
 
 from speckleflow.workflow.job import job
 
-with job(snakemake) as settings:
+with job(snakemake) as spec:
     from speckleflow.stages.correct import correct
 
-    correct(settings, snakemake.wildcards.scan, snakemake.output.corrected)
+    correct(spec, manifest=snakemake.input.manifest, output=snakemake.output.corrected)

@@ -1,8 +1,8 @@
-"""Open and check the raw data of a scan; write what was found."""
+"""Open and check the raw data of a scan; write the manifest."""
 
 from speckleflow.workflow.job import job
 
-with job(snakemake) as settings:
+with job(snakemake) as spec:
     from speckleflow.stages.inspect import inspect
 
-    inspect(settings, snakemake.wildcards.scan, snakemake.output.manifest)
+    inspect(spec, output=snakemake.output.manifest)

@@ -2,7 +2,12 @@
 
 from speckleflow.workflow.job import job
 
-with job(snakemake) as settings:
+with job(snakemake) as spec:
     from speckleflow.stages.integrate import integrate_block
 
-    integrate_block(settings, fields=snakemake.input.fields, output=snakemake.output.phase)
+    integrate_block(
+        spec,
+        manifest=snakemake.input.manifest,
+        fields=snakemake.input.fields,
+        output=snakemake.output.phase,
+    )

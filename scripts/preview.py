@@ -2,14 +2,12 @@
 
 from speckleflow.workflow.job import job
 
-with job(snakemake) as settings:
+with job(snakemake) as spec:
     from speckleflow.stages.preview import preview
 
     preview(
-        settings,
-        snakemake.wildcards.scan,
+        spec,
+        manifest=snakemake.input.manifest,
         corrected=snakemake.input.corrected,
         picture=snakemake.output.picture,
-        device=snakemake.resources.device,
-        threads=snakemake.threads,
     )

@@ -2,14 +2,12 @@
 
 from speckleflow.workflow.job import job
 
-with job(snakemake) as settings:
+with job(snakemake) as spec:
     from speckleflow.stages.reconstruct import reconstruct_slab
 
     reconstruct_slab(
-        settings,
+        spec,
         projections=snakemake.input.projections,
         rows=snakemake.params.rows,
         output=snakemake.output.slab,
-        device=snakemake.resources.device,
-        threads=snakemake.threads,
     )

@@ -2,12 +2,12 @@
 
 from speckleflow.workflow.job import job
 
-with job(snakemake) as settings:
+with job(snakemake) as spec:
     from speckleflow.stages.report import report_scan
 
     report_scan(
-        settings,
-        snakemake.wildcards.scan,
+        spec,
+        manifest=snakemake.input.manifest,
         corrected=snakemake.input.corrected,
         projections=snakemake.input.projections,
         volumes=next(iter(snakemake.input.volumes), None),

@@ -2,15 +2,13 @@
 
 from speckleflow.workflow.job import job
 
-with job(snakemake) as settings:
+with job(snakemake) as spec:
     from speckleflow.stages.retrieve import retrieve_block
 
     retrieve_block(
-        settings,
-        snakemake.wildcards.scan,
+        spec,
+        manifest=snakemake.input.manifest,
         corrected=snakemake.input.corrected,
         projections=snakemake.params.projections,
         output=snakemake.output.fields,
-        device=snakemake.resources.device,
-        threads=snakemake.threads,
     )

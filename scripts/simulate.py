@@ -2,7 +2,7 @@
 
 from speckleflow.workflow.job import job
 
-with job(snakemake) as settings:
+with job(snakemake) as spec:
     from speckleflow.stages.simulate import simulate
 
-    simulate(settings, snakemake.wildcards.scan, snakemake.output.truth)
+    simulate(spec, truth=snakemake.output.truth)

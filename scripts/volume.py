@@ -2,7 +2,7 @@
 
 from speckleflow.workflow.job import job
 
-with job(snakemake):
+with job(snakemake) as spec:
     from speckleflow.stages.volume import assemble_volumes
 
-    assemble_volumes(list(snakemake.input.slabs), snakemake.output.volumes)
+    assemble_volumes(spec, slabs=list(snakemake.input.slabs), output=snakemake.output.volumes)

@@ -48,7 +48,7 @@ def test_good_data_pass(raw_scan: RawScan):
     text = table(raw_scan.write())
     for part in ("4 (0 to 135 deg)", "40 x 24 pixels, uint16", "20 keV", "1.3 um", "0.2 m", "sample_03.h5"):
         assert part in text
-    assert "remark" not in text
+    assert "warning" not in text
 
 
 def test_manifest_is_the_same_wherever_and_whenever(

@@ -104,7 +104,8 @@ def angle_problems(scan: Scan) -> list[InputError]:
     problems = []
     for source in scan.sample[1:]:
         try:
-            problems += _other_angles(scan, source, read_angles(scan.config, source, scan.n_projections))
+            angles = read_angles(scan.config, source, scan.n_projections + len(scan.excluded))
+            problems += _other_angles(scan, source, angles[scan.raw_indices])
         except InputError as problem:
             problems.append(problem)
     return problems + radian_problems(scan.angles_deg, scan.sample[0].name, "set geometry.angles_unit: rad")

@@ -84,13 +84,14 @@ def inspect(config: ConfigFile, scan: OneScan = None) -> None:
 def simulate(config: ConfigFile, scan: OneScan = None) -> None:
     """Make the raw files of the simulated scans of a configuration, and the truth beside them."""
     from speckleflow.errors import ConfigError
+    from speckleflow.scan.spec import ScanSpec
     from speckleflow.stages.simulate import simulate as make
 
     scans = {name: s for name, s in _scans(config, scan).items() if s.simulate.enabled}
     if not scans:
         raise ConfigError(f"{config}: expected a scan with simulate.enabled: true, found none")
     for name, settings in scans.items():
-        make(settings, name, Path("raw") / name / "truth.h5")
+        make(ScanSpec(name, settings), truth=Path("raw") / name / "truth.h5")
 
 
 @app.command()

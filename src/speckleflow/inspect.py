@@ -9,16 +9,12 @@ frames of each position.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Group, RenderableType
-from rich.table import Table
 
 from speckleflow.checks import (
     angle_problems,
@@ -33,14 +29,13 @@ from speckleflow.checks import (
 from speckleflow.config import ScanConfig
 from speckleflow.correction import air_margins, no_flats, read_mask
 from speckleflow.errors import InputError
-from speckleflow.io.atomic import atomic_path
 from speckleflow.io.base import FrameSource, InputProblems
+from speckleflow.io.images import find_images
 from speckleflow.io.layout import SUBTRACTED
 from speckleflow.io.open import read_calibration
 from speckleflow.io.scan import (
     AS_FLATS,
     Scan,
-    ScanGeometry,
     datasets,
     no_darks,
     reference_frames,
@@ -48,89 +43,10 @@ from speckleflow.io.scan import (
     try_open_scan,
 )
 from speckleflow.retrieval import registry
+from speckleflow.scan.manifest import FileEntry, Manifest, raw_file
 
 #: Sample frames read of each position: first, last and some between; all would take as long as the work.
 _PROBES = 5
-#: files of one role that are listed one by one; of more a person wants to see what differs
-_LISTED = 24
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    """One raw file as it was found."""
-
-    path: str
-    role: str
-    bytes: int
-    frames: int
-    flats: int
-    darks: int
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What the raw data of a scan are. Holds no times and no machine: the same data give the same manifest.
-
-    Attributes
-    ----------
-    flats, darks : where they come from, in words.
-    raw_bytes, result_bytes : size of the raw files, and what all results will take on disk (fields and phase,
-        and the volumes twice, as slabs and whole).
-    projection_bytes : one projection at all diffuser positions as float32, the unit of a job's memory.
-    remarks : what is odd but possible.
-    """
-
-    scan: str
-    n_projections: int
-    n_positions: int
-    rows: int
-    columns: int
-    dtype: str
-    first_angle_deg: float
-    last_angle_deg: float
-    geometry: ScanGeometry
-    flats: str
-    darks: str
-    files: tuple[FileEntry, ...]
-    raw_bytes: int
-    result_bytes: int
-    projection_bytes: int
-    remarks: tuple[str, ...]
-
-    def save(self, path: str | Path) -> None:
-        """Write as JSON."""
-        with atomic_path(path) as private:
-            private.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-    def table(self) -> RenderableType:
-        """The manifest for a person."""
-        facts = Table(title=f"Scan {self.scan}", title_justify="left", show_header=False, box=None)
-        g = self.geometry
-        for name, value in (
-            (
-                "projections",
-                f"{self.n_projections} ({self.first_angle_deg:g} to {self.last_angle_deg:g} deg)",
-            ),
-            ("diffuser positions", str(self.n_positions)),
-            ("frames", f"{self.columns} x {self.rows} pixels, {self.dtype}"),
-            ("energy", _with_unit(g.energy_kev, "keV")),
-            ("pixel size", _with_unit(g.pixel_size_um, "um")),
-            ("distance", _with_unit(g.distance_m, "m") + _magnified(g)),
-            ("flats", self.flats),
-            ("darks", self.darks),
-            ("raw data", f"{_size(self.raw_bytes)} in {len(self.files)} file{'s' * (len(self.files) > 1)}"),
-            ("results", f"about {_size(self.result_bytes)}"),
-            ("one projection", f"{_size(self.projection_bytes)} in memory, all positions"),
-        ):
-            facts.add_row(f"[bold]{name}", value)
-        files = Table(box=None)
-        files.add_column("file", overflow="fold")  # the end of a name is what tells files apart
-        for name in ("role", "frames", "flats", "darks", "size"):
-            files.add_column(name, justify="left" if name == "role" else "right")
-        for role in dict.fromkeys(entry.role for entry in self.files):
-            for row in _rows([entry for entry in self.files if entry.role == role]):
-                files.add_row(*row)
-        return Group(facts, "", files, *(["", *(f"[yellow]remark:[/] {r}" for r in self.remarks)]))
 
 
 def inspect_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Manifest:
@@ -185,9 +101,11 @@ def _stacks(scan: Scan, role: str, source: FrameSource) -> Iterator[tuple[str, C
     if role == "reference":
         yield "reference frames", lambda: reference_frames(source, scan.config)
         return
-    frames = source.shape[0]
-    probes = np.unique(np.linspace(0, frames - 1, min(_PROBES, frames)).round().astype(int))
-    for probe in probes.tolist():
+    frames = np.arange(source.shape[0])
+    if len(frames) == scan.n_projections + len(scan.excluded):
+        frames = scan.raw_indices  # a frame that is not used may be unusable
+    probes = np.linspace(0, len(frames) - 1, min(_PROBES, len(frames))).round().astype(int)
+    for probe in np.unique(frames[probes]).tolist():
         chosen = slice(probe, probe + 1)
         yield f"sample frame {probe}", lambda chosen=chosen: source.read(chosen)  # type: ignore[misc]
 
@@ -251,8 +169,8 @@ def _settings_problems(scan: Scan) -> list[InputError]:
 
 def _manifest(scan: Scan) -> Manifest:
     entries = [
-        *(_entry(source.name, "sample", source) for source in scan.sample),
-        *(_entry(source.name, "reference", source) for source in scan.reference),
+        *(_entry(scan, source, "sample") for source in scan.sample),
+        *(_entry(scan, source, "reference") for source in scan.reference),
         *(_separate(scan, name, "flat") for name in scan.layout.flat),
         *(_separate(scan, name, "dark") for name in scan.layout.dark),
     ]
@@ -275,44 +193,39 @@ def _manifest(scan: Scan) -> Manifest:
         raw_bytes=sum(entry.bytes for entry in entries),
         result_bytes=scan.n_projections * fields * image + 2 * volumes * volume,
         projection_bytes=image * scan.n_positions,
-        remarks=(*geometry_remarks(scan), *angle_remarks(scan.angles_deg)),
+        warnings=(*geometry_remarks(scan), *angle_remarks(scan.angles_deg)),
+        excluded=tuple(scan.excluded),
+        positions=tuple(scan.layout.positions),
+        angles_deg=tuple(scan.angles_deg.tolist()),
+        geometry_from=_geometry_from(scan),
     )
 
 
-def _rows(entries: list[FileEntry]) -> Iterator[tuple[str, ...]]:
-    """Rows of the table for the files of one role; of a long list the first, the last, and those that differ."""
-
-    def row(entry: FileEntry) -> tuple[str, ...]:
-        counts = (entry.frames, entry.flats, entry.darks)
-        return (entry.path, entry.role, *map(str, counts), _size(entry.bytes))
-
-    def kind(entry: FileEntry) -> tuple[int, ...]:
-        # compressed files of equal content differ by a few per cent; one of half the size is another matter
-        return entry.frames, entry.flats, entry.darks, round(2 * np.log2(max(entry.bytes, 1) / typical))
-
-    if len(entries) <= _LISTED:
-        yield from map(row, entries)
-        return
-    typical = float(np.median([entry.bytes for entry in entries])) or 1.0
-    kinds = [kind(entry) for entry in entries]
-    usual = max(set(kinds), key=kinds.count)
-    odd = [entry for entry, found in zip(entries[1:-1], kinds[1:-1], strict=True) if found != usual]
-    yield row(entries[0])
-    yield f"... {len(entries) - 2 - len(odd)} more like it ...", "", "", "", "", ""
-    yield from map(row, odd)
-    yield row(entries[-1])
-
-
-def _entry(name: str, role: str, source: FrameSource) -> FileEntry:
-    size = sum(path.stat().st_size for path in source.files)
-    return FileEntry(name, role, size, source.shape[0], source.n_flats, source.n_darks)
+def _entry(scan: Scan, source: FrameSource, role: str) -> FileEntry:
+    files = tuple(raw_file(path, scan.root) for path in source.files)
+    size = sum(file.bytes for file in files)
+    return FileEntry(
+        source.name, role, size, source.shape[0], source.n_flats, source.n_darks, files, tuple(source.shape)
+    )
 
 
 def _separate(scan: Scan, name: str, role: str) -> FileEntry:
     frames = read_calibration(scan.root / name, name, datasets(scan.config), f"{role}s")
     path = scan.root / name
-    size = path.stat().st_size if path.is_file() else frames.nbytes
-    return FileEntry(name, role, size, len(frames), 0, 0)
+    files = tuple(raw_file(p, scan.root) for p in ([path] if path.is_file() else find_images(path, name)))
+    return FileEntry(
+        name, role, sum(file.bytes for file in files), len(frames), 0, 0, files, tuple(frames.shape)
+    )
+
+
+def _geometry_from(scan: Scan) -> dict[str, str]:
+    """Where each number of the geometry stands; those that are not known are left out."""
+    stated = scan.config.geometry
+    return {
+        key: "configuration" if getattr(stated, key) is not None else scan.sample[0].name
+        for key in ("energy_kev", "pixel_size_um", "distance_m")
+        if getattr(scan.geometry, key) is not None
+    }
 
 
 def _origin(scan: Scan, kind: str) -> str:
@@ -337,21 +250,3 @@ def _level(frames: NDArray[Any]) -> float:
 def _present(frames: NDArray[Any] | None) -> NDArray[Any]:
     assert frames is not None  # the header counted them
     return frames
-
-
-def _with_unit(value: float | None, unit: str) -> str:
-    return "not given" if value is None else f"{value:g} {unit}"
-
-
-def _magnified(geometry: ScanGeometry) -> str:
-    if geometry.magnification == 1:
-        return ""
-    return f", {geometry.effective_distance_m:g} m in effect (magnification {geometry.magnification:g})"
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"

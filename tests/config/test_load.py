@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from speckleflow.config import load_config, load_scans, parse_config
+from speckleflow.config.load import keys
 from speckleflow.config.models import ScanConfig
 from speckleflow.errors import ConfigError
 
@@ -155,7 +156,34 @@ def test_missing_and_broken_files(tmp_path):
         load_config(tmp_path / "bad.yaml")
 
 
-def test_a_change_of_device_or_block_size_makes_no_result_out_of_date():
-    a = ScanConfig.model_validate({"retrieval": {"device": "cuda", "threads": 8, "projections_per_block": 3}})
-    b = ScanConfig.model_validate({"retrieval": {"method": "absorption"}})
-    assert a.that_decide("retrieval") == ScanConfig().that_decide("retrieval") != b.that_decide("retrieval")
+@pytest.mark.parametrize(
+    "key",
+    [
+        "retrieval.device",
+        "retrieval.threads",
+        "retrieval.projections_per_block",
+        "tomography.device",
+        "tomography.threads",
+        "tomography.rows_per_slab",
+    ],
+)
+def test_an_execution_key_of_earlier_versions_is_refused_with_its_new_name(tmp_path, key):
+    section, name = key.split(".")
+    new = f"it is 'execution.{section}.{name}' now"
+    with pytest.raises(ConfigError, match=f"unknown key '{key}'; {new}"):
+        write(tmp_path, "scan\na\n", **{section: {name: 2}})
+    with pytest.raises(ConfigError, match=f"unknown column '{key}'; {new}"):
+        load_scans(write(tmp_path, f"scan\t{key}\na\t2\n"))
+    assert f"execution.{section}.{name}" in keys()
+
+
+@pytest.mark.parametrize("text", ["3", "3,17-19", "0, 5-7", 4])
+def test_excluded_projections_are_numbers_and_ranges(text):
+    scan = ScanConfig.model_validate({"correct": {"exclude_projections": text}})
+    assert scan.correct.exclude_projections == str(text)
+
+
+@pytest.mark.parametrize("text", ["", "-3", "3-", "a", True, [3], "1.5"])
+def test_other_words_for_excluded_projections_are_refused(tmp_path, text):
+    with pytest.raises(ConfigError, match="expected numbers and ranges such as '3,17-19'"):
+        write(tmp_path, "scan\na\n", correct={"exclude_projections": text})

@@ -252,7 +252,7 @@ def test_saved_and_loaded_it_corrects_alike(raw_scan: RawScan, tmp_path: Path):
     opened = open_scan(raw_scan.write().config(), "a", raw_scan.root)
     correction = prepare_correction(opened)
     for name in ("one.h5", "two.h5"):
-        save_correction(correction, tmp_path / name, opened)
+        save_correction(correction, tmp_path / name)
     assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
     loaded = load_correction(tmp_path / "one.h5")
     raw = opened.read_sample()

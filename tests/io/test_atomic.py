@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -212,3 +213,31 @@ def test_a_disk_that_is_really_full(tiny_disk: Path, body: str):
     assert [p.name for p in tiny_disk.iterdir()] == ["a.h5"]
     with h5py.File(target) as file:
         assert file["a"][...].tolist() == [0, 1, 2, 3]
+
+
+def test_private_files_of_dead_jobs_go_and_those_of_living_ones_stay(tmp_path: Path):
+    """By process on this machine, by age (a day) on others; files of other targets are not touched."""
+    target, host = tmp_path / "block[1].h5", socket.gethostname()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    old = time.time() - 2 * 86400
+
+    def private(name: str, owner: str, age: float | None = None) -> Path:
+        path = tmp_path / f".{name}.{owner}-a1b2c3.part"
+        path.write_text("half")
+        if age is not None:
+            os.utime(path, (age, age))
+        return path
+
+    gone = [private(target.name, f"{host}-{dead.pid}"), private(target.name, "node-7-12", old)]
+    kept = [
+        private(target.name, f"{host}-{os.getpid()}"),
+        private(target.name, "node-7-13"),
+        private("block[2].h5", f"{host}-{dead.pid}"),
+        private("block1.h5", f"{host}-{dead.pid}"),
+    ]
+    with atomic_path(target) as path:
+        path.write_text("whole")
+    assert not any(path.exists() for path in gone)
+    assert all(path.exists() for path in kept)
+    assert target.read_text() == "whole"

@@ -20,8 +20,10 @@ four	raw/tiny/sample_{position:02d}.h5	raw/tiny/reference_{position:02d}.h5	9	pa
 """
 ONE_JOB_A_STAGE = {
     "simulate": {"enabled": False},
-    "retrieval": {"projections_per_block": 12, "threads": 1},
-    "tomography": {"rows_per_slab": 32, "threads": 1},
+    "execution": {
+        "retrieval": {"projections_per_block": 12, "threads": 1},
+        "tomography": {"rows_per_slab": 32, "threads": 1},
+    },
 }
 VOLUMES = [f"results/{scan}/volumes.h5" for scan in ("one", "two", "three", "four")]
 
@@ -48,7 +50,7 @@ def test_a_sheet_of_four_scans_gives_the_local_runs_bits(submitted, slurm, finis
 
 def test_gpu_jobs_see_their_gpu_and_are_never_more_than_there_are(submitted, slurm):
     # there is no CUDA behind the pretended GPUs, so the jobs end with the method's own sentence
-    project = submitted(retrieval={"device": "cuda", "projections_per_block": 3})
+    project = submitted(execution={"retrieval": {"device": "cuda", "projections_per_block": 3, "threads": 1}})
     before = len(slurm.jobs())
     running = project.start("--retries", "0", *(f"results/tiny/fields/block_{b:04d}.h5" for b in range(4)))
     seen, most = set(), 0
@@ -65,11 +67,11 @@ def test_gpu_jobs_see_their_gpu_and_are_never_more_than_there_are(submitted, slu
     assert {job["node"] for job in jobs} == {"node2"}
     assert 1 <= most <= GPUS
     assert seen == {f"CUDA_VISIBLE_DEVICES={i}" for i in range(GPUS)}
-    assert "retrieval.device: expected a GPU for 'cuda', found none that torch" in running.said
+    assert "execution.retrieval.device: expected a GPU for 'cuda', found none that torch" in running.said
 
 
 def test_a_gpu_is_asked_for_in_the_sites_words(submitted, slurm):
-    project = submitted(retrieval={"device": "cuda"})
+    project = submitted(execution={"retrieval": {"device": "cuda", "threads": 1}})
     before = len(slurm.jobs())
     words = ("--default-resources", "gpu_request=gres:gpu:1")
     project.submit("--retries", "0", *words, "--", "results/tiny/fields/block_0000.h5", check=False)

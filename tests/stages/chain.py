@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from speckleflow.config import ScanConfig
+from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.assemble import assemble_projections
 from speckleflow.stages.correct import correct
+from speckleflow.stages.inspect import inspect
 from speckleflow.stages.integrate import integrate_block
 from speckleflow.stages.reconstruct import reconstruct_slab
+from speckleflow.stages.report import report_scan
 from speckleflow.stages.retrieve import retrieve_block
 from speckleflow.stages.volume import assemble_volumes
 from tests.raw_scan import RawScan
@@ -29,7 +32,11 @@ class Chain:
 
     @property
     def config(self) -> ScanConfig:
-        return self.raw.config(**{"tomography": {"axis_px": 23.5}, **self.sections})
+        fixed = {
+            "tomography": {"axis_px": 23.5},
+            "execution": {"retrieval": {"threads": 1}, "tomography": {"threads": 1}},
+        }
+        return self.raw.config(**{**fixed, **self.sections})
 
     @property
     def results(self) -> Path:
@@ -41,26 +48,41 @@ class Chain:
     def files(self, folder: str) -> list[Path]:
         return [self.path(f"{folder}/block_{b:04d}.h5") for b in range(len(self.blocks))]
 
+    @property
+    def spec(self) -> ScanSpec:
+        return ScanSpec(NAME, self.config, self.raw.root)
+
+    @property
+    def manifest(self) -> Path:
+        return self.path("manifest.json")
+
+    def inspect(self) -> None:
+        inspect(self.spec, output=self.manifest)
+
     def correct(self) -> None:
-        correct(self.config, NAME, self.path("corrected.h5"), self.raw.root)
+        correct(self.spec, manifest=self.manifest, output=self.path("corrected.h5"))
 
     def retrieve(self, block: int) -> None:
         retrieve_block(
-            self.config,
-            NAME,
+            self.spec,
+            manifest=self.manifest,
             corrected=self.path("corrected.h5"),
             projections=self.blocks[block],
             output=self.files("fields")[block],
-            threads=1,
-            root=self.raw.root,
         )
 
     def integrate(self, block: int) -> None:
-        integrate_block(self.config, fields=self.files("fields")[block], output=self.files("phase")[block])
+        integrate_block(
+            self.spec,
+            manifest=self.manifest,
+            fields=self.files("fields")[block],
+            output=self.files("phase")[block],
+        )
 
     def assemble(self) -> None:
         assemble_projections(
-            self.config,
+            self.spec,
+            manifest=self.manifest,
             fields=self.files("fields"),
             phases=self.files("phase"),
             output=self.path("projections.h5"),
@@ -69,21 +91,35 @@ class Chain:
 
     def reconstruct(self, slab: int) -> None:
         reconstruct_slab(
-            self.config,
+            self.spec,
             projections=self.path("projections.h5"),
             rows=self.slabs[slab],
             output=self.path(f"slabs/slab_{slab:04d}.h5"),
-            threads=1,
         )
 
     def volume(self) -> None:
         slabs = [self.path(f"slabs/slab_{k:04d}.h5") for k in range(len(self.slabs))]
-        assemble_volumes(slabs, self.path("volumes.h5"))
+        assemble_volumes(self.spec, slabs=slabs, output=self.path("volumes.h5"))
+
+    def report(self) -> None:
+        report_scan(
+            self.spec,
+            manifest=self.manifest,
+            corrected=self.path("corrected.h5"),
+            projections=self.path("projections.h5"),
+            volumes=self.path("volumes.h5"),
+            truth=None,
+            timings=self.path("logs"),
+            html=self.path("report.html"),
+            summary=self.path("summary.json"),
+            picture=self.path("contrasts.png"),
+        )
 
     def steps(self) -> list[tuple[str, Any]]:
         """(name, call) of every stage in order."""
         blocks, slabs = range(len(self.blocks)), range(len(self.slabs))
         return [
+            ("inspect", self.inspect),
             ("correct", self.correct),
             *((f"retrieve {b}", lambda b=b: self.retrieve(b)) for b in blocks),
             *((f"integrate {b}", lambda b=b: self.integrate(b)) for b in blocks),

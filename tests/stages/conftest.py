@@ -19,7 +19,7 @@ def finished_chain(tmp_path_factory) -> Chain:
 
 @pytest.fixture
 def chain(finished_chain, tmp_path) -> Chain:
-    """A copy of the finished scan that a test may damage."""
+    """A copy of the finished scan that a test may damage; times of change are kept."""
     shutil.copytree(finished_chain.raw.root, tmp_path / "p")
     raw = RawScan(tmp_path / "p", projections=6, size=(24, 48))
     return Chain(raw)

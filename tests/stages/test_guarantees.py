@@ -178,22 +178,29 @@ def test_a_block_of_an_older_run_is_refused(chain, folder):
     """Another window or boundary; the older copy has every dataset and shape of the right one."""
     section = {"retrieval": {"umpa": {"window": 5}}, "integrate": {"boundary": "dct"}}
     other = Chain(chain.raw, sections=section)
-    kept = [path.read_bytes() for path in chain.files("fields")]
-    (other.retrieve if folder == "fields" else other.integrate)(1)
+    if folder == "fields":
+        other.retrieve(1)
+    else:
+        kept = chain.files("fields")[1].read_bytes()
+        other.retrieve(1)
+        other.integrate(1)
+        chain.files("fields")[1].write_bytes(kept)
     with pytest.raises(InputError, match=r"expected the block that projections\.h5 was made of") as caught:
         chain.reconstruct(0)
     assert f"{folder}/block_0001.h5" in str(caught.value)
     with pytest.raises(InputError, match=r"made with the settings of block_0000\.h5") as caught:
         chain.assemble()
     assert f"{folder}/block_0001.h5" in str(caught.value)
-    assert [path.read_bytes() for path in chain.files("fields")] != kept or folder == "phase"
 
 
 def test_phases_of_other_fields_are_refused(chain):
-    """All fields replaced by those of another window, the phases left as they are."""
-    other = Chain(chain.raw, sections={"retrieval": {"umpa": {"window": 5}}})
+    """All fields replaced by those of other raw frames, the phases left as they are."""
+    chain.raw.frames["sample_02"][:] = chain.raw.frames["sample_01"]
+    chain.raw.write()
+    chain.inspect()
+    chain.correct()
     for block in range(3):
-        other.retrieve(block)
+        chain.retrieve(block)
     with pytest.raises(InputError, match="found the phase of another version of it") as caught:
         chain.assemble()
     assert "phase/block_0000.h5" in str(caught.value)
@@ -263,7 +270,7 @@ def test_results_can_be_moved_and_projections_alone_are_refused_until_packed(cha
 
 def test_every_dataset_of_every_result_has_a_checksum(finished_chain):
     files = sorted(finished_chain.results.rglob("*.h5"))
-    assert len(files) == 1 + 3 + 3 + 1 + 2 + 1
+    assert len(files) == 1 + 3 + 3 + 1 + 2 + 1  # corrected, fields, phase, projections, slabs, volumes
 
     def check(name: str, item: h5py.Dataset | h5py.Group) -> None:
         if isinstance(item, h5py.Dataset):

@@ -30,8 +30,10 @@ def tiny_config(**sections) -> dict:
     config = {
         "scans": "scans.tsv",
         "simulate": dict(TINY),
-        "retrieval": {"projections_per_block": 4, "threads": 1},
-        "tomography": {"rows_per_slab": 16, "threads": 1},
+        "execution": {
+            "retrieval": {"projections_per_block": 4, "threads": 1},
+            "tomography": {"rows_per_slab": 16, "threads": 1},
+        },
     }
     for name, values in sections.items():
         config[name] = {**config.get(name, {}), **values}

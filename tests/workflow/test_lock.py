@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from speckleflow.workflow.lock import take_over
+from speckleflow.workflow.lock import note_owner, release_dead_lock
 
 
 @pytest.fixture
@@ -37,34 +37,34 @@ def locked(state) -> bool:
 
 def test_the_lock_of_a_dead_process_is_removed(state):
     code = (
-        "from pathlib import Path; from speckleflow.workflow.lock import take_over;"
-        f"take_over(Path({str(state)!r}))"
+        "from pathlib import Path; from speckleflow.workflow.lock import note_owner;"
+        f"note_owner(Path({str(state)!r}))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert locked(state), "a lock without an owner is not ours to remove"
-    said = take_over(state)
-    assert said is not None
-    assert "was killed" in said
+    sentence = release_dead_lock(state)
+    assert sentence is not None
+    assert "was killed" in sentence
     assert not locked(state)
 
 
 def test_the_lock_of_a_living_process_stays(state):
-    take_over(state)
-    assert take_over(state) is None
+    note_owner(state)
+    assert release_dead_lock(state) is None
     assert locked(state)
 
 
 def test_the_lock_of_another_machine_stays(state):
-    take_over(state)
+    note_owner(state)
     owner(state, host="another-machine")
-    assert take_over(state) is None
+    assert release_dead_lock(state) is None
     assert locked(state)
 
 
 def test_a_process_number_that_was_given_again_is_another_process(state):
-    take_over(state)
+    note_owner(state)
     owner(state, pid=os.getpid(), started="an-earlier-boot/1")
-    assert take_over(state) is not None
+    assert release_dead_lock(state) is not None
     assert not locked(state)
 
 
@@ -73,12 +73,12 @@ def test_the_lock_of_a_zombie_is_removed(state):
     dead = subprocess.Popen([sys.executable, "-c", "pass"])
     try:
         os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)  # it ended, and is not collected
-        take_over(state)
+        note_owner(state)
         stat = Path(f"/proc/{dead.pid}/stat").read_text().rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         assert stat[0] == "Z"
         owner(state, pid=dead.pid, started=f"{boot}/{stat[19]}")
-        said = take_over(state)
+        said = release_dead_lock(state)
         assert said is not None
         assert f"process {dead.pid} is gone" in said
         assert not locked(state)
@@ -86,24 +86,38 @@ def test_the_lock_of_a_zombie_is_removed(state):
         dead.wait()
 
 
-def test_the_note_names_the_process_that_took_over(state):
-    take_over(state)
+def test_the_note_names_the_process_that_holds_the_lock(state):
+    note_owner(state)
     owner(state, pid=2**22 + 1, started="gone")
-    assert take_over(state) is not None
+    assert release_dead_lock(state) is not None
+    note_owner(state)
     note = json.loads((state / "speckleflow-owner.json").read_text())
     assert (note["pid"], note["host"]) == (os.getpid(), socket.gethostname())
-    assert take_over(state) is None
+    assert release_dead_lock(state) is None
 
 
 def test_no_lock_is_no_news(state):
-    take_over(state)
+    note_owner(state)
     owner(state, started="gone")
     for lock in (state / "locks").glob("*.lock"):
         lock.unlink()
-    assert take_over(state) is None
+    assert release_dead_lock(state) is None
 
 
 def test_a_damaged_note_is_no_owner(state):
     (state / "speckleflow-owner.json").write_text("{")
-    assert take_over(state) is None
+    assert release_dead_lock(state) is None
+    assert locked(state)
+
+
+def test_a_run_that_looks_but_holds_no_lock_is_no_owner(state):
+    """A dry run beside a live run: it notes nothing, so that the note stays that of the run."""
+    note_owner(state)
+    before = (state / "speckleflow-owner.json").read_bytes()
+    code = (
+        "from pathlib import Path; from speckleflow.workflow.lock import release_dead_lock;"
+        f"assert release_dead_lock(Path({str(state)!r})) is None"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (state / "speckleflow-owner.json").read_bytes() == before
     assert locked(state)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from speckleflow.config import ScanConfig, parse_config
 from speckleflow.retrieval import registry
-from speckleflow.workflow.plan import SECONDS_PER_PIXEL, TARGET_SECONDS, plan_scan
+from speckleflow.workflow.plan import (
+    BASE_MB_OTHER,
+    SECONDS_PER_PIXEL,
+    TARGET_MB,
+    TARGET_SECONDS,
+    plan_scan,
+    row_mb,
+)
 
 
 def config(method: str, **simulate: int) -> ScanConfig:
@@ -56,3 +64,17 @@ def test_time_follows_the_pixels_and_memory_the_positions_but_neither_the_scan()
     few, many = (plan_scan(config("umpa", projections=n), "a") for n in (900, 3600))
     assert few.memory_mb("retrieve") == many.memory_mb("retrieve")
     assert plan_scan(config("umpa", positions=5), "a").memory_mb("retrieve") < few.memory_mb("retrieve")
+
+
+@pytest.mark.parametrize(("rows", "columns", "projections"), [(2048, 2048, 1800), (512, 2048, 3600)])
+def test_a_slab_keeps_to_the_memory_and_to_the_time(rows, columns, projections):
+    """Both limits at once: TARGET_MB of the data of a slab, TARGET_SECONDS of its back-projection."""
+    for backend in ("fourier", "tomopy"):
+        scan = config("umpa", rows=rows, columns=columns, projections=projections)
+        scan = scan.model_copy(update={"tomography": scan.tomography.model_copy(update={"backend": backend})})
+        plan = plan_scan(scan, "a")
+        sizes = np.array([stop - start for start, stop in plan.slabs])
+        assert sizes.sum() == rows
+        assert sizes.max() * plan.seconds_per_row <= TARGET_SECONDS
+        assert sizes.max() * row_mb(projections, columns) <= TARGET_MB / 1.5
+        assert plan.memory_mb("reconstruct") < 1.2 * TARGET_MB + BASE_MB_OTHER

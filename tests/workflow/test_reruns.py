@@ -29,8 +29,8 @@ def plan_after(finished: Project, tmp_path, **sections) -> str:
 @pytest.mark.parametrize(
     "sections",
     [
-        {"retrieval": {"device": "auto", "threads": 2}},
-        {"tomography": {"device": "cuda", "threads": 2}},
+        {"execution": {"retrieval": {"projections_per_block": 4, "device": "auto", "threads": 2}}},
+        {"retrieval": {"espinnet": {"refiners": True}}},
     ],
     ids=["retrieval", "tomography"],
 )

@@ -102,9 +102,7 @@ def test_kill_9_in_mid_run_then_the_same_command_again(project, finished, after)
     assert "its lock was removed" in again.stdout + again.stderr
     assert hashes(killed.results()) == hashes(finished.results())
     assert hashes(killed.folder / "raw") == hashes(finished.folder / "raw")
-    assert not list(killed.folder.rglob("*.part")) or all(
-        path.name.startswith(".") for path in killed.folder.rglob("*.part")
-    )
+    assert not list(killed.folder.rglob("*.part")), "private files of the killed jobs are gone"
 
 
 def test_a_changed_setting_makes_only_what_depends_on_it_again(project, finished):
@@ -125,6 +123,20 @@ def _with_filter(folder: Path) -> dict:
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config["tomography"]["filter"] = "hann"
     return config
+
+
+def test_an_absent_scan_does_not_stop_the_others(project):
+    """Two scans, one without raw files: the other is finished, the absent one has one line."""
+    two = project(sheet="scan\tsimulate.enabled\ntiny\ttrue\ngone\tfalse\n", retrieval={"method": "umpa"})
+    planned = two.run("--dry-run", "results/tiny/report.html")
+    assert "rule report" in planned.stdout
+    done = two.run(check=False)
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "raw/gone/sample_{position:02d}.h5: expected at least one sample file" in said
+    assert (two.results("tiny") / "report.html").exists()
+    assert (two.results("tiny") / "volumes.h5").exists()
+    assert not (two.results("gone") / "manifest.json").exists()
 
 
 def test_signs(finished):

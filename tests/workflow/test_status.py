@@ -17,8 +17,7 @@ from speckleflow.workflow.status import Stage, read_run, scan_status, status
 CONFIG = """\
 scans: scans.tsv
 simulate: {enabled: true, columns: 64, rows: 32, projections: 12, positions: 3}
-retrieval: {projections_per_block: 4}
-tomography: {rows_per_slab: 16}
+execution: {retrieval: {projections_per_block: 4}, tomography: {rows_per_slab: 16}}
 """
 START = """
 [Sat Nov 21 04:51:36 2026]

@@ -1,5 +1,6 @@
-# What all rules share. The scans come from the sheet; the plan (blocks, slabs, resources) follows from the data.
+# What all rules share. The scans come from the scan table; the plan (blocks, slabs, resources) follows from the data.
 import functools
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -17,10 +18,11 @@ os.environ.update(PYTHONPATH=os.pathsep.join(dict.fromkeys(PYTHONPATH)))
 # name and renamed, and no file is open for writing under its final name.
 os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 
-from speckleflow.config import ScanConfig, load_scans, parse_config
+from speckleflow.config import load_scans, parse_config
 from speckleflow.errors import SpeckleflowError
 from speckleflow.io.scan import raw_files
-from speckleflow.workflow.lock import take_over
+from speckleflow.stages.registry import setting_keys, setting_lines
+from speckleflow.workflow.lock import note_owner, release_dead_lock
 from speckleflow.workflow.plan import plan_scan
 from speckleflow.weights import digest
 
@@ -30,10 +32,21 @@ try:
 except SpeckleflowError as error:
     raise WorkflowError(str(error)) from None
 
-if workflow.is_main_process and (released := take_over(Path(".snakemake").absolute())):
+STATE = Path(".snakemake").absolute()
+if workflow.is_main_process and (released := release_dead_lock(STATE)):
     logger.info(released)
 
+
+# The lock is held from here on.
+onstart:
+    note_owner(STATE)
+
+
 RESULTS = CONFIG.results.rstrip("/")
+# Logs and timings of a scan lie with its results.
+LOGS = f"{RESULTS}/{{scan}}/logs"
+# What the job asks for that says why a scan cannot be planned.
+SMALL_JOB_MB, SMALL_JOB_MIN = 1000, 5
 
 
 wildcard_constraints:
@@ -44,40 +57,75 @@ wildcard_constraints:
 
 @functools.cache
 def plan(scan):
-    """Blocks, slabs and predictions of a scan; opens one header of its raw data."""
+    """Blocks, slabs and predictions of a scan; None where its raw data cannot be read, as its inspection will say.
+
+    Asked for by input functions, so that no file is opened while this file is parsed. Follows from the manifest,
+    or before there is one from one header of the raw data.
+    """
     try:
-        return plan_scan(SCANS[scan], scan)
+        return plan_scan(SCANS[scan], scan, manifest=f"{RESULTS}/{scan}/manifest.json")
     except SpeckleflowError as error:
-        raise WorkflowError(str(error)) from None
+        logger.warning(f"{scan}: cannot be planned. {error}")
+        return None
 
 
 @functools.cache
-def that_decide(scan, *sections):
-    return SCANS[scan].that_decide(*sections)
+def deciding_settings(scan, stage):
+    return setting_lines(stage, SCANS[scan])
 
 
-def settings(*sections):
-    """A params function: the scan's settings that decide a stage's result (and so when it is made again)."""
+def settings(stage):
+    """Params functions: 'key: value' of every setting that decides a stage's result, and so when it is made again.
 
-    def of(wildcards):
-        return that_decide(wildcards.scan, *sections)
+    Beside them all settings as the user made them, for the script. Snakemake compares no params whose function asks
+    for threads: where and how fast a job computes is no reason to repeat it.
+    """
 
-    return of
+    def of(key):
+        return lambda wildcards: deciding_settings(wildcards.scan, stage).get(key, "")
+
+    return {
+        **{key.replace(".", "_"): of(key) for key in setting_keys(stage)},
+        "config": lambda wildcards, threads: SCANS[wildcards.scan].model_dump(
+            mode="json"
+        ),
+    }
 
 
 def weights_digest(wildcards):
     """A params function: what the network's weights are, so that other ones make the results again."""
     try:
-        return digest(SCANS[wildcards.scan].retrieval)
+        return f"weights: {str(digest(SCANS[wildcards.scan].retrieval))[:16]}"
     except SpeckleflowError as error:
         raise WorkflowError(f"{wildcards.scan}: {error}") from None
+
+
+@functools.cache
+def raw_state(scan):
+    if SCANS[scan].simulate.enabled:
+        return "simulated"
+    digest = hashlib.sha256()
+    try:
+        for path in raw_files(SCANS[scan], scan):
+            stat = path.stat()
+            digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    except (SpeckleflowError, OSError):
+        return "absent"
+    return digest.hexdigest()[:16]
+
+
+def raw_digest(wildcards):
+    """A params function: names, sizes and times of the raw files."""
+    return f"raw files: {raw_state(wildcards.scan)}"
 
 
 def memory(stage):
     """A resources function: predicted MB of one job of a stage, half as much again with every attempt."""
 
     def of(wildcards, attempt):
-        return int(plan(wildcards.scan).memory_mb(stage) * (1 + 0.5 * (attempt - 1)))
+        jobs = plan(wildcards.scan)
+        needed = jobs.memory_mb(stage) if jobs else SMALL_JOB_MB
+        return int(needed * (1 + 0.5 * (attempt - 1)))
 
     return of
 
@@ -86,7 +134,8 @@ def runtime(stage):
     """A resources function: predicted minutes of one job of a stage, with room; doubled with every attempt."""
 
     def of(wildcards, attempt):
-        return plan(wildcards.scan).runtime_min(stage) * 2 ** (attempt - 1)
+        jobs = plan(wildcards.scan)
+        return (jobs.runtime_min(stage) if jobs else SMALL_JOB_MIN) * 2 ** (attempt - 1)
 
     return of
 
@@ -107,7 +156,7 @@ GPU_REQUEST = gpu_request()
 
 
 def wants_gpu(section, wildcards):
-    return getattr(SCANS[wildcards.scan], section).device == "cuda"
+    return getattr(SCANS[wildcards.scan].execution, section).device == "cuda"
 
 
 def gpus(section):
@@ -129,20 +178,34 @@ def gres(section):
     return of
 
 
+def threads_of(section):
+    """A threads function: what the scan's settings say."""
+    return lambda wildcards: getattr(SCANS[wildcards.scan].execution, section).threads
+
+
 def raw_data(wildcards):
-    """An input function: the raw files of a scan, or the truth of a simulated one (written after its frames)."""
+    """An input function: the raw files of a scan, or the truth of a simulated one (written after its frames).
+
+    None where a file is absent: the inspection then names everything that is, and the other scans go on.
+    """
     scan = SCANS[wildcards.scan]
     if scan.simulate.enabled:
-        return [f"raw/{wildcards.scan}/truth.h5"]
+        return truth(wildcards)
     try:
         return [str(path) for path in raw_files(scan, wildcards.scan)]
-    except SpeckleflowError as error:
-        raise WorkflowError(str(error)) from None
+    except SpeckleflowError:
+        return []
+
+
+def truth(wildcards):
+    """An input function: the truth of a simulated scan."""
+    simulated = SCANS[wildcards.scan].simulate.enabled
+    return [f"raw/{wildcards.scan}/truth.h5"] if simulated else []
 
 
 def blocks_of(scan, folder):
     """The files of all blocks of a scan in one of its folders, in order."""
-    count = len(plan(scan).blocks)
+    count = len(plan(scan).blocks) if plan(scan) else 0
     return [f"{RESULTS}/{scan}/{folder}/block_{b:04d}.h5" for b in range(count)]
 
 
@@ -154,7 +217,8 @@ def field_blocks(wildcards):
 def phase_blocks(wildcards):
     """An input function: the phase of all blocks, where the method gives a displacement."""
     scan = wildcards.scan
-    return blocks_of(scan, "phase") if plan(scan).has_displacement else []
+    with_phase = plan(scan) and plan(scan).has_displacement
+    return blocks_of(scan, "phase") if with_phase else []
 
 
 def block_files(wildcards):
@@ -162,13 +226,42 @@ def block_files(wildcards):
     return [*field_blocks(wildcards), *phase_blocks(wildcards)]
 
 
-def final_files(scan):
-    """What a user gets of a scan, and the files that it stands on."""
-    volumes = [f"{RESULTS}/{scan}/volumes.h5"] if plan(scan).tomographic else []
-    return [
-        *volumes,
-        f"{RESULTS}/{scan}/projections.h5",
-        f"{RESULTS}/{scan}/report.html",
-        *blocks_of(scan, "fields"),
-        *(blocks_of(scan, "phase") if plan(scan).has_displacement else []),
-    ]
+def slab_files(wildcards):
+    """An input function: the slabs of a scan, in order."""
+    count = len(plan(wildcards.scan).slabs) if plan(wildcards.scan) else 0
+    return [f"{RESULTS}/{wildcards.scan}/slabs/slab_{s:04d}.h5" for s in range(count)]
+
+
+def volume_file(wildcards):
+    """An input function: the volumes of a scan with several angles."""
+    scan = wildcards.scan
+    tomographic = plan(scan) and plan(scan).tomographic
+    return [f"{RESULTS}/{scan}/volumes.h5"] if tomographic else []
+
+
+def final_files(wildcards):
+    """An input function: what a user gets of every scan, and the files that it stands on.
+
+    Of a scan that cannot be planned only the manifest, whose job says why.
+    """
+    files = []
+    for scan in SCANS:
+        folder = f"{RESULTS}/{scan}"
+        if plan(scan) is None:
+            files.append(f"{folder}/manifest.json")
+            continue
+        phases = blocks_of(scan, "phase") if plan(scan).has_displacement else []
+        volumes = ["volumes.h5"] if plan(scan).tomographic else []
+        results = [
+            "manifest.json",
+            "corrected.h5",
+            *volumes,
+            "projections.h5",
+            "report.html",
+        ]
+        files += [
+            *(f"{folder}/{name}" for name in results),
+            *blocks_of(scan, "fields"),
+            *phases,
+        ]
+    return files

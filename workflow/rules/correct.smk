@@ -1,11 +1,12 @@
 # Dark, flat, bad pixels and the corrected reference stack, once a scan.
 rule correct:
     input:
-        manifest=rules.inspect.output.manifest,
+        truth=truth,
+        manifest=ancient(rules.inspect.output.manifest),
     output:
         corrected=f"{RESULTS}/{{scan}}/corrected.h5",
     log:
-        "logs/{scan}/correct.log",
+        f"{LOGS}/correct.log",
     retries: 0  # what is wrong with the data stays wrong
     conda:
         "../../envs/correct.yaml"
@@ -13,6 +14,7 @@ rule correct:
         mem_mb=memory("correct"),
         runtime=runtime("correct"),
     params:
-        settings=settings("files", "geometry", "correct"),
+        **settings("correct"),
+        raw=raw_digest,
     script:
         "../../scripts/correct.py"

@@ -5,7 +5,7 @@ rule inspect:
     output:
         manifest=f"{RESULTS}/{{scan}}/manifest.json",
     log:
-        "logs/{scan}/inspect.log",
+        f"{LOGS}/inspect.log",
     retries: 0  # what is wrong with the data stays wrong
     conda:
         "../../envs/inspect.yaml"
@@ -13,6 +13,7 @@ rule inspect:
         mem_mb=memory("inspect"),
         runtime=runtime("inspect"),
     params:
-        settings=settings("files", "geometry", "correct", "retrieval"),
+        **settings("inspect"),
+        raw=raw_digest,
     script:
         "../../scripts/inspect.py"

@@ -6,20 +6,19 @@ rule reconstruct:
     output:
         slab=temp(f"{RESULTS}/{{scan}}/slabs/slab_{{slab}}.h5"),
     log:
-        "logs/{scan}/reconstruct/{slab}.log",
+        f"{LOGS}/reconstruct/{{slab}}.log",
     benchmark:
-        "logs/{scan}/reconstruct/{slab}.tsv"
+        f"{LOGS}/reconstruct/{{slab}}.tsv"
     conda:
         "../../envs/reconstruct.yaml"
-    threads: lambda wildcards: SCANS[wildcards.scan].tomography.threads
+    threads: threads_of("tomography")
     resources:
         mem_mb=memory("reconstruct"),
         runtime=runtime("reconstruct"),
         gpu=gpus("tomography"),
         gres=gres("tomography"),
-        device=lambda wildcards: SCANS[wildcards.scan].tomography.device,
     params:
-        settings=settings("tomography"),
+        **settings("reconstruct"),
         rows=lambda wildcards: plan(wildcards.scan).slabs[int(wildcards.slab)],
     script:
         "../../scripts/reconstruct.py"

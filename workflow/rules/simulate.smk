@@ -3,9 +3,9 @@ rule simulate:
     output:
         truth="raw/{scan}/truth.h5",
     log:
-        "logs/{scan}/simulate.log",
+        f"{LOGS}/simulate.log",
     benchmark:
-        "logs/{scan}/simulate.tsv"
+        f"{LOGS}/simulate.tsv"
     conda:
         "../../envs/simulate.yaml"
     threads: 1  # a sum split over threads rounds differently: the files would depend on the machine
@@ -13,6 +13,6 @@ rule simulate:
         mem_mb=memory("simulate"),
         runtime=runtime("simulate"),
     params:
-        settings=settings("simulate", "files"),
+        **settings("simulate"),
     script:
         "../../scripts/simulate.py"

@@ -1,20 +1,19 @@
 # The slabs as one file: delta, mu and darkfield (z, y, x) in physical units.
 rule volume:
     input:
-        slabs=lambda wildcards: [
-            f"{RESULTS}/{wildcards.scan}/slabs/slab_{s:04d}.h5"
-            for s in range(len(plan(wildcards.scan).slabs))
-        ],
+        slabs=slab_files,
     output:
         volumes=f"{RESULTS}/{{scan}}/volumes.h5",
     log:
-        "logs/{scan}/volume.log",
+        f"{LOGS}/volume.log",
     benchmark:
-        "logs/{scan}/volume.tsv"
+        f"{LOGS}/volume.tsv"
     conda:
         "../../envs/volume.yaml"
     resources:
         mem_mb=memory("volume"),
         runtime=runtime("volume"),
+    params:
+        **settings("volume"),
     script:
         "../../scripts/volume.py"

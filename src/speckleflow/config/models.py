@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -154,10 +155,26 @@ class Correct(Section):
         "at least 4 pixels, on the left and right, without a side that the sample enters.",
         examples=["auto", [12, 12, 0, 0]],
     )
+    exclude_projections: str | None = Field(
+        None,
+        description="Projections that are not used, counted from 0: numbers and ranges such as '3,17-19'. They are "
+        "left out of retrieval and of the reconstruction, whose weights of the angles follow.",
+        examples=["3,17-19"],
+    )
     drift: bool = Field(
         True,
         description="Take the mean displacement of the air margins off (beam or mask moved between frames).",
     )
+
+    @field_validator("exclude_projections", mode="before")
+    @classmethod
+    def _numbers_and_ranges(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        text = str(value).strip()
+        if isinstance(value, bool) or not re.fullmatch(r"\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*", text):
+            raise ValueError(f"expected numbers and ranges such as '3,17-19', found {value!r}")
+        return text
 
     @field_validator("air_px", mode="before")
     @classmethod
@@ -252,14 +269,6 @@ class Retrieval(Section):
     """How displacement, transmission and dark field are retrieved."""
 
     method: str = Field("umpa", description="Retrieval method; `speckleflow methods` lists them.")
-    projections_per_block: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        "auto", description="Projections per job (and per restart). auto: so that a job takes minutes."
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "cpu",
-        description="Where the method computes; cuda asks the scheduler for a GPU, auto takes one if it is there.",
-    )
-    threads: Annotated[int, Field(ge=1)] = Field(2, description="CPU threads of a retrieval job.")
     umpa: UmpaSettings = Field(default_factory=UmpaSettings, description="Settings of method umpa.")
     espinnet: EspinnetSettings = Field(
         default_factory=EspinnetSettings, description="Settings of method espinnet."
@@ -302,11 +311,6 @@ class Tomography(Section):
     ring_window_px: Annotated[int, Field(ge=0)] = Field(
         0, description="Width of the median that separates rings from the sample; 0: no ring filter."
     )
-    rows_per_slab: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        "auto", description="Rows per reconstruction job. auto: so that a job takes minutes."
-    )
-    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the backend computes.")
-    threads: Annotated[int, Field(ge=1)] = Field(2, description="CPU threads of a reconstruction job.")
 
     @field_validator("enabled", mode="before")
     @classmethod
@@ -315,8 +319,46 @@ class Tomography(Section):
         return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
 
 
+class RetrievalExecution(Section):
+    """Retrieval jobs."""
+
+    projections_per_block: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="Projections per job (and per restart). auto: so that a job takes minutes."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "cpu",
+        description="Where the method computes; cuda asks the scheduler for a GPU, auto takes one if it is there.",
+    )
+    threads: Annotated[int, Field(ge=1)] = Field(2, description="CPU threads of a retrieval job.")
+
+
+class TomographyExecution(Section):
+    """Reconstruction jobs."""
+
+    rows_per_slab: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="Rows per reconstruction job. auto: so that a job takes minutes."
+    )
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the backend computes.")
+    threads: Annotated[int, Field(ge=1)] = Field(2, description="CPU threads of a reconstruction job.")
+
+
+class Execution(Section):
+    """How results are computed: nothing here changes what they are, and changing it makes no result out of date."""
+
+    retrieval: RetrievalExecution = Field(default_factory=RetrievalExecution, description="Retrieval jobs.")
+    tomography: TomographyExecution = Field(
+        default_factory=TomographyExecution, description="Reconstruction jobs."
+    )
+
+
 #: Keys of earlier versions, and where they are now.
 MOVED = {
+    "retrieval.projections_per_block": "execution.retrieval.projections_per_block",
+    "retrieval.device": "execution.retrieval.device",
+    "retrieval.threads": "execution.retrieval.threads",
+    "tomography.rows_per_slab": "execution.tomography.rows_per_slab",
+    "tomography.device": "execution.tomography.device",
+    "tomography.threads": "execution.tomography.threads",
     "retrieval.espinnet.polish": "retrieval.espinnet.refine",
     "retrieval.spinnet.polish": "retrieval.spinnet.refine",
 }
@@ -405,17 +447,9 @@ class ScanConfig(Section):
     tomography: Tomography = Field(default_factory=Tomography, description="Tomography.")
     simulate: Simulate = Field(default_factory=Simulate, description="Simulation.")
     report: Report = Field(default_factory=Report, description="Report.")
-
-    def that_decide(self, *sections: str) -> dict[str, Any]:
-        """The sections' values that decide a result, as plain data: all but where and how fast it is computed."""
-        return {
-            section: getattr(self, section).model_dump(mode="json", exclude=HOW_NOT_WHAT)
-            for section in sections
-        }
-
-
-#: Keys that change how a result is computed, not what it is; changing one makes no result out of date.
-HOW_NOT_WHAT = {"device", "threads", "projections_per_block", "rows_per_slab"}
+    execution: Execution = Field(
+        default_factory=Execution, description="How jobs compute: device, threads, sizes."
+    )
 
 
 class Config(ScanConfig):

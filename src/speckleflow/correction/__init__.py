@@ -2,7 +2,7 @@
 
 from speckleflow.correction.air import air_margins
 from speckleflow.correction.bad_pixels import bad_pixels, robust_sigma
-from speckleflow.correction.file import load_correction, save_correction
+from speckleflow.correction.file import load_correction, save_correction, write_correction
 from speckleflow.correction.frames import Correction
 from speckleflow.correction.prepare import no_flats, prepare_correction, read_mask
 
@@ -16,4 +16,5 @@ __all__ = [
     "read_mask",
     "robust_sigma",
     "save_correction",
+    "write_correction",
 ]

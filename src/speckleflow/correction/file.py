@@ -4,35 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from speckleflow.correction.frames import Correction
-from speckleflow.io.results import create, open_result, require, result_file, write_provenance
-from speckleflow.io.scan import Scan
+from speckleflow.io.results import create, open_result, require, result_file
 
 
-def save_correction(correction: Correction, path: str | Path, scan: Scan) -> None:
-    """Write ``corrected.h5``: complete or absent (see :mod:`speckleflow.io.results`)."""
+def save_correction(correction: Correction, path: str | Path) -> None:
+    """Write a file by itself: complete or absent (see :mod:`speckleflow.io.results`)."""
     with result_file(path) as file:
-        if correction.dark is not None:
-            create(file, "dark", correction.dark, unit="counts", description="mean dark (1 or N, y, x)")
-        if correction.gain is not None:
-            words = "1 / (flat - dark), (1 or N, y, x); 0 where there is no beam"
-            create(file, "gain", correction.gain, unit="1/counts", description=words)
-        create(file, "bad_pixels", correction.bad, unit="", description="1: filled (y, x)", dtype=np.uint8)
-        if correction.reference is not None:
-            unit = "counts" if correction.gain is None else ""
-            words = "corrected reference stack (N, y, x)"
-            create(file, "reference", correction.reference, unit=unit, description=words)
-        file.attrs["air_px"] = correction.air
-        file.attrs["flux"] = correction.flux
-        write_provenance(
-            file,
-            stage="correct",
-            settings=scan.config.that_decide("files", "geometry", "correct"),
-            raw_files=[source.name for source in (*scan.sample, *scan.reference)],
-            packages=("scipy",),
-        )
+        write_correction(correction, file)
+
+
+def write_correction(correction: Correction, file: h5py.File) -> None:
+    """Write into an open result file what :func:`load_correction` reads."""
+    if correction.dark is not None:
+        create(file, "dark", correction.dark, unit="counts", description="mean dark (1 or N, y, x)")
+    if correction.gain is not None:
+        words = "1 / (flat - dark), (1 or N, y, x); 0 where there is no beam"
+        create(file, "gain", correction.gain, unit="1/counts", description=words)
+    create(file, "bad_pixels", correction.bad, unit="", description="1: filled (y, x)", dtype=np.uint8)
+    if correction.reference is not None:
+        unit = "counts" if correction.gain is None else ""
+        words = "corrected reference stack (N, y, x)"
+        create(file, "reference", correction.reference, unit=unit, description=words)
+    file.attrs["air_px"] = correction.air
+    file.attrs["flux"] = correction.flux
 
 
 def load_correction(path: str | Path) -> Correction:

@@ -8,9 +8,12 @@ then renamed.
 from __future__ import annotations
 
 import errno
+import glob
 import os
+import re
 import secrets
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,6 +38,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_dead(target)
         yield private
         with private.open("rb") as stream:
             os.fsync(stream.fileno())
@@ -46,6 +50,31 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     finally:
         with suppress(NotADirectoryError):  # a file in place of a folder above has nothing under it to remove
             private.unlink(missing_ok=True)
+
+
+#: Age in seconds from which a private file of another machine counts as dead: a living job writes more often.
+_DEAD_AFTER = 86400.0
+
+
+def _remove_dead(target: Path) -> None:
+    """Remove the private files of killed jobs that were to become ``target``; those of living jobs stay.
+
+    On this machine a job lives while its process does. Of another machine's nothing is known but the time at which
+    it last wrote.
+    """
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        match = re.fullmatch(rf"\.{re.escape(target.name)}\.(.+)-(\d+)-[0-9a-f]+\.part", path.name)
+        if match is None:
+            continue
+        try:
+            if match[1] == socket.gethostname():
+                dead = not Path(f"/proc/{match[2]}").exists() and Path("/proc/self").exists()
+            else:
+                dead = time.time() - path.stat().st_mtime > _DEAD_AFTER
+            if dead:
+                path.unlink(missing_ok=True)
+        except OSError:
+            continue  # another job was faster, or it is not ours to remove
 
 
 def _reason(error: BaseException | None, target: Path) -> str | None:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from speckleflow.errors import InputError
 from speckleflow.io.base import ALL, frame_range
 from speckleflow.io.results import IDENTITY, PROVENANCE, create_like, open_result, result_file
+from speckleflow.scan.warnings import read_warnings
 
 #: attribute of projections.h5 that lists its block files (JSON)
 BLOCKS = "blocks"
@@ -60,6 +61,7 @@ class BlockSet:
     layers : datasets that each has.
     attrs : attributes of the first.
     sources : identity of the file that each was made from, where a block was made from one other file.
+    warnings : of all blocks, each once.
     count : projections of all blocks.
     """
 
@@ -69,9 +71,11 @@ class BlockSet:
         layers: dict[str, Layer],
         attrs: dict[str, Any],
         sources: dict[Path, str] | None = None,
+        warnings: Sequence[str] = (),
     ) -> None:
         self.blocks, self.layers, self.attrs = tuple(blocks), layers, attrs
         self.sources = sources or {}
+        self.warnings = list(dict.fromkeys(warnings))
         self.count = sum(block.count for block in blocks)
 
     @classmethod
@@ -88,6 +92,7 @@ class BlockSet:
         attrs: dict[str, Any] = {}
         reference, at, total = Path(paths[0]), 0, 0
         settings, sources = "", {}
+        warnings: list[str] = []
         for path in map(Path, paths):
             with open_result(path) as file:
                 found = _layers(file)
@@ -112,13 +117,14 @@ class BlockSet:
                         hint=_AGAIN,
                     )
                 sources[path] = str(file.attrs.get("fields_identity", ""))
+                warnings += read_warnings(file)
                 blocks.append(Block(path, str(file.attrs[IDENTITY]), first, count))
                 at += count
         if at != total:
             raise InputError(
                 blocks[-1].path, expected=f"projections to {total}", found=f"projections to {at}", hint=_AGAIN
             )
-        return cls(blocks, layers, attrs, sources)
+        return cls(blocks, layers, attrs, sources, warnings)
 
     def read(self, name: str, projections: slice | NDArray[np.intp] = ALL, rows: slice = ALL) -> NDArray[Any]:
         """Values (projection, y, x) or (projection, ...) of a dataset, from one block file after the other.

@@ -235,6 +235,9 @@ def write_provenance(
     raw_files: Sequence[str | Path] = (),
     packages: Sequence[str] = (),
     weights_sha256: str | None = None,
+    scan: str | None = None,
+    raw_sha256: str | None = None,
+    chain: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """How a result was made, as attributes of the group ``provenance``.
 
@@ -244,6 +247,10 @@ def write_provenance(
     settings : the settings that decided the result (JSON-like); stored whole and as their hash.
     raw_files : raw files as the configuration names them.
     packages : distributions whose versions matter beside speckleflow, numpy and h5py.
+    weights_sha256 : of the network that computed it.
+    scan : name of the scan.
+    raw_sha256 : hash of names, sizes, times and samples of the raw files.
+    chain : provenance of what the result was made from, from the raw files on; of each stage once.
     """
     attributes = file.require_group(PROVENANCE).attrs
     attributes["stage"] = stage
@@ -254,8 +261,10 @@ def write_provenance(
         attributes["raw_files"] = canonical_json([str(path) for path in raw_files])
     if (commit := git_commit()) is not None:
         attributes["git_commit"] = commit
-    if weights_sha256 is not None:
-        attributes["weights_sha256"] = weights_sha256
+    given = {"weights_sha256": weights_sha256, "scan": scan, "raw_sha256": raw_sha256}
+    attributes.update({key: value for key, value in given.items() if value is not None})
+    if chain:
+        attributes["chain"] = canonical_json(list({record["stage"]: record for record in chain}.values()))
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
@@ -269,8 +278,18 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     with open_hdf5(path) as file:
         if PROVENANCE not in file:
             raise InputError(path, expected=f"a group {PROVENANCE}", found="none")
-        attributes = dict(file[PROVENANCE].attrs)
-    as_json = {"settings", "versions", "raw_files"}
+        return _parsed(file)
+
+
+def provenance_of(file: h5py.File) -> list[dict[str, Any]]:
+    """The provenance of an open result and of all it was made from, one record a stage, raw files first."""
+    own = _parsed(file)
+    return [*own.pop("chain", []), own]
+
+
+def _parsed(file: h5py.File) -> dict[str, Any]:
+    as_json = {"settings", "versions", "raw_files", "chain"}
+    attributes = dict(file[PROVENANCE].attrs)
     return {key: json.loads(value) if key in as_json else value for key, value in attributes.items()}
 
 

@@ -14,6 +14,7 @@ one view where not. A reference file per position holds repeated frames, which a
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from speckleflow.io.base import ALL, FrameSource, InputProblems, frame_range, un
 from speckleflow.io.data_exchange import Datasets
 from speckleflow.io.layout import SUBTRACTED, Layout, find_layout, raw_files
 from speckleflow.io.open import open_source, read_calibration
-from speckleflow.io.patterns import Pattern
+from speckleflow.io.patterns import Pattern, parse_positions
+from speckleflow.scan.geometry import ScanGeometry
 
 __all__ = ["FrameMean", "Scan", "ScanGeometry", "open_scan", "raw_files", "scan_shape"]
 
@@ -34,21 +36,6 @@ __all__ = ["FrameMean", "Scan", "ScanGeometry", "open_scan", "raw_files", "scan_
 AS_FLATS = "flats"
 #: fewest frames of which the smallest and largest value of a pixel are dropped before averaging (cosmic rays)
 _TRIM_FROM = 5
-
-
-@dataclass(frozen=True)
-class ScanGeometry:
-    """Geometry of a scan, from the sheet or the file; None only where an absorption scan does not need it."""
-
-    pixel_size_um: float
-    energy_kev: float | None = None
-    distance_m: float | None = None
-    magnification: float = 1.0
-
-    @property
-    def effective_distance_m(self) -> float | None:
-        """Propagation distance for refraction in the sample plane: the real one over the magnification."""
-        return None if self.distance_m is None else self.distance_m / self.magnification
 
 
 @dataclass(frozen=True)
@@ -103,6 +90,18 @@ class Scan:
     geometry: ScanGeometry
     sample: tuple[FrameSource, ...] = field(repr=False)
     reference: tuple[FrameSource, ...] = field(repr=False)
+    #: number in the raw files of every projection that is used; None: all of them
+    used: NDArray[np.intp] | None = field(default=None, repr=False)
+
+    @property
+    def raw_indices(self) -> NDArray[np.intp]:
+        """Number in the raw files of every projection."""
+        return np.arange(self.n_projections) if self.used is None else self.used
+
+    @property
+    def excluded(self) -> list[int]:
+        """Raw projections that are not used, in order."""
+        return exclusions(self.config)
 
     @property
     def has_reference(self) -> bool:
@@ -117,7 +116,16 @@ class Scan:
         InputError
             A file cannot be read, or the range leaves the scan.
         """
-        frame_range(projections, self.n_projections)
+        index = np.asarray(frame_range(projections, self.n_projections), np.intp)
+        if self.used is None or not len(self.excluded):
+            return self._read(projections, rows)
+        index = self.used[index]
+        runs = np.split(index, np.flatnonzero(np.diff(index) != 1) + 1) if len(index) else []
+        parts = [self._read(slice(int(run[0]), int(run[-1]) + 1), rows) for run in runs]
+        return np.concatenate(parts) if parts else self._read(slice(0, 0), rows)
+
+    def _read(self, projections: slice, rows: slice) -> NDArray:
+        """Frames by their number in the raw files."""
         if len(self.sample) > 1:
             first = self.sample[0].read(projections, rows)
             frames = np.empty((len(first), len(self.sample), *first.shape[1:]), self.dtype)
@@ -128,7 +136,7 @@ class Scan:
         source = self.sample[0]
         if len(source.shape) == 4:
             return source.read(projections, rows)
-        if self.n_projections == source.shape[0]:
+        if self.n_projections + len(self.excluded) == source.shape[0]:
             return source.read(projections, rows)[:, None]
         return source.read(ALL, rows)[None][projections]
 
@@ -203,6 +211,7 @@ def scan_shape(config: ScanConfig, scan: str, root: Path = Path()) -> tuple[int,
         raise InputProblems(problems)
     source = _open(config, layout.sample[0], root)
     projections, positions = _axes(config, layout, source)
+    projections = len(_used(config, projections))
     return projections, positions, int(source.shape[-2]), int(source.shape[-1])
 
 
@@ -247,17 +256,51 @@ def try_open_scan(
         angles = read_angles(config, first, projections)
     except InputError as problem:
         problems.append(_maybe_swapped(problem, first, opened["reference"]))
+    used = np.arange(projections)
+    try:
+        used = _used(config, projections)
+    except InputError as problem:
+        problems.append(problem)
     geometry, missing = _geometry(config, first)
     problems += missing
     rows, columns = first.shape[-2:]
     return (
         Scan(
-            scan, config, root, layout, projections, positions, rows, columns, first.dtype, angles, geometry,
-            tuple(opened["sample"]), tuple(opened["reference"]),
+            scan, config, root, layout, len(used), positions, rows, columns, first.dtype, angles[used], geometry,
+            tuple(opened["sample"]), tuple(opened["reference"]), used,
         ),
         problems,
         both,
     )  # fmt: skip
+
+
+def exclusions(config: ScanConfig) -> list[int]:
+    """The projections that ``correct.exclude_projections`` names, in order."""
+    text = config.correct.exclude_projections
+    return sorted(parse_positions(text, "correct.exclude_projections")) if text else []
+
+
+def _used(config: ScanConfig, projections: int) -> NDArray[np.intp]:
+    """Numbers of the projections that are used.
+
+    Raises
+    ------
+    InputError
+        One that is excluded is not in the scan, or none is left.
+    """
+    named = re.findall(r"\d+", config.correct.exclude_projections or "")
+    if beyond := [int(n) for n in named if int(n) >= projections]:
+        raise InputError(
+            "correct.exclude_projections",
+            expected=f"numbers from 0 to {projections - 1}",
+            found=f"{beyond[0]}",
+        )
+    used = np.setdiff1d(np.arange(projections), np.asarray(exclusions(config), int))
+    if not len(used):
+        raise InputError(
+            "correct.exclude_projections", expected="at least one projection to use", found="none left"
+        )
+    return used
 
 
 def datasets(config: ScanConfig, role: str = "sample") -> Datasets:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,11 @@ from numpy.typing import NDArray
 from speckleflow.config import ScanConfig
 from speckleflow.errors import InputError
 from speckleflow.io.projections import BLOCKS, BlockSet, record_sets
-from speckleflow.io.results import IDENTITY, create, fill_value, result_file, write_provenance
+from speckleflow.io.results import IDENTITY, create, fill_value, open_result, result_file
+from speckleflow.scan.schema import FIELDS
+from speckleflow.scan.spec import ScanSpec
+from speckleflow.scan.warnings import WARNINGS, collected_warnings, write_warnings
+from speckleflow.stages.inputs import check_made_by, describe, geometry_attributes, load_manifest
 from speckleflow.tomo.axis import AxisResult, find_axis
 from speckleflow.tomo.sinogram import CONTRASTS, line_integrals, log_floor
 
@@ -29,7 +34,7 @@ AXIS_ROWS = 16
 #: Projections that the noise floor of the logarithms is measured in, spread over the scan.
 FLOOR_PROJECTIONS = 16
 #: attributes of a block that are its own, not the scan's
-_OF_A_BLOCK = {IDENTITY, "first_projection", "n_projections", "fields_identity"}
+_OF_A_BLOCK = {IDENTITY, WARNINGS, "first_projection", "n_projections", "fields_identity"}
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,9 @@ class Preparation:
 
 
 def assemble_projections(
-    config: ScanConfig,
+    spec: ScanSpec,
     *,
+    manifest: str | Path,
     fields: Sequence[str | Path],
     phases: Sequence[str | Path],
     output: str | Path,
@@ -70,23 +76,37 @@ def assemble_projections(
         Blocks do not belong together, or tomography was asked for, but all projections have one angle.
     """
     output = Path(output)
+    contract = load_manifest(manifest, spec)
     sets = [BlockSet.open(fields)]
     if phases:
         sets.append(BlockSet.open(phases))
         _check_pairs(*sets)
-    angles = sets[0].read("angle_deg")
-    preparation = prepare_tomography(config, sets, angles, output) if tomographic else None
-    with result_file(output) as file:
-        for blocks in reversed(sets):  # what the fields say of the scan wins
-            file.attrs.update({k: v for k, v in blocks.attrs.items() if k not in _OF_A_BLOCK})
-        for blocks in sets:
-            _write_set(file, blocks, output.parent)
-        file.attrs[BLOCKS] = record_sets(sets, output.parent)
-        if preparation is not None:
-            _write_preparation(file, preparation)
-        write_provenance(
-            file, stage="assemble", settings=config.that_decide("tomography"), packages=("scipy",)
+    angles = np.asarray(contract.angles_deg)
+    if sets[0].count != len(angles):
+        raise InputError(
+            sets[0].blocks[-1].path,
+            expected=f"{len(angles)} projections as in {manifest}",
+            found=f"{sets[0].count} in all blocks",
+            hint="delete the blocks and run the workflow again",
         )
+    with collected_warnings() as warnings, ExitStack() as stack:
+        firsts = [stack.enter_context(open_result(blocks.blocks[0].path)) for blocks in sets]
+        for first, blocks, stage in zip(firsts, sets, ("retrieve", "integrate"), strict=False):
+            check_made_by(first, blocks.blocks[0].path, stage, spec, contract)
+        preparation = prepare_tomography(spec.config, sets, angles, output) if tomographic else None
+        with result_file(output) as file:
+            file.attrs.update(geometry_attributes(contract.geometry))
+            for blocks in reversed(sets):  # what the fields say of the scan wins
+                file.attrs.update({k: v for k, v in blocks.attrs.items() if k not in _OF_A_BLOCK})
+            schema = FIELDS["angle_deg"]
+            create(file, "angle_deg", angles, unit=schema.unit, description=schema.meaning, dtype=np.float64)
+            for blocks in sets:
+                _write_set(file, blocks, output.parent)
+            file.attrs[BLOCKS] = record_sets(sets, output.parent)
+            if preparation is not None:
+                _write_preparation(file, preparation)
+            write_warnings(file, *(blocks.warnings for blocks in sets), warnings)
+            describe(file, "assemble", spec, manifest=contract, upstream=firsts)
 
 
 def prepare_tomography(

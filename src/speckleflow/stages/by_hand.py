@@ -1,4 +1,4 @@
-"""One stack or one sinogram, for a person at the command line."""
+"""One stack or one sinogram, from the command line."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ from speckleflow.io.atomic import atomic_path
 from speckleflow.io.base import InputProblems
 from speckleflow.io.hdf5 import open_hdf5
 from speckleflow.io.results import PROVENANCE, create, result_file, write_provenance
+from speckleflow.io.scan import ScanGeometry
 from speckleflow.io.stack import read_stack
-from speckleflow.phase import integrate_displacement
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.single import Grid, default_settings, retrieve_stack
-from speckleflow.stages.retrieve import FIELDS, choose_device, settings_of
+from speckleflow.scan.schema import FIELDS
+from speckleflow.stages.phase import integrate_fields
+from speckleflow.stages.projection import choose_device, settings_of
+from speckleflow.stages.registry import result_settings
 from speckleflow.tomo.single import reconstruct_sinogram
+from speckleflow.weights import digest
 
-#: The sample absorbs, it does not shine; exposure and flux of two stacks of one beamtime agree better than this.
+#: Largest transmission that is no mistake: exposure and flux of two stacks of one beamtime agree better than this.
 _BRIGHTER = 1.1
 
 GEOMETRY = ("energy_kev", "pixel_size_um", "distance_m")
@@ -102,25 +106,21 @@ def retrieve_files(
         if grid != "reference":
             raise ConfigError("command line: the phase belongs to the sample; leave out --grid detector")
         energy, pixel, distance = (float(v) for v in geometry if v is not None)
-        arrays["phase"] = integrate_displacement(
-            arrays["ux"][None],
-            arrays["uy"][None],
-            energy_kev=energy,
-            pixel_size_m=pixel * 1e-6,
-            distance_m=distance,
-            boundary=config.integrate.boundary,
-        )[0]
+        batch = {name: values[None] for name, values in arrays.items()}
+        view = ScanGeometry(pixel, energy, distance)
+        arrays["phase"] = integrate_fields(batch, view, correction.air, config.integrate)["phase"][0]
     with result_file(output) as file:
         file.attrs["grid"] = grid
         for name, values in arrays.items():
-            unit, meaning = FIELDS[name]
-            create(file, name, values, unit=unit, description=meaning, dtype=values.dtype)
+            schema = FIELDS[name]
+            create(file, name, values, unit=schema.unit, description=schema.meaning, dtype=values.dtype)
         write_provenance(
             file,
             stage="retrieve",
-            settings=config.that_decide("geometry", "retrieval"),
+            settings=result_settings("preview", config),
             raw_files=[reference, sample],
             packages=("scipy", "torch"),
+            weights_sha256=digest(config.retrieval),
         )
 
 
@@ -142,7 +142,7 @@ def reconstruct_files(
 
 
 def _check_stacks(stacks: dict[str, NDArray], names: dict[str, str], dark: NDArray | None) -> None:
-    """What ``inspect`` would say of the frames; a remark where sample and reference may have been swapped."""
+    """What ``inspect`` would say of the frames; a warning where sample and reference may have been swapped."""
     problems: list[InputError] = []
     level = 0.0 if dark is None else float(np.median(dark))
     for role, frames in stacks.items():
@@ -158,7 +158,7 @@ def _check_stacks(stacks: dict[str, NDArray], names: dict[str, str], dark: NDArr
     brighter = (float(np.median(sample)) - level) / (float(np.median(reference)) - level)
     if brighter > _BRIGHTER:
         print(
-            f"speckleflow: remark: {names['sample']} is {brighter:.2f} times as bright as {names['reference']}; "
+            f"speckleflow: warning: {names['sample']} is {brighter:.2f} times as bright as {names['reference']}; "
             "are sample and reference swapped, or was the exposure changed?",
             file=sys.stderr,
         )

@@ -5,16 +5,22 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from speckleflow.config import ScanConfig
-from speckleflow.correction import prepare_correction, save_correction
-from speckleflow.io.scan import open_scan
+from speckleflow.correction import prepare_correction, write_correction
+from speckleflow.io.results import result_file
+from speckleflow.scan.spec import ScanSpec
+from speckleflow.scan.warnings import collected_warnings, write_warnings
+from speckleflow.stages.inputs import describe
+from speckleflow.stages.raw import open_raw
 
 log = logging.getLogger(__name__)
 
 
-def correct(config: ScanConfig, scan: str, output: str | Path, root: Path = Path()) -> None:
+def correct(spec: ScanSpec, *, manifest: str | Path, output: str | Path) -> None:
     """Prepare the correction of a scan and write it."""
-    source = open_scan(config, scan, root)
-    correction = prepare_correction(source)
-    save_correction(correction, output, source)
-    log.info("%s: %d bad pixels", scan, int(correction.bad.sum()))
+    contract, scan = open_raw(manifest, spec)
+    with collected_warnings() as warnings, result_file(output) as file:
+        correction = prepare_correction(scan)
+        write_correction(correction, file)
+        write_warnings(file, contract.warnings, warnings)
+        describe(file, "correct", spec, manifest=contract)
+    log.info("%s: %d bad pixels", spec.name, int(correction.bad.sum()))

@@ -13,7 +13,7 @@ from speckleflow.io.atomic import atomic_path
 from speckleflow.io.stack import read_stack
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.single import default_settings
-from speckleflow.stages.retrieve import settings_of
+from speckleflow.stages.projection import settings_of
 
 
 def export_network(*, method: str, reference: str, output: Path, weights: str | None) -> None:

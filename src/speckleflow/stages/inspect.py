@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 
-from speckleflow.config import ScanConfig
 from speckleflow.inspect import inspect_scan
+from speckleflow.scan.spec import ScanSpec
+from speckleflow.stages.registry import result_settings
+
+log = logging.getLogger(__name__)
 
 
-def inspect(config: ScanConfig, scan: str, output: str | Path, root: Path = Path()) -> None:
-    """Check everything and write what was found; raises with every problem before anything is written."""
-    inspect_scan(config, scan, root).save(output)
+def inspect(spec: ScanSpec, *, output: str | Path) -> None:
+    """Check everything and write the manifest; raises with every problem before anything is written."""
+    manifest = inspect_scan(spec.config, spec.name, spec.root)
+    replace(manifest, settings=result_settings("inspect", spec.config)).save(output)
+    for warning in manifest.warnings:
+        log.warning("%s: %s", spec.name, warning)

@@ -7,59 +7,49 @@ from pathlib import Path
 
 import numpy as np
 
-from speckleflow.config import ScanConfig
-from speckleflow.io.results import IDENTITY, create, open_result, result_file, write_provenance
-from speckleflow.phase import curl_rms, integrate_displacement
+from speckleflow.io.results import IDENTITY, create, open_result, result_file
+from speckleflow.scan.schema import FIELDS
+from speckleflow.scan.spec import ScanSpec
+from speckleflow.scan.warnings import collected_warnings, read_warnings, write_warnings
+from speckleflow.stages.inputs import check_made_by, describe, geometry_attributes, load_manifest
+from speckleflow.stages.phase import integrate_fields
 
 log = logging.getLogger(__name__)
 
+#: which projections of how many a block holds, and which margins show the beam
+_OF_FIELDS = ("first_projection", "n_projections", "air_px")
 
-def integrate_block(config: ScanConfig, *, fields: str | Path, output: str | Path) -> None:
+
+def integrate_block(spec: ScanSpec, *, manifest: str | Path, fields: str | Path, output: str | Path) -> None:
     """Integrate the displacement in ``fields`` and write the phase (projection, y, x) in rad.
 
     One projection at a time, so that memory does not depend on the block.
     """
-    settings = config.integrate
-    with open_result(fields) as source, result_file(output) as file:
-        file.attrs.update({key: source.attrs[key] for key in (*GEOMETRY, *PLACE)})
+    settings = spec.config.integrate
+    contract = load_manifest(manifest, spec)
+    with collected_warnings() as warnings, open_result(fields) as source, result_file(output) as file:
+        check_made_by(source, fields, "retrieve", spec, contract)
+        file.attrs.update(geometry_attributes(contract.geometry))
+        file.attrs.update({key: source.attrs[key] for key in _OF_FIELDS})
         file.attrs["fields_identity"] = source.attrs[IDENTITY]
-        shape = source["ux"].shape
-        phase = create(file, "phase", shape=shape, unit="rad", description="phase, negative in matter")
-        curl = create(
-            file,
-            "curl_px",
-            shape=shape[:1],
-            unit="px",
-            description="root mean square of the part of the displacement that is no gradient",
-        )
-        left, right, top, bottom = (int(n) for n in source.attrs["air_px"])
         file.attrs["boundary"] = settings.boundary
-        file.attrs["air_px"] = air = (left, right, top, bottom)
+        left, right, top, bottom = (int(n) for n in source.attrs["air_px"])
+        shape = source["ux"].shape
+        made = {
+            name: create(file, name, shape=size, unit=FIELDS[name].unit, description=FIELDS[name].meaning)
+            for name, size in (("phase", shape), ("curl_px", shape[:1]))
+        }
+        curl = np.empty(shape[0], np.float32)
         for i in range(shape[0]):
-            ux, uy = source["ux"][i : i + 1], source["uy"][i : i + 1]
-            weighted = settings.weights and "displacement_std" in source
-            phase[i : i + 1] = integrate_displacement(
-                ux,
-                uy,
-                energy_kev=source.attrs["energy_kev"],
-                pixel_size_m=source.attrs["pixel_size_um"] * 1e-6,
-                distance_m=source.attrs["effective_distance_m"],
-                boundary=settings.boundary,
-                air=air,
-                ramp=settings.ramp,
-                sigma=source["displacement_std"][i : i + 1] if weighted else None,
-                reject=source["flags"][i : i + 1] & REJECT > 0 if weighted and "flags" in source else None,
-            )
-            curl[i] = curl_rms(ux, uy, boundary=settings.boundary)[0]
-        write_provenance(
-            file, stage="integrate", settings=config.that_decide("correct", "integrate"), packages=("scipy",)
-        )
-        log.info("phase of %d projections; curl %.3f px", shape[0], float(np.median(curl[:])))
-
-
-#: geometry that travels with the fields
-GEOMETRY = ("energy_kev", "pixel_size_um", "effective_distance_m")
-#: which projections of how many a block holds
-PLACE = ("first_projection", "n_projections")
-#: flags of pixels whose displacement is not to be trusted: stopped at a bound (1), rays cross (2)
-REJECT = 3
+            part = {
+                name: source[name][i : i + 1]
+                for name in ("ux", "uy", "displacement_std", "flags")
+                if name in source
+            }
+            result = integrate_fields(part, contract.geometry, (left, right, top, bottom), settings)
+            made["phase"][i : i + 1] = result["phase"]
+            curl[i] = result["curl_px"][0]
+        made["curl_px"][:] = curl
+        write_warnings(file, read_warnings(source), warnings)
+        describe(file, "integrate", spec, manifest=contract, upstream=[source])
+        log.info("phase of %d projections; curl %.3f px", shape[0], float(np.median(curl)))

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from speckleflow.config import ScanConfig
 from speckleflow.io.projections import open_projections
-from speckleflow.io.results import create, result_file, write_provenance
+from speckleflow.io.results import create, result_file
+from speckleflow.scan.schema import VOLUMES
+from speckleflow.scan.spec import ScanSpec
+from speckleflow.scan.warnings import collected_warnings, read_warnings, write_warnings
+from speckleflow.stages.inputs import check_made_by, describe
 from speckleflow.tomo.backends.base import Backend
 from speckleflow.tomo.backends.registry import make_backend
 from speckleflow.tomo.offset import Stitched, stitch_half_turns
@@ -20,29 +23,29 @@ from speckleflow.tomo.units import QUANTITIES, scale
 
 log = logging.getLogger(__name__)
 
-#: the volumes of a scan, each where its contrast was retrieved
-VOLUMES = ("delta", "mu", "darkfield")
+#: attributes of the projections that a volume says too
+_GEOMETRY = ("energy_kev", "pixel_size_um", "distance_m", "magnification", "effective_distance_m")
 
 
 def reconstruct_slab(
-    config: ScanConfig,
-    *,
-    projections: str | Path,
-    rows: Sequence[int],
-    output: str | Path,
-    device: str = "cpu",
-    threads: int = 2,
+    spec: ScanSpec, *, projections: str | Path, rows: Sequence[int], output: str | Path
 ) -> None:
     """Reconstruct rows [start, stop) of every contrast and write the slices (z, y, x).
 
     One contrast at a time, so that a job's memory follows from the slab, not from the scan's height.
     """
     start, stop = rows
-    settings = config.tomography
-    with open_projections(projections) as source, result_file(output) as file:
+    settings, execution = spec.config.tomography, spec.config.execution.tomography
+    with (
+        collected_warnings() as warnings,
+        open_projections(projections) as source,
+        result_file(output) as file,
+    ):
+        check_made_by(source.file, projections, "assemble", spec)
         pixel_m = float(source.attrs["pixel_size_um"]) * 1e-6
         axis = float(source.attrs["rotation_axis_px"])
         energy = source.attrs.get("energy_kev")
+        file.attrs.update({key: source.attrs[key] for key in _GEOMETRY if key in source.attrs})
         file.attrs.update({"first_row": start, "rotation_axis_px": axis, "voxel_size_m": pixel_m})
         for key in ("backend", "filter"):
             file.attrs[key] = getattr(settings, key)
@@ -70,17 +73,14 @@ def reconstruct_slab(
                     columns,
                     scan.axis_px,
                     settings.filter,
-                    threads=threads,
-                    device=device,
+                    threads=execution.threads,
+                    device=execution.device,
                 )
             slices = backend(scan.sinograms)
             slices *= np.float32(scale(name, pixel_m, energy))
             volume = create(file, name, slices, unit=quantity.unit, description=quantity.long_name)
             volume.attrs["floored"] = integrals.floored
+            volume.attrs["sinogram_values"] = integrals.values.size
             log.info("%s rows %d to %d", name, start, stop)
-        write_provenance(
-            file,
-            stage="reconstruct",
-            settings=config.that_decide("tomography"),
-            packages=("scipy", "finufft", "astra-toolbox", "tomopy"),
-        )
+        write_warnings(file, read_warnings(source.file), warnings)
+        describe(file, "reconstruct", spec, upstream=[source.file])

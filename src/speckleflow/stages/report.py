@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import os
+import platform
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,22 +31,22 @@ from speckleflow.report.data import (
 from speckleflow.report.page import build_report
 from speckleflow.report.pictures import picture_fields
 from speckleflow.report.truth import TruthTable, evaluate_truth
+from speckleflow.scan.manifest import Manifest
+from speckleflow.scan.schema import BOUND, CONTRASTS, FOLD, VOLUMES
+from speckleflow.scan.spec import ScanSpec
+from speckleflow.scan.warnings import read_warnings
+from speckleflow.stages.inputs import check_made_by, load_manifest
 from speckleflow.tomo.sinogram import line_integrals
 from speckleflow.tomo.units import QUANTITIES
 
-#: order of the contrasts on the page
-CONTRASTS = ("transmission", "darkfield", "phase", "ux", "uy", "displacement_std")
-VOLUMES = ("delta", "mu", "darkfield")
 #: Projections that the figures of merit are taken from, spread over the scan.
 SAMPLED = 32
-#: bits of the flags (see the fields' description)
-BOUND, FOLD = 1, 2
 
 
 def report_scan(
-    config: ScanConfig,
-    scan: str,
+    spec: ScanSpec,
     *,
+    manifest: str | Path,
     corrected: str | Path,
     projections: str | Path,
     volumes: str | Path | None,
@@ -57,7 +60,11 @@ def report_scan(
 
     ``timings`` is the folder of the jobs' benchmark files.
     """
+    config, scan = spec.config, spec.name
+    contract = load_manifest(manifest, spec)
     with open_projections(projections) as file:
+        check_made_by(file.file, projections, "assemble", spec, contract)
+        warnings = read_warnings(file.file)
         shown = spread(file.count, config.report.pictures_per_contrast)
         angles = file.angles_deg
         pictures = {
@@ -70,10 +77,12 @@ def report_scan(
         sinograms = dict(_sinograms(file)) if volumes else {}
         axis = _axis(file)
         quality = _quality(file, corrected)
-        facts = _facts(file)
+        facts = [*_facts(file), *_exclusions(contract)]
     slices: dict[str, Slices] = {}
     if volumes:
         with open_result(volumes) as file:
+            check_made_by(file, volumes, "volume", spec)
+            warnings += [words for words in read_warnings(file) if words not in warnings]
             slices = {name: orthogonal_slices(file[name]) for name in VOLUMES if name in file}
     table = _against_truth(volumes, truth) if volumes and truth else None
     provenance = read_provenance(projections)
@@ -87,10 +96,16 @@ def report_scan(
         axis=axis,
         truth=table,
         quality=quality,
-        parameters=_that_matter(config),
+        parameters=_shown_settings(config),
         timings=load_timings(sorted(Path(timings).rglob("*.tsv"))),
         versions=_versions([projections, *([volumes] if volumes else [])]),
-        provenance={"commit": str(provenance.get("git_commit", "release"))},
+        provenance={
+            "commit": str(provenance.get("git_commit", "release")),
+            "made": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
+            "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+            "raw files": contract.raw_sha256[:16],
+        },
+        warnings=warnings,
     )
     picture_fields(Path(picture), first, pixel_size_m=pixel_m, title=scan)
     build_report(html, data)
@@ -104,7 +119,7 @@ def report_scan(
         private.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
-def _that_matter(config: ScanConfig) -> dict[str, Any]:
+def _shown_settings(config: ScanConfig) -> dict[str, Any]:
     """The configuration without the settings of other methods, and of a simulation that was not made."""
     values = config.model_dump(mode="json")
     own = config.retrieval.method.replace("-", "_")
@@ -114,6 +129,11 @@ def _that_matter(config: ScanConfig) -> dict[str, Any]:
     if not config.simulate.enabled:
         del values["simulate"]
     return values
+
+
+def _exclusions(manifest: Manifest) -> list[tuple[str, str]]:
+    words = ", ".join(map(str, manifest.excluded))
+    return [("Projections not used", words)] if words else []
 
 
 def _facts(file: Projections) -> list[tuple[str, str]]:

@@ -8,10 +8,18 @@ from pathlib import Path
 import h5py
 
 from speckleflow.errors import InputError
-from speckleflow.io.results import IDENTITY, PROVENANCE, create, open_result, result_file
+from speckleflow.io.results import IDENTITY, create, open_result, result_file
+from speckleflow.scan.spec import ScanSpec
+from speckleflow.scan.warnings import WARNINGS, read_warnings, write_warnings
+from speckleflow.stages.inputs import check_made_by, describe
+
+#: attributes of a slab that are its own, not the volume's
+_OF_A_SLAB = {IDENTITY, WARNINGS, "first_row"}
+#: Share of floored values above which the user is told; noise alone stays far below.
+FLOORED_LIMIT = 1e-3
 
 
-def assemble_volumes(slabs: Sequence[str | Path], output: str | Path) -> None:
+def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str | Path) -> None:
     """Copy the slabs, one after the other, into volumes (z, y, x), each with its unit and voxel size in m.
 
     Raises
@@ -21,24 +29,26 @@ def assemble_volumes(slabs: Sequence[str | Path], output: str | Path) -> None:
     """
     with open_result(slabs[0]) as first:
         names = [name for name, item in first.items() if isinstance(item, h5py.Dataset)]
-        attributes = {key: value for key, value in first.attrs.items() if key not in ("first_row", IDENTITY)}
+        attributes = {key: value for key, value in first.attrs.items() if key not in _OF_A_SLAB}
         shapes = {name: first[name].shape[1:] for name in names}
         details = {name: dict(first[name].attrs) for name in names}
     with open_result(slabs[-1]) as last:
         rows = int(last.attrs["first_row"]) + len(last[names[0]])
     with result_file(output) as file:
-        with open_result(slabs[0]) as first:
-            first.copy(PROVENANCE, file)
         file.attrs.update(attributes)
         file.attrs["axes"] = "z (along the rotation axis, downward), y (against the beam at angle 0), x"
         for name in names:
             dataset = create(file, name, shape=(rows, *shapes[name]), unit="", description="")
             dataset.attrs.update(details[name])
             dataset.attrs["voxel_size_m"] = [attributes["voxel_size_m"]] * 3
-        at = 0
-        floored = dict.fromkeys(names, 0)
+        at, warnings = 0, list[str]()
+        floored, of = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
         for path in slabs:
             with open_result(path) as slab:
+                check_made_by(slab, path, "reconstruct", spec)
+                warnings += read_warnings(slab)
+                if path == slabs[0]:
+                    describe(file, "volume", spec, upstream=[slab])
                 if int(slab.attrs["first_row"]) != at:
                     raise InputError(
                         path, expected=f"rows from {at}", found=f"rows from {slab.attrs['first_row']}"
@@ -49,6 +59,15 @@ def assemble_volumes(slabs: Sequence[str | Path], output: str | Path) -> None:
                     values = slab[name][:]
                     file[name][at : at + len(values)] = values
                     floored[name] += int(slab[name].attrs["floored"])
+                    of[name] += int(slab[name].attrs["sinogram_values"])
                 at += len(values)
         for name in names:
             file[name].attrs["floored"] = floored[name]
+            file[name].attrs["sinogram_values"] = of[name]
+            share = floored[name] / max(1, of[name])
+            if share > FLOORED_LIMIT:
+                warnings.append(
+                    f"{name}: {share:.1%} of the values behind it were below the noise and set to it; "
+                    "it is too low where the sample is thickest"
+                )
+        write_warnings(file, warnings)

@@ -12,11 +12,12 @@ from typing import Any
 
 from speckleflow.config import ScanConfig
 from speckleflow.errors import SpeckleflowError
+from speckleflow.scan.spec import ScanSpec
 
 
 @contextmanager
-def job(snakemake: Any) -> Iterator[ScanConfig]:
-    """Run the body with its messages in the rule's log file; yields the settings that the rule was given.
+def job(snakemake: Any) -> Iterator[ScanSpec]:
+    """Run the body with its messages in the rule's log file; yields the scan as the user set it.
 
     A :class:`SpeckleflowError` ends the job with its sentence, anything else with a traceback in the log.
     """
@@ -25,7 +26,7 @@ def job(snakemake: Any) -> Iterator[ScanConfig]:
     handlers: list[logging.Handler] = [logging.FileHandler(log, mode="w"), logging.StreamHandler(sys.stderr)]
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
     try:
-        yield ScanConfig.model_validate(getattr(snakemake.params, "settings", {}))
+        yield ScanSpec(snakemake.wildcards.scan, ScanConfig.model_validate(snakemake.params.config))
     except SpeckleflowError as error:
         logging.error("%s", error)
         sys.exit(1)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from speckleflow.config import ScanConfig
-from speckleflow.io.scan import scan_shape
+from speckleflow.errors import InputError
+from speckleflow.io.scan import exclusions, scan_shape
+from speckleflow.scan.manifest import Manifest
+from speckleflow.stages.registry import result_settings
 
 #: A job should last about this long: long beside the scheduler's overhead, short beside a walltime limit.
 TARGET_SECONDS = 900.0
@@ -98,10 +102,11 @@ class Plan:
         return max(5, int(ROOM * seconds / 60) + 1)
 
 
-def plan_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Plan:
+def plan_scan(config: ScanConfig, scan: str, root: Path = Path(), manifest: str | Path | None = None) -> Plan:
     """Cut a scan into blocks of projections and slabs of rows.
 
-    A simulated scan's shape is known from its settings; else one header of the raw data is opened.
+    A simulated scan's shape is known from its settings. Else it stands in the ``manifest``, if there is one of the
+    present settings and raw files; only without one a header of the raw data is opened.
 
     Raises
     ------
@@ -110,10 +115,11 @@ def plan_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Plan:
     """
     if config.simulate.enabled:
         s = config.simulate
-        projections, positions, rows, columns = s.projections, s.positions, s.rows, s.columns
+        shape = (s.projections - len(exclusions(config)), s.positions, s.rows, s.columns)
     else:
-        projections, positions, rows, columns = scan_shape(config, scan, root)
-    method, device = config.retrieval.method, config.retrieval.device
+        shape = _inspected_shape(config, manifest, root) or scan_shape(config, scan, root)
+    projections, positions, rows, columns = shape
+    method, device = config.retrieval.method, config.execution.retrieval.device
     per_pixel, per_sample = SECONDS_PER_PIXEL.get(method, SECONDS_PER_PIXEL_PUBLISHED)
     if method == "espinnet" and config.retrieval.espinnet.weights.endswith(".pt"):  # the authors' checkpoint
         per_pixel, per_sample = SECONDS_PER_PIXEL_PUBLISHED
@@ -121,7 +127,7 @@ def plan_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Plan:
     per_projection /= GPU_SPEEDUP if device == "cuda" else 1
     per_value = SECONDS_PER_BACKPROJECTED.get(config.tomography.backend, SECONDS_PER_BACKPROJECTED_OTHER)
     per_row = 3 * per_value * projections * columns**2
-    per_row /= GPU_SPEEDUP if config.tomography.device == "cuda" else 1
+    per_row /= GPU_SPEEDUP if config.execution.tomography.device == "cuda" else 1
     rows_at_once = min(TARGET_SECONDS / per_row, TARGET_MB / 1.5 / row_mb(projections, columns))
     tomographic = {"yes": True, "no": False, "auto": projections > 1}[config.tomography.enabled]
     return Plan(
@@ -129,13 +135,31 @@ def plan_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Plan:
         positions=positions,
         rows=rows,
         columns=columns,
-        blocks=_cut(projections, config.retrieval.projections_per_block, TARGET_SECONDS / per_projection),
-        slabs=_cut(rows, config.tomography.rows_per_slab, rows_at_once) if tomographic else (),
+        blocks=_cut(
+            projections, config.execution.retrieval.projections_per_block, TARGET_SECONDS / per_projection
+        ),
+        slabs=_cut(rows, config.execution.tomography.rows_per_slab, rows_at_once) if tomographic else (),
         tomographic=tomographic,
         has_displacement=method != "absorption",
         seconds_per_projection=per_projection,
         seconds_per_row=per_row,
     )
+
+
+def _inspected_shape(
+    config: ScanConfig, path: str | Path | None, root: Path
+) -> tuple[int, int, int, int] | None:
+    """What the manifest says; None where there is none of these settings, or its first raw file is another."""
+    if path is None or not Path(path).exists():
+        return None
+    try:
+        manifest = Manifest.load(path)
+        manifest.files[0].files[0].check(root, hashed=False)
+    except (InputError, IndexError):
+        return None
+    if dict(manifest.settings) != json.loads(json.dumps(result_settings("inspect", config))):
+        return None
+    return manifest.n_projections, manifest.n_positions, manifest.rows, manifest.columns
 
 
 def row_mb(projections: int, columns: int) -> float:

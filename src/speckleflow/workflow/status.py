@@ -21,19 +21,14 @@ from rich.text import Text
 
 from speckleflow.config import ScanConfig, load_config, load_scans
 from speckleflow.errors import SpeckleflowError
+from speckleflow.stages import registry
 from speckleflow.workflow.plan import Plan, plan_scan
 
 #: the stages in their order, and where each leaves its results ({results}/{scan}/ before all but the first)
 STAGES = {
-    "simulate": "raw/{scan}/truth.h5",
-    "inspect": "manifest.json",
-    "correct": "corrected.h5",
-    "retrieve": "fields/block_*.h5",
-    "integrate": "phase/block_*.h5",
-    "assemble": "projections.h5",
-    "reconstruct": "slabs/slab_*.h5",
-    "volume": "volumes.h5",
-    "report": "report.html",
+    name: "raw/{scan}/truth.h5" if name == "simulate" else stage.output
+    for name, stage in registry.STAGES.items()
+    if name != "preview"
 }
 
 
@@ -96,6 +91,7 @@ def status(config_path: str | Path, root: Path = Path()) -> RenderableType:
             notes.append(f"{scan}: {error}")
             continue
         table.add_row(scan, *(stages[name].text() for name in STAGES))
+        notes += [f"{scan}: warning: {words}" for words in _warnings(root / config.results / scan)]
     return Group(table, *(Text(line) for line in [*notes, *_footer(run, root)]))
 
 
@@ -110,7 +106,8 @@ def scan_status(
         The raw data are not there, so that nobody knows how many jobs the scan has.
     """
     folder = root / results / scan
-    wanted = _jobs(plan_scan(settings, scan, root), settings.simulate.enabled)
+    plan = plan_scan(settings, scan, root, folder / STAGES["inspect"])
+    wanted = _jobs(plan, settings.simulate.enabled)
     found = {}
     for stage, pattern in STAGES.items():
         here = root if stage == "simulate" else folder
@@ -122,6 +119,16 @@ def scan_status(
         running = min(run.running[scan, stage], wanted[stage] - done)
         found[stage] = Stage(wanted[stage], done, running, min(failed, wanted[stage] - done))
     return found
+
+
+def _warnings(folder: Path) -> list[str]:
+    """Warnings of a finished scan, from its summary; those of the manifest where there is no summary yet."""
+    for name in ("summary.json", "manifest.json"):
+        try:
+            return list(json.loads((folder / name).read_text(encoding="utf-8"))["warnings"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return []
 
 
 def _jobs(plan: Plan, simulated: bool) -> dict[str, int]:

@@ -1,0 +1,220 @@
+"""The manifest: what inspection found the raw data of a scan to be, and the contract that later stages open them by.
+
+manifest = Manifest.load("results/a/manifest.json")
+manifest.check_raw(root)                 every raw file is the one that was inspected
+scan = manifest.open(config, root)       raw data, without a look at what else lies in their folders
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from speckleflow.errors import InputError
+from speckleflow.io.atomic import atomic_path
+from speckleflow.scan.geometry import ScanGeometry
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+#: samples of so many bytes, spread evenly from the first to the last byte of a raw file, that its hash is taken of
+_SAMPLES, _SAMPLE_BYTES = 64, 4096
+#: raw files whose hash a job compares, spread over the scan's; the size and time of every one is compared
+_HASHED = 64
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """Identity of one raw file: name from the project's folder, bytes, time of change, and hash of samples."""
+
+    path: str
+    bytes: int
+    modified_ns: int
+    sha256: str
+
+    def check(self, root: Path, *, hashed: bool = True) -> None:
+        """Compare with the file on disk.
+
+        Raises
+        ------
+        InputError
+            Absent, or no longer the file that was inspected.
+        """
+        path = root / self.path
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise InputError(
+                self.path, expected="the raw file that was inspected", found="no such file"
+            ) from error
+        problem = ""
+        if stat.st_size != self.bytes:
+            problem = f"one of {stat.st_size} bytes in place of {self.bytes}"
+        elif stat.st_mtime_ns != self.modified_ns:
+            problem = "one that was changed since"
+        elif hashed and _sample_hash(path, stat.st_size) != self.sha256:
+            problem = "another one of the same size and time"
+        if problem:
+            raise InputError(
+                self.path,
+                expected="the raw file that was inspected",
+                found=problem,
+                hint="wait until the data are complete, delete manifest.json and run the workflow again",
+            )
+
+
+def raw_file(path: Path, root: Path) -> RawFile:
+    """The identity of a raw file."""
+    stat = path.stat()
+    name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    return RawFile(name, stat.st_size, stat.st_mtime_ns, _sample_hash(path, stat.st_size))
+
+
+def _sample_hash(path: Path, size: int) -> str:
+    """Hash of a file's samples (of a small file of all its bytes): noise makes frames of one size and time differ."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        if size <= _SAMPLES * _SAMPLE_BYTES:
+            digest.update(stream.read())
+        else:
+            for place in np.linspace(0, size - _SAMPLE_BYTES, _SAMPLES).astype(np.int64).tolist():
+                stream.seek(place)
+                digest.update(stream.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One source of raw frames: a file, or the images of a folder or glob (``files``)."""
+
+    path: str
+    role: str
+    bytes: int
+    frames: int
+    flats: int
+    darks: int
+    files: tuple[RawFile, ...] = ()
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the raw data of a scan are. Holds no hour and no machine: the same data give the same manifest.
+
+    Attributes
+    ----------
+    n_projections : projections that are used.
+    excluded : raw projections that are not used (``correct.exclude_projections``).
+    positions : diffuser positions that have files of their own.
+    angles_deg : angle of every used projection, counter-clockwise seen from above.
+    geometry_from : where each number of the geometry stands: 'configuration', or a file's name.
+    flats, darks : where they come from, in words.
+    files : sources in the order in which their frames are used.
+    raw_bytes, result_bytes : size of the raw files, and what all results will take on disk (fields and phase,
+        and the volumes twice, as slabs and whole).
+    projection_bytes : one projection at all diffuser positions as float32, the unit of a job's memory.
+    warnings : what is odd but possible.
+    settings : settings that the inspection depended on, key by key.
+    """
+
+    scan: str
+    n_projections: int
+    n_positions: int
+    rows: int
+    columns: int
+    dtype: str
+    first_angle_deg: float
+    last_angle_deg: float
+    geometry: ScanGeometry
+    flats: str
+    darks: str
+    files: tuple[FileEntry, ...]
+    raw_bytes: int
+    result_bytes: int
+    projection_bytes: int
+    warnings: tuple[str, ...]
+    excluded: tuple[int, ...] = ()
+    positions: tuple[int, ...] = ()
+    angles_deg: tuple[float, ...] = field(default=(), repr=False)
+    geometry_from: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON, closed by the hash of what stands before."""
+        values = asdict(self)
+        values["sha256"] = _digest(values)
+        with atomic_path(path) as private:
+            private.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Manifest:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        InputError
+            Absent, damaged, edited, or of another version of the package.
+        """
+        hint = "delete it and run the workflow again, which inspects the raw data anew"
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            stated = values.pop("sha256", None)
+            if stated != _digest(values):
+                raise InputError(
+                    path,
+                    expected="a manifest as it was written",
+                    found="one changed or damaged since",
+                    hint=hint,
+                )
+            values["geometry"] = ScanGeometry(**values["geometry"])
+            values["files"] = tuple(
+                FileEntry(
+                    **{
+                        **entry,
+                        "files": tuple(RawFile(**file) for file in entry["files"]),
+                        "shape": tuple(entry["shape"]),
+                    }
+                )
+                for entry in values["files"]
+            )
+            for key in ("warnings", "excluded", "positions", "angles_deg"):
+                values[key] = tuple(values[key])
+            return cls(**values)
+        except FileNotFoundError as error:
+            raise InputError(path, expected="a manifest", found="no such file", hint=hint) from error
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(path, expected="a manifest", found=f"damage ({error})", hint=hint) from error
+
+    @property
+    def raw_sha256(self) -> str:
+        """Hash of the identities of all raw files."""
+        return _digest([asdict(entry) for entry in self.files])
+
+    def check_raw(self, root: Path = Path()) -> None:
+        """Compare every raw file with the one that was inspected.
+
+        Raises
+        ------
+        InputError
+            The first that is absent or another one.
+        """
+        files = [file for entry in self.files for file in entry.files]
+        step = max(1, len(files) // _HASHED)
+        for number, file in enumerate(files):
+            file.check(root, hashed=number % step == 0)
+
+    def table(self) -> RenderableType:
+        """The manifest for a terminal."""
+        from speckleflow.scan.table import manifest_table
+
+        return manifest_table(self)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,42 @@
+"""Names, units and meaning of everything that results hold: the one place that writers, report and docs read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FieldSchema:
+    """Unit ('' where it has none) and meaning of a dataset."""
+
+    unit: str
+    meaning: str
+
+
+#: bits of the dataset ``flags``
+FLAGS = {1: "stopped at a bound", 2: "rays cross", 4: "window leaves the image"}
+BOUND, FOLD, EDGE = FLAGS
+#: bits of pixels whose displacement is not to be trusted in the integration
+REJECTED_FLAGS = BOUND | FOLD
+
+#: datasets (projection, y, x), or one number or pair a projection
+FIELDS = {
+    "ux": FieldSchema("px", "displacement along x, to the right"),
+    "uy": FieldSchema("px", "displacement along y, downward"),
+    "transmission": FieldSchema("", "transmission T, 1 = empty beam"),
+    "darkfield": FieldSchema("", "visibility ratio D, 1 = no scattering"),
+    "displacement_std": FieldSchema("px", "expected standard deviation of one displacement component"),
+    "flags": FieldSchema("", "bits: " + ", ".join(f"{bit} {meaning}" for bit, meaning in FLAGS.items())),
+    "flux": FieldSchema(
+        "", "incident flux of each frame, its air margins' light over the reference's; divided out"
+    ),
+    "drift_px": FieldSchema("px", "displacement (x, y) of the air margins, taken off ux and uy"),
+    "phase": FieldSchema("rad", "phase, negative in matter"),
+    "curl_px": FieldSchema("px", "root mean square of the part of the displacement that is no gradient"),
+    "angle_deg": FieldSchema("deg", "rotation, counter-clockwise seen from above"),
+    "raw_index": FieldSchema("", "number of the projection in the raw files, counted from 0"),
+}
+#: contrasts in the order in which they are shown
+CONTRASTS = ("transmission", "darkfield", "phase", "ux", "uy", "displacement_std")
+#: the volumes of a scan, each where its contrast was retrieved
+VOLUMES = ("delta", "mu", "darkfield")

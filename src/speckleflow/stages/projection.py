@@ -1,0 +1,121 @@
+"""From raw frames of a projection to its fields: the one way that block jobs, preview and single stacks go."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from speckleflow.config import ScanConfig
+from speckleflow.correction import Correction
+from speckleflow.errors import InputError
+from speckleflow.io.scan import Scan
+from speckleflow.phase import remove_drift
+from speckleflow.retrieval import registry
+from speckleflow.retrieval.allocator import keep_freed_memory
+from speckleflow.retrieval.base import Fields, Retriever
+from speckleflow.stages.phase import Arrays
+
+
+@dataclass(frozen=True)
+class ProjectionRetrieval:
+    """Correction and retrieval of one scan, ready for its frames.
+
+    Attributes
+    ----------
+    correction : dark, flat, bad pixels, margins and the corrected reference.
+    retriever, state : the method, and what it made of the reference.
+    drift : whether the mean displacement of the air margins is taken off.
+    """
+
+    correction: Correction
+    retriever: Retriever
+    state: Any
+    drift: bool
+
+    @classmethod
+    def of_scan(cls, scan: Scan, correction: Correction) -> ProjectionRetrieval:
+        """With the device and threads that ``execution.retrieval`` names.
+
+        Raises
+        ------
+        InputError
+            A GPU was asked for and there is none.
+        """
+        config = scan.config
+        retriever = make_retriever(
+            config, config.execution.retrieval.device, config.execution.retrieval.threads
+        )
+        state = retriever.prepare(torch.from_numpy(reference_of(correction, scan)))
+        return cls(correction, retriever, state, config.correct.drift)
+
+    def corrected(self, raw: NDArray[Any]) -> tuple[torch.Tensor, NDArray[np.float32] | None]:
+        """Corrected frames (B, N, y, x) on the way to the device, and their incident flux."""
+        frames, flux = self.correction.correct_with_flux(raw)
+        stack = torch.from_numpy(frames)
+        return stack.pin_memory() if self.retriever.device.type == "cuda" else stack, flux
+
+    def fields(self, frames: torch.Tensor, flux: NDArray[np.float32] | None = None) -> Arrays:
+        """Fields of corrected frames; the drift between reference and sample, seen in the air, is taken off."""
+        arrays = as_arrays(self.retriever(frames, self.state))
+        air = self.correction.air
+        if "ux" in arrays and self.drift and any(air):
+            arrays["ux"], arrays["uy"], arrays["drift_px"] = remove_drift(arrays["ux"], arrays["uy"], air)
+        if flux is not None:
+            arrays["flux"] = flux
+        return arrays
+
+
+def as_arrays(fields: Fields) -> Arrays:
+    """The fields of a method as numpy arrays (B, y, x)."""
+    return {name: tensor.cpu().numpy() for name, tensor in fields.items()}
+
+
+def make_retriever(config: ScanConfig, device: str, threads: int) -> Retriever:
+    """The scan's method, bound to its settings and a device.
+
+    Raises
+    ------
+    InputError
+        A GPU was asked for and there is none.
+    """
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    return registry.get(config.retrieval.method)(settings_of(config), choose_device(device))
+
+
+def choose_device(device: str) -> str:
+    """'cpu' or 'cuda', whichever 'auto' means here.
+
+    Raises
+    ------
+    InputError
+        A GPU was asked for and there is none.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+        raise InputError(
+            "execution.retrieval.device",
+            expected="a GPU for 'cuda'",
+            found=f"none that torch {torch.__version__} sees (CUDA_VISIBLE_DEVICES: {visible})",
+            hint="set it to 'cpu' or 'auto', or install a torch with CUDA",
+        )
+    return device
+
+
+def settings_of(config: ScanConfig) -> object:
+    """The section of the scan's method under ``retrieval``; None for a method without settings."""
+    return getattr(config.retrieval, config.retrieval.method.replace("-", "_"), None)
+
+
+def reference_of(correction: Correction, source: Scan) -> NDArray[np.float32]:
+    """The corrected reference stack (N, y, x); without a diffuser ones, for frames over their flat are T."""
+    if correction.reference is not None:
+        return correction.reference
+    return np.ones((source.n_positions, source.rows, source.columns), np.float32)
