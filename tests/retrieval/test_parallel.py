@@ -71,6 +71,12 @@ def test_strips_cover_every_row_once():
     items = row_strips(20, 517, 700, CPU)
     assert len(items) > 2
     assert [row for item in items for row in range(item.start, item.stop)] == list(range(517))
+    for height in range(1, 30):  # 13 rows of 3 x 100 values of 4 bytes, and a little less than another
+        items = row_strips(3, height, 100, CPU, size=4 * 3 * 100 * 14 - 1)
+        assert [row for item in items for row in range(item.start, item.stop)] == list(range(height))
+        assert max(item.stop - item.start for item in items) == min(13, height)
+    assert len(row_strips(3, 5, 100, CPU, size=1)) == 5  # a row at least
+    assert row_strips(20, 517, 700, torch.device("cuda")) == [slice(0, 517)]
 
 
 def test_systems_solved_by_strips_are_those_of_linear_algebra():

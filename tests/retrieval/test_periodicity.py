@@ -43,6 +43,25 @@ def test_speckle_does_not_repeat(size):
     assert periodicity(spectrum(speckle)) < 0.25
 
 
+@pytest.mark.parametrize("shape", [(120, 400), (400, 120)])
+def test_shifts_count_in_pixels_of_either_axis(shape):
+    """Wide speckle in a long image: 7 px along the short side are within a speckle, not beyond it."""
+    white = torch.randn(5, *shape, generator=torch.Generator().manual_seed(7))
+    speckle = 1 + 0.4 * filter_xy(white, gaussian(4.0), gaussian(4.0), "mirror")
+    assert periodicity(spectrum(speckle)) < 0.3
+
+
+def test_stripes_of_the_beam_are_no_pattern():
+    """Stripes of 30 px, as strong as the speckle, pass the high-pass with a twelfth of their power."""
+    white = torch.randn(5, 256, 256, generator=torch.Generator().manual_seed(7))
+    speckle = filter_xy(white, gaussian(1.0), gaussian(1.0), "mirror")
+    stripes = 2**0.5 * speckle.std() * torch.cos(2 * math.pi * torch.arange(256.0) / 30)
+    print(
+        "ST", periodicity(spectrum(1 + 0.1 * (speckle + stripes))), periodicity(spectrum(1 + 0.1 * speckle))
+    )
+    assert periodicity(spectrum(1 + 0.1 * (speckle + stripes))) < 0.2  # measured: 0.117
+
+
 @pytest.mark.parametrize("photons", [500.0, 50_000.0])
 def test_modulators_are_told_apart(photons):
     for modulator, expected in (("mask", False), ("sandpaper", False), ("grating", True)):
