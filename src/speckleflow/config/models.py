@@ -416,9 +416,10 @@ class Simulate(Section):
         description="Blur by the source's size on the detector in micrometres (standard deviation).",
     )
     trajectory: Literal["diagonal", "grid", "random"] = Field("random", description="Path of the modulator.")
-    model: Literal["rays", "wave"] = Field(
+    model: Literal["rays", "wave", "rays-eq1"] = Field(
         "rays",
-        description="rays: the modulated-pattern equation on exact projections; wave: Fresnel propagation.",
+        description="rays: refracted rays that keep their light; wave: Fresnel propagation; rays-eq1: the "
+        "equation of the ESPINNet and SPINNet papers, which does not conserve light, to repeat their figures.",
     )
     axis_offset_px: float = Field(2.3, description="Rotation axis minus image centre in pixels.")
     drift_px: NonNegative = Field(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 
-from speckleflow.simulate.fields import PatternBank, Scene, SceneRanges, random_batch
+from speckleflow.simulate.fields import Scene, SceneRanges, random_batch
 from speckleflow.simulate.modulators import KINDS, ModulatorKind
+from speckleflow.simulate.patterns import PatternBank
 
 #: seeds from here on; training multiplies its seeds by a 63-bit constant, so that these never occur there
 FIRST_SEED = 700_000
@@ -51,9 +52,8 @@ def cells(
 def bank(modulator: ModulatorKind) -> PatternBank:
     """Patterns of one kind of modulator."""
     kind = KINDS.index(modulator)
-    limits = SceneRanges(contrast=CONTRAST[modulator], pitch_px=PITCH[modulator])
     generator = torch.Generator().manual_seed(FIRST_SEED + kind)
-    found = PatternBank(generator, patterns=4 * len(KINDS), size_px=320, ranges=limits)
+    found = PatternBank(generator, patterns=4 * len(KINDS), size_px=320, pitch_px=PITCH[modulator])
     found.images, found.pitches = found.images[kind :: len(KINDS)], found.pitches[kind :: len(KINDS)]
     return found
 
@@ -61,8 +61,8 @@ def bank(modulator: ModulatorKind) -> PatternBank:
 def scenes(cell: Cell, count: int = 3, size: int = 160) -> Scene:
     """``count`` scenes (count, ...) of a cell; the same sample and modulator for every photon number."""
     patterns = bank(cell.modulator)
-    limits = replace(
-        patterns.ranges,
+    limits = SceneRanges(
+        contrast=CONTRAST[cell.modulator],
         photons=(cell.photons, cell.photons * (1 + 1e-6)),
         transmission_min=cell.transmission_min,
         displacement_px=cell.displacement_px,

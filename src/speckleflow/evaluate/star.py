@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speckleflow.evaluate.held_out import FIRST_SEED, bank
+from speckleflow.evaluate.held_out import CONTRAST, FIRST_SEED, bank
 from speckleflow.retrieval.base import Retriever
-from speckleflow.simulate.fields import OVERSAMPLING
+from speckleflow.simulate.forward import transported
 from speckleflow.simulate.modulators import KINDS, ModulatorKind
 from speckleflow.simulate.optics import bin_mean, blur_matrix
-from speckleflow.simulate.warp import landing_to_reference, spline_at
+from speckleflow.simulate.patterns import OVERSAMPLING
 
 AMPLITUDE_PX = 0.5
 #: wavelengths at the first and the last column of the star
@@ -139,7 +139,7 @@ def _scene(setting: Setting, number: int, shift: float | None) -> tuple[Tensor, 
     side = (max(height, width) + 2 * _MARGIN) * OVERSAMPLING
     stack = patterns.stack(generator, setting.positions, side)[:, : (height + 2 * _MARGIN) * OVERSAMPLING]
     stack = stack[..., : (width + 2 * _MARGIN) * OVERSAMPLING]
-    low, high = patterns.ranges.contrast
+    low, high = CONTRAST[setting.modulator]
     stack = 1 + (low * high) ** 0.5 / stack.std() * (stack - 1)
     stack = stack.clamp_min(0.0)
 
@@ -153,7 +153,7 @@ def _scene(setting: Setting, number: int, shift: float | None) -> tuple[Tensor, 
     constant = torch.full_like(y, shift or 0.0)
     ux = torch.zeros_like(y) if shift is None else constant
     uy = star_displacement(y, x) if shift is None else constant
-    warped = spline_at(stack, *landing_to_reference(ux * OVERSAMPLING, uy * OVERSAMPLING))
+    warped = transported(stack, ux, uy, OVERSAMPLING)
     rows, columns = (
         blur_matrix(n, OVERSAMPLING, _MARGIN, _BLUR_PX * OVERSAMPLING, stack) for n in (height, width)
     )

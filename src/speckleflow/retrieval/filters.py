@@ -58,6 +58,21 @@ def energy(kernel: Kernel) -> float:
     return float(np.sum(np.square(kernel)))
 
 
+def variance(kernel: Kernel) -> float:
+    """Second moment in px^2 of a symmetric kernel of unit sum."""
+    k = np.arange(len(kernel)) - len(kernel) // 2
+    return float(np.sum(k**2 * np.asarray(kernel)))
+
+
+def response(kernel: Kernel, w: Tensor) -> Tensor:
+    """Factor by which a symmetric kernel multiplies a component of frequency ``w`` (radians per pixel)."""
+    middle = len(kernel) // 2
+    out = torch.full_like(w, kernel[middle])
+    for k in range(1, middle + 1):
+        out += 2 * kernel[middle + k] * torch.cos(k * w)
+    return out
+
+
 def filter_xy(stack: Tensor, along_x: Kernel, along_y: Kernel, boundary: Boundary) -> Tensor:
     """Separable filter of (..., y, x); ``mirror`` repeats about the edge pixel's centre, ``zero`` adds nothing."""
     flat = stack.reshape(-1, *stack.shape[-2:])

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from speckleflow.retrieval.filters import gaussian, response, variance
 from speckleflow.retrieval.spectrum import Spectrum
 
 #: candidate widths in pixels. The least keeps the noise of the interpolated sample nearly independent of the
@@ -37,6 +38,11 @@ class LowPass(NamedTuple):
     sigma: float
     bias_x: float
     bias_y: float
+
+    @property
+    def variance(self) -> float:
+        """Variance in px^2 of the sampled kernel: 0.081 at 0.4 px, where the Gaussian's own is 0.16."""
+        return variance(gaussian(self.sigma))
 
     def unbiased(self, ux: Tensor, uy: Tensor) -> tuple[Tensor, Tensor]:
         """The displacement in px without that bias."""
@@ -61,7 +67,8 @@ def choose_low_pass(pattern: Spectrum) -> LowPass:
 
 def interpolation_bias(power: Tensor, wy: Tensor, wx: Tensor, sigma: float) -> tuple[float, float]:
     """Relative bias of small displacements along x and y after a Gaussian low-pass of ``sigma`` pixels."""
-    kept = power * torch.exp(-(wx**2 + wy**2) * sigma**2)
+    kernel = gaussian(sigma)
+    kept = power * (response(kernel, wy) * response(kernel, wx)).square()
     biases = []
     for w in (wx, wy):
         d = 3 * torch.sin(w) / (2 + torch.cos(w))

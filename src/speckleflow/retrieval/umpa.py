@@ -19,6 +19,7 @@ from speckleflow.retrieval.base import FLAG_BOUND, Fields, Retriever
 from speckleflow.retrieval.blur import PIXEL_VARIANCE, unresolved_variance, without_blur_shift
 from speckleflow.retrieval.filters import gaussian
 from speckleflow.retrieval.flags import edge_flags, fold_flags
+from speckleflow.retrieval.fringes import log_determinant
 from speckleflow.retrieval.lowpass import LowPass, choose_low_pass
 from speckleflow.retrieval.noise import NoiseGain, noise_gain
 from speckleflow.retrieval.normal import Basis, Estimate, local_mean, make_basis, measure, spline_coefficients
@@ -32,6 +33,9 @@ _LEVELS = 3
 #: Scale in pixels over which the reference is averaged to its local mean m: wide enough that the pattern of a few
 #: positions averages out (an error of m is one of T, times 1 - D), narrow beside the shape of a beam.
 _MEAN_SIGMA = 64.0
+#: Window in which the determinant that fringes come from is taken: width in px, the one with the least error of T on
+#: the validation families of 1.0, 1.5, 2.5 and 4.0 px.
+_FRINGES = gaussian(1.5, truncate=3.0)
 #: steps at full resolution; after two the changes are below the noise
 _STEPS = 2
 
@@ -96,21 +100,21 @@ class Umpa(Retriever):
         with thread_pool(self.device):
             each = [self._retrieve_projection(stack, state) for stack in sample]
         t, b, ux, uy, variance, bound = (torch.stack(maps) for maps in zip(*each, strict=True))
-        window = self.settings.window
+        window, d = self.settings.window, b / t
         ux, uy = state.low_pass.unbiased(ux, uy)
-        blur = state.low_pass.sigma**2 + self.settings.detector_blur_px**2 + PIXEL_VARIANCE
+        blur = state.low_pass.variance + self.settings.detector_blur_px**2 + PIXEL_VARIANCE
         ux, uy = without_blur_shift(ux, uy, b, blur)
         limit = float(self.settings.max_displacement_px)
         ux, uy = ux.clamp(-limit, limit), uy.clamp(-limit, limit)
+        t = t * log_determinant(torch.stack((ux, uy), 1), _FRINGES)[:, 0].exp()
         # a fixed window's field is noisy from pixel to pixel: its derivatives would say nothing
         if window == "auto":
             variance = variance + unresolved_variance(ux, uy, blur + SCALES[-1] ** 2)
         flags = (bound > 0).to(torch.uint8) * FLAG_BOUND
         flags |= fold_flags(ux, uy)
         flags |= edge_flags(ux, uy, int(SCALES[-1] * 3) if window == "auto" else int(window) // 2)
-        return Fields(
-            transmission=t, ux=ux, uy=uy, darkfield=b / t, displacement_std=variance.sqrt(), flags=flags
-        )
+        displacement_std = variance.sqrt()
+        return Fields(t, ux=ux, uy=uy, darkfield=d, displacement_std=displacement_std, flags=flags)
 
     def _retrieve_projection(self, sample: Tensor, state: State) -> list[Tensor]:
         """T, B, u_x, u_y, variance of u, bounds met (all (y, x)) of one sample stack (N, y, x)."""

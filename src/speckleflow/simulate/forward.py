@@ -1,13 +1,19 @@
-"""Forward models on an oversampled detector: exact projections, then eq. (1) or Fresnel wave optics.
+"""Forward models on an oversampled detector: exact projections, then rays or Fresnel wave optics.
 
-Rays, :func:`modulated_sample`: ``I_s(x + u(x)) = T(x) { m(x) + D(x) [ I_r(x) - m(x) ] }`` with m the mean of
-the reference over many pitches: the beam without modulator, 1. The equation has no Jacobian factor: light
-that refraction gathers or spreads changes its place but not its intensity, so there are no edge fringes.
-Where rays have crossed it has no single answer; the direct beam is taken (:func:`warp.landing_to_reference`).
+Rays, :func:`modulated_sample`: a ray that leaves the sample at x lands at x + u(x) and takes its light along,
 
-Waves, :func:`propagated_sample`: what light does, edge fringes included.
+    I_s(x + u(x)) det(1 + grad u)(x) = T(x) { m(x) + D(x) [ I_r(x) - m(x) ] },
 
-Both are evaluated before the detector, on ``oversampling`` samples a pixel and side and from fields that are
+with m the mean of the reference over many pitches: the beam without modulator, 1. Light is conserved; edges get
+fringes, and where rays have crossed their intensities add up.
+
+Equation 1, :func:`equation_1_sample`: the same without the determinant, as the equation stands in the papers
+(eq. 1 of SPINNet, Qiao et al., Optica 9, 391, 2022). It moves the pattern and loses the balance of light; it is
+here to repeat the papers' figures.
+
+Waves, :func:`propagated_sample`: Fresnel propagation.
+
+All are evaluated before the detector, on ``oversampling`` samples a pixel and side and from fields that are
 exact means over a sample; only then the detector blurs and bins.
 """
 
@@ -20,9 +26,16 @@ import torch
 from torch import Tensor
 
 from speckleflow.errors import ConfigError
-from speckleflow.simulate.optics import Beam, bin_mean, gaussian_blur, gaussian_blur_periodic
+from speckleflow.simulate.optics import (
+    Beam,
+    bin_mean,
+    corner_gradients,
+    corner_mean,
+    gaussian_blur,
+    gaussian_blur_periodic,
+)
 from speckleflow.simulate.phantoms import Phantom
-from speckleflow.simulate.warp import landing_to_reference, sample_at, spline_at
+from speckleflow.simulate.warp import landing_to_reference, sample_at, splat, spline_at
 from speckleflow.simulate.wave import intensity, propagate, transmission_function
 
 
@@ -39,8 +52,7 @@ class ProjectedFields(NamedTuple):
         """What rays can resolve: the fields smoothed over the Fresnel scale.
 
         Geometrical optics holds for structures wider than sqrt(lambda d); below, diffraction spreads the light
-        of an edge over that width. At a sharp limb the derivative of the phase has no bound: without this the
-        outermost rays would cross the direct beam, where eq. (1) has no answer, and be lost. The Fresnel kernel
+        of an edge over that width. At a sharp edge the derivative of the phase has no bound. The Fresnel kernel
         exp(i pi x^2 / lambda d) is a Gaussian of variance lambda d / (2 pi) but for the i; that width is taken.
         """
         sigma = math.sqrt(beam.distance_m / beam.wavenumber_m) / beam.pixel_size_m * oversampling
@@ -82,29 +94,39 @@ def project(
     integrals = phantom.line_integrals(beam.energy_kev, angle_deg, s, z)
     phase = -beam.wavenumber_m * integrals.delta
     per_sample = beam.phase_per_px / oversampling
-    ux = phase.diff(dim=1) / per_sample
-    uy = phase.diff(dim=0) / per_sample
+    ux, uy = corner_gradients(phase / per_sample)
     fields = (
-        _corner_mean(phase),
-        torch.exp(-_corner_mean(integrals.mu)),
-        torch.exp(-_corner_mean(integrals.extinction)),
-        (ux[:-1] + ux[1:]) / 2,
-        (uy[:, :-1] + uy[:, 1:]) / 2,
+        corner_mean(phase),
+        torch.exp(-corner_mean(integrals.mu)),
+        torch.exp(-corner_mean(integrals.extinction)),
+        ux,
+        uy,
     )
     return ProjectedFields(*(field.to(torch.float32) for field in fields))
 
 
-def _corner_mean(corners: Tensor) -> Tensor:
-    rows = corners[:-1] + corners[1:]
-    return (rows[:, :-1] + rows[:, 1:]) / 4
-
-
 def modulated_sample(reference: Tensor, fields: ProjectedFields, oversampling: int) -> Tensor:
-    """Eq. (1): intensity (N, y, x) behind the sample from the reference (N, y, x).
+    """Intensity (N, y, x) behind the sample from the reference (N, y, x), by rays that keep their light.
 
     In units of the beam without modulator; oversampled, as the ``fields`` are.
     """
-    behind = fields.transmission * (1 + fields.darkfield * (reference - 1))
+    return transported(_behind(reference, fields), fields.ux, fields.uy, oversampling)
+
+
+def transported(behind: Tensor, ux: Tensor, uy: Tensor, oversampling: int) -> Tensor:
+    """Intensity (N, y, x) in the sample's exit plane, carried along the rays to the detector; light is conserved.
+
+    ``ux``, ``uy``: displacement in pixels on the (y, x) samples, ``oversampling`` of them a pixel and side.
+    """
+    if not (ux.any() or uy.any()):
+        return behind
+    y, x = (torch.arange(n, dtype=ux.dtype, device=ux.device) for n in ux.shape)
+    return splat(behind, y[:, None] + oversampling * uy, x + oversampling * ux)
+
+
+def equation_1_sample(reference: Tensor, fields: ProjectedFields, oversampling: int) -> Tensor:
+    """As :func:`modulated_sample` without the determinant. Where rays have crossed the direct beam is taken."""
+    behind = _behind(reference, fields)
     if not (fields.ux.any() or fields.uy.any()):
         return behind
     y, x = landing_to_reference(fields.ux * oversampling, fields.uy * oversampling, tolerance=0.005)
@@ -112,12 +134,17 @@ def modulated_sample(reference: Tensor, fields: ProjectedFields, oversampling: i
     return torch.cat([spline_at(one[None], y, x) for one in behind])
 
 
+def _behind(reference: Tensor, fields: ProjectedFields) -> Tensor:
+    """Intensity (N, y, x) in the sample's exit plane."""
+    return fields.transmission * (1 + fields.darkfield * (reference - 1))
+
+
 def propagated_sample(wave: Tensor, fields: ProjectedFields, beam: Beam, oversampling: int) -> Tensor:
     """Fresnel wave optics: intensity (N, y, x) at the detector of waves that cross the sample.
 
     The sample stands just behind the modulator and multiplies the wave by exp(i phi) sqrt(T); both are
     propagated over the whole distance, so that edge fringes, flux and crossing rays come out as they do.
-    Scattering by what is too small for the grid is not in a wave: as in eq. (1), D shrinks the pattern
+    Scattering by what is too small for the grid is not in a wave: as with rays, D shrinks the pattern
     towards the image that the sample gives without modulator, at the place where the light lands.
 
     Parameters

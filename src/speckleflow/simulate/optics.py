@@ -122,3 +122,15 @@ def bin_mean(image: Tensor, factor: int) -> Tensor:
     *lead, height, width = image.shape
     blocks = image.reshape(*lead, height // factor, factor, width // factor, factor)
     return blocks.mean(dim=(-3, -1))
+
+
+def corner_gradients(corners: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient per sample (x and y, (side, side)) of a field at the corners: exact means along the samples' edges."""
+    gx, gy = corners.diff(dim=1), corners.diff(dim=0)
+    return (gx[:-1] + gx[1:]) / 2, (gy[:, :-1] + gy[:, 1:]) / 2
+
+
+def corner_mean(corners: Tensor) -> Tensor:
+    """Means over the four corners of each sample: (side, side)."""
+    rows = corners[:-1] + corners[1:]
+    return (rows[:, :-1] + rows[:, 1:]) / 4

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from speckleflow.config.models import Simulate
-from speckleflow.simulate.forward import ProjectedFields, modulated_sample, project, propagated_sample
+from speckleflow.simulate.forward import (
+    ProjectedFields,
+    equation_1_sample,
+    modulated_sample,
+    project,
+    propagated_sample,
+)
 from speckleflow.simulate.modulators import Modulator, modulated_wave, pattern_of, thickness_for_visibility
 from speckleflow.simulate.optics import Beam, blur_matrix, shift_wave
 from speckleflow.simulate.phantoms import Phantom
 from speckleflow.simulate.trajectories import trajectory
 
-#: Samples per detector pixel and side. Rays: a mask's edges and a sphere's limb are then right to a few
-#: 0.01 px. Wave: twice as many, for the phase of a limb must not turn by more than pi between samples.
-OVERSAMPLING: dict[Literal["rays", "wave"], int] = {"rays": 4, "wave": 8}
+#: Samples per detector pixel and side. Rays: a mask's edges and a sphere's edge are then right to a few
+#: 0.01 px. Wave: twice as many, for the phase of an edge must not turn by more than pi between samples.
+OVERSAMPLING: dict[str, int] = {"rays": 4, "rays-eq1": 4, "wave": 8}
+_RAYS = {"rays": modulated_sample, "rays-eq1": equation_1_sample}
 #: Pixels simulated around the detector: light refracted in, and the reach of blur and interpolation.
 MARGIN = 8
 #: The thickness of the modulator is found from the wanted visibility; this is only where the search starts.
@@ -95,12 +101,13 @@ class Scene:
         field = (settings.rows + 2 * MARGIN, settings.columns + 2 * MARGIN)
         size = (field[0] * self.oversampling, field[1] * self.oversampling)
         centre = ((settings.rows - 1) / 2, self.axis_px)
-        if settings.model == "rays":
+        if settings.model in _RAYS:
             stack = torch.stack(
                 [self.pattern.crop(settings.rows, settings.columns, place, MARGIN) for place in places]
             )
             fields = project(phantom, self.beam, angle_deg, centre, size, self.oversampling, MARGIN)
-            image = modulated_sample(stack, fields.resolved(self.beam, self.oversampling), self.oversampling)
+            resolved = fields.resolved(self.beam, self.oversampling)
+            image = _RAYS[settings.model](stack, resolved, self.oversampling)
         else:
             # The canvas may be a little larger than the field: the phantom is projected on all of it.
             canvas = (self._wave.shape[0], self._wave.shape[1])

@@ -64,16 +64,3 @@ def fill_outline(outline: Tensor, size: int, lines: int = 2) -> Tensor:
     winding.index_put_((line, column + 1), direction * (1 - rest), accumulate=True)
     inside = winding.cumsum(1)[:, :size].abs().clamp_max(1)
     return inside.reshape(size, lines, size).mean(1)
-
-
-def ellipsoid_thickness(generator: torch.Generator, size: int) -> Tensor:
-    """Thickness (size, size) of a random ellipsoid, 1 at its thickest: the sharp limb of a sphere."""
-    device = generator.device
-    r = torch.rand(5, generator=generator, device=device)
-    y = torch.arange(size, device=device, dtype=torch.float32)[:, None] - size * r[0]
-    x = torch.arange(size, device=device, dtype=torch.float32)[None, :] - size * r[1]
-    turn = math.pi * r[2]
-    major = size * (0.05 + 0.3 * r[3])
-    minor = major * (0.4 + 0.6 * r[4])
-    along, across = x * turn.cos() + y * turn.sin(), y * turn.cos() - x * turn.sin()
-    return (1 - (along / major) ** 2 - (across / minor) ** 2).clamp_min(0).sqrt()

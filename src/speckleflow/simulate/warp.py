@@ -1,4 +1,4 @@
-"""Where the light of a landing point came from: the inverse of the map x -> x + u(x), and sampling there."""
+"""The map x -> x + u(x) of rays: carrying light along it, its inverse, its determinant, and sampling."""
 
 from __future__ import annotations
 
@@ -28,16 +28,61 @@ def spline_at(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
     up to 0.03 samples, which would be an error of the truth. The spline's error falls with the fourth power
     of the sampling. Evaluated as four linear look-ups (Sigg and Hadwiger, GPU Gems 2, chapter 20).
     """
-    height, width = images.shape[-2:]
-    # Coefficients: divided by the spline's transfer function (2 + cos) / 3 along both axes, periodic.
-    fy = torch.fft.fftfreq(height, dtype=images.dtype, device=images.device)[:, None]
-    fx = torch.fft.rfftfreq(width, dtype=images.dtype, device=images.device)[None, :]
-    transfer = (2 + torch.cos(2 * math.pi * fy)) * (2 + torch.cos(2 * math.pi * fx)) / 9
-    coefficients = torch.fft.irfft2(torch.fft.rfft2(images) / transfer, s=(height, width))
+    coefficients = _spline_coefficients(images)
     (y0, y1, wy), (x0, x1, wx) = _look_ups(y), _look_ups(x)
     upper = torch.lerp(sample_at(coefficients, y0, x1), sample_at(coefficients, y0, x0), wx)
     lower = torch.lerp(sample_at(coefficients, y1, x1), sample_at(coefficients, y1, x0), wx)
     return torch.lerp(lower, upper, wy)
+
+
+def splat(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Images (C, h, w) whose samples are carried to the places (y, x), in samples; nothing is lost but what leaves.
+
+    The transpose of :func:`spline_at`: the sum over the image is conserved, a uniform shift is the spline's, a
+    stretch thins the image out by its determinant, and where the map folds the branches add up. Samples that land
+    more than two samples outside the image are dropped.
+
+    Parameters
+    ----------
+    images : content of each sample.
+    y, x : where the samples land, (h, w).
+    """
+    count, height, width = images.shape
+    below, left = y.floor(), x.floor()
+    weights_y, weights_x = _spline_weights(y - below), _spline_weights(x - left)
+    wide = width + 2 * _RIM
+    # the four taps begin one sample before; the rim takes what lands outside
+    row = (below.long() - 1).clamp(-4, height).add_(_RIM)
+    column = (left.long() - 1).clamp(-4, width).add_(_RIM)
+    first = (row * wide + column).flatten()
+    canvas = images.new_zeros(count, (height + 2 * _RIM) * wide)
+    flat = images.reshape(count, -1)
+    for j, weight_y in enumerate(weights_y):
+        for i, weight_x in enumerate(weights_x):
+            place, weight = first + (j * wide + i), (weight_y * weight_x).flatten()
+            for image, content in zip(canvas, flat, strict=True):
+                image.index_add_(0, place, weight * content)
+    inner = canvas.view(count, -1, wide)[:, _RIM:-_RIM, _RIM:-_RIM]
+    return _spline_coefficients(inner)
+
+
+#: samples around an image that take what :func:`splat` carries out of it
+_RIM = 4
+
+
+def _spline_weights(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weights of the four samples around a place that lies the part ``t`` after the second of them."""
+    t2, t3 = t * t, t * t * t
+    return (1 - t) ** 3 / 6, (4 - 6 * t2 + 3 * t3) / 6, (1 + 3 * t + 3 * t2 - 3 * t3) / 6, t3 / 6
+
+
+def _spline_coefficients(images: Tensor) -> Tensor:
+    """Images (C, y, x) divided by the cubic B-spline's transfer function (2 + cos) / 3 along both axes, periodic."""
+    height, width = images.shape[-2:]
+    fy = torch.fft.fftfreq(height, dtype=images.dtype, device=images.device)[:, None]
+    fx = torch.fft.rfftfreq(width, dtype=images.dtype, device=images.device)[None, :]
+    transfer = (2 + torch.cos(2 * math.pi * fy)) * (2 + torch.cos(2 * math.pi * fx)) / 9
+    return torch.fft.irfft2(torch.fft.rfft2(images) / transfer, s=(height, width))
 
 
 def _look_ups(place: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,6 +13,7 @@ from speckleflow.errors import ConfigError
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[Positive, Positive]
 
 
@@ -23,19 +24,29 @@ class Scenes(Section):
         (1, 2, 2, 3, 3, 4, 5, 5, 7, 10, 14),
         description="Numbers N of diffuser positions; one is drawn for each step.",
     )
-    displacement_px: Range = Field((0.05, 10.0), description="Scale of the displacement in pixels.")
-    pitch_px: Range = Field((2.0, 20.0), description="Pitch of the modulator in pixels.")
+    displacement_px: Range = Field((0.05, 8.0), description="Scale of the displacement in pixels.")
+    pitch_px: Range = Field((3.0, 30.0), description="Pitch of the modulator in pixels.")
     contrast: Range = Field((0.05, 0.6), description="Standard deviation of the pattern over its mean.")
-    photons: Range = Field((200.0, 1e5), description="Photons per pixel and frame in the empty beam.")
-    blur_px: Range = Field((0.3, 1.0), description="Blur of the detector in pixels (standard deviation).")
+    photons: Range = Field((300.0, 1e5), description="Photons per pixel and frame in the empty beam.")
+    blur_px: tuple[NonNegative, Positive] = Field(
+        (0.0, 1.5), description="Blur of the detector in pixels (standard deviation)."
+    )
+    blur_error_px: NonNegative = Field(
+        0.3, description="Error of the blur in the third of the scenes that know it badly."
+    )
+    scintillator: Share = Field(
+        0.5, description="Share of the detectors that blur after the photons were counted, and so the noise."
+    )
+    edge_px: tuple[NonNegative, NonNegative] = Field(
+        (0.0, 3.0), description="Softness of edges in pixels (standard deviation); three in ten are hard."
+    )
     transmission_min: Positive = Field(
         0.2, description="Lowest transmission of a scene (0.2: 80 % absorption)."
     )
     darkfield_min: Positive = Field(0.1, description="Lowest visibility ratio of a scene.")
-    sharp: Fraction = Field(
-        0.4,
-        description="Share of the scenes with sharp solids (balls, rods, pores), whose rays cross at limbs.",
-    )
+    wave: Share = Field(0.1, description="Share of wave-optical scenes.")
+    wrong_position: Share = Field(0.05, description="Share with one wrong position, where N is 5 or more.")
+    filled: Share = Field(0.1, description="Share whose bad pixels hold the mean of their surroundings.")
     patterns: Count = Field(48, description="Modulator patterns simulated at the start, by wave optics.")
     pattern_px: Count = Field(384, description="Side of a pattern in pixels.")
 

@@ -20,6 +20,7 @@ from speckleflow.train.loss import (
     broad_loss,
     contrast_loss,
     displacement_loss,
+    phase_loss,
     quantile_loss,
     relative_error,
     scene_loss,
@@ -35,6 +36,8 @@ FADING = 0.7
 COARSE_SCALES = 5
 #: share of the broad part of the displacement's error in the fast network's loss
 BROAD = 1.0
+#: share of the phase's error in the fast network's loss
+PHASE = 1.0
 #: share of T and of D in the fast network's loss; they touch little but their own weights, so any such
 #: number does
 CONTRASTS = 0.3
@@ -100,7 +103,7 @@ def _fast_losses(network: nn.Module, batch: Batch) -> tuple[list[Scale], Tensor,
     scales, last = network(reference, batch.sample)
     u = last.displacement.float()
     truth = batch.displacement
-    loss = scene_loss(u, truth) + BROAD * broad_loss(u, truth)
+    loss = scene_loss(u, truth) + BROAD * broad_loss(u, truth) + PHASE * phase_loss(u, truth)
     loss = loss + quantile_loss(u, truth, last.log_sigma.float())
     loss = loss + CONTRASTS * contrast_loss(last.transmission, batch.transmission)
     loss = loss + CONTRASTS * contrast_loss(last.darkfield, batch.darkfield)

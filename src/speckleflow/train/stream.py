@@ -6,6 +6,7 @@ workers.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from speckleflow.retrieval.espinnet.polish import TYPICAL_BLUR_PX
 from speckleflow.retrieval.flux import level_flux
-from speckleflow.simulate.fields import PatternBank, SceneRanges, random_batch
+from speckleflow.simulate.fields import SceneRanges, random_batch
+from speckleflow.simulate.patterns import PatternBank
 from speckleflow.train.config import Scenes, TrainConfig
 
 #: streams that must never share a random number (kept apart by their place in the seed)
@@ -56,24 +58,27 @@ def generator(device: str, *key: int) -> torch.Generator:
 
 def ranges(scenes: Scenes) -> SceneRanges:
     """The simulator's limits from the configuration."""
-    return SceneRanges(
-        displacement_px=scenes.displacement_px,
-        pitch_px=scenes.pitch_px,
-        contrast=scenes.contrast,
-        photons=scenes.photons,
-        blur_px=scenes.blur_px,
-        transmission_min=scenes.transmission_min,
-        darkfield_min=scenes.darkfield_min,
-        sharp=scenes.sharp,
-    )
+    names = {field.name for field in dataclasses.fields(SceneRanges)}
+    return SceneRanges(**{key: value for key, value in scenes if key in names})
+
+
+def pattern_bank(key: torch.Generator, scenes: Scenes, patterns: int) -> PatternBank:
+    """Patterns of the configured pitches."""
+    return PatternBank(key, patterns, scenes.pattern_px, scenes.pitch_px)
 
 
 def make_batch(
-    key: torch.Generator, batch: int, n: int, size: int, bank: PatternBank, limits: SceneRanges
+    key: torch.Generator, batch: int, n: int, size: int, bank: PatternBank, scenes: Scenes
 ) -> Batch:
-    """One batch of scenes, normalised as the methods normalise; of every second detector the blur is known."""
-    scene = random_batch(key, batch, n, size, bank, limits)
-    known = torch.rand(batch, generator=key, device=key.device) < 0.5
+    """One batch of scenes, normalised as the methods normalise.
+
+    The detector's blur is known in a third of the scenes, known badly in a third, and assumed in the others.
+    """
+    scene = random_batch(key, batch, n, size, bank, ranges(scenes))
+    knowledge = torch.rand(batch, generator=key, device=key.device)
+    error = scenes.blur_error_px * torch.randn(batch, generator=key, device=key.device)
+    assumed = torch.full_like(scene.blur_px, TYPICAL_BLUR_PX)
+    told = torch.where(knowledge < 1 / 3, scene.blur_px, (scene.blur_px + error).clamp_min(0))
     scale = scene.reference.mean((1, 2, 3), keepdim=True)
     return Batch(
         scene.reference / scale,
@@ -81,7 +86,7 @@ def make_batch(
         torch.stack([scene.ux, scene.uy], 1),
         scene.transmission[:, None],
         scene.darkfield[:, None],
-        torch.where(known, scene.blur_px, torch.full_like(scene.blur_px, TYPICAL_BLUR_PX)),
+        torch.where(knowledge < 2 / 3, told, assumed),
     )
 
 
@@ -101,7 +106,7 @@ class SceneStream(Dataset[Batch]):
             torch.set_num_threads(1)
             scenes = self.config.scenes
             key = generator(self.device, self.config.seed, TRAINING, -1)
-            self._bank = PatternBank(key, scenes.patterns, scenes.pattern_px, ranges(scenes))
+            self._bank = pattern_bank(key, scenes, scenes.patterns)
         return self._bank
 
     def __len__(self) -> int:
@@ -115,7 +120,7 @@ class SceneStream(Dataset[Batch]):
         choice = int(torch.randint(len(config.scenes.positions), (), generator=chooser))
         key = generator(self.device, config.seed, TRAINING, step, self.rank)
         n = config.scenes.positions[choice]
-        return make_batch(key, config.batch, n, config.crop_px, bank, ranges(config.scenes))
+        return make_batch(key, config.batch, n, config.crop_px, bank, config.scenes)
 
     def from_step(self, first: int) -> Iterator[Batch]:
         """Batches from number ``first`` to the end of the run."""

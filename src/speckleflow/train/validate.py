@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from speckleflow.retrieval.espinnet.fast import FastEspinnet
-from speckleflow.simulate.fields import PatternBank
 from speckleflow.train.config import TrainConfig
 from speckleflow.train.loss import ONE_SIGMA
 from speckleflow.train.networks import trainable
-from speckleflow.train.stream import VALIDATION, Batch, generator, make_batch, ranges
+from speckleflow.train.stream import VALIDATION, Batch, generator, make_batch, pattern_bank
 
 
 @lru_cache(maxsize=2)
@@ -21,14 +20,12 @@ def held_out(config: TrainConfig) -> dict[int, list[Batch]]:
 
     The same scenes for every N, the first N positions of each, so that the columns can be compared.
     """
-    scenes, limits = config.scenes, ranges(config.scenes)
+    scenes = config.scenes
     # its own key, independent of the run's seed: all runs are judged on the same scenes
-    bank = PatternBank(
-        generator("cpu", VALIDATION, -1), max(6, scenes.patterns // 4), scenes.pattern_px, limits
-    )
+    bank = pattern_bank(generator("cpu", VALIDATION, -1), scenes, max(6, scenes.patterns // 4))
     counts = sorted({n for n in scenes.positions if n in (1, 2, 3, 5, 10, 20)} or {min(scenes.positions)})
     largest = [
-        make_batch(generator("cpu", VALIDATION, i), 1, counts[-1], config.crop_px, bank, limits)
+        make_batch(generator("cpu", VALIDATION, i), 1, counts[-1], config.crop_px, bank, scenes)
         for i in range(config.validation_scenes)
     ]
     return {n: [b.positions(torch.arange(n)) for b in largest] for n in counts}

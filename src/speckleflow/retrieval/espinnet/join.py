@@ -1,10 +1,13 @@
-"""The network that joins what the pyramid found and what the data say, at full resolution.
+"""The network that mixes what the pyramid found and what the data say, at full resolution.
 
-It sees the polished displacement's surroundings, the steps that narrow windows still ask for, transmission and
-dark field, what the absorption suggests, and what the pyramid expected, and answers with weights of all these
-and a small correction of its own. Lengths enter and leave in units of a local scale (the expected error, or what
-the narrow windows find missing), so that what was learned of large errors holds for small ones. Untrained it
-leaves the polished displacement nearly as it is.
+It sees the displacement of the last Gauss-Newton step, what windows of several widths find instead, transmission and
+dark field, what the absorption suggests, and what the pyramid expected, and answers with the weights of all these.
+Of the displacement it adds nothing of its own: a mixture of unbiased windows cannot show what is not in the data.
+Lengths enter in units of a local scale (the expected error, or what the narrow windows find missing), so that what
+was learned of large errors holds for small ones. Untrained it leaves the last step nearly as it is.
+
+Light that refraction gathers is no transmission: what tracking measures is T / det(1 + grad u). The determinant is
+taken off with the displacement that was found, as far as the network trusts it.
 
 Refraction is the gradient of a phase and has no curl. What is found of it is half of the noise, and taken off at
 the end, as far as it is no larger than the expected error: more of it is something else, and stays.
@@ -22,6 +25,7 @@ from torch import Tensor, nn
 
 from speckleflow.retrieval.espinnet.polish import WINDOWS, Data
 from speckleflow.retrieval.filters import filter_xy, gaussian, halve, smooth
+from speckleflow.retrieval.fringes import log_determinant, slope_along
 from speckleflow.retrieval.parallel import parallel_for, row_strips, thread_pool
 
 WIDTH = 40
@@ -32,10 +36,12 @@ NEAR, FAR = gaussian(1.5, truncate=3.0), gaussian(6.0, truncate=3.0)
 AROUND = gaussian(2.0, truncate=3.0)
 #: least local scale (px): interpolation alone costs as much
 LEAST_PX = 1e-3
-#: largest correction of its own, in local scales
-LARGEST = 3.0
+#: largest correction of T and D
+LARGEST_CONTRAST = 0.05
 #: log odds of the pyramid's displacement against the polished one to begin with
 PRIOR_BIAS = -4.0
+#: weights of the determinant of the displacement itself and of that smoothed by NEAR, to begin with
+DETERMINANT_BIAS = (0.0, 1.0)
 #: Widths (px) of the Gaussians whose sum stands for the inverse Laplacian: the integral over t of
 #: exp(-k^2 t), t up to 16^2 / 2, in four pieces, each with the Gaussian of its middle. Wider curls are no noise.
 CURL_EDGES = (0.0, 0.7, 1.8, 5.0, 16.0)
@@ -68,8 +74,8 @@ class Join(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        #: weights of [pyramid, steps, shift of blur, absorption's, detail], displacement, log sigma, T and D
-        self.parts = (4 + len(WINDOWS), 2, 1, 2)
+        #: weights of [pyramid, windows, shift of blur, absorption's], of two determinants, log sigma, T and D
+        self.parts = (3 + len(WINDOWS), len(DETERMINANT_BIAS), 1, 2)
         channels = (4 * (19 + 3 * len(WINDOWS)) + hidden, *[WIDTH] * len(DILATIONS))
         self.convolutions = nn.ModuleList(
             nn.Conv2d(a, b, 3, padding=d, dilation=d)
@@ -91,35 +97,37 @@ class Join(nn.Module):
         """
         # lengths of thousandths of a pixel need float32, whatever the convolutions run in
         with torch.no_grad(), torch.autocast(prior.device.type, enabled=False):
-            suggested, agreement = by_absorption(data.displacement, data.transmission)
+            absorbed = data.transmission * log_determinant(data.displacement, NEAR).exp()
+            suggested, agreement = by_absorption(data.displacement, absorbed)
             detail = data.displacement - filter_xy(data.displacement, NEAR, NEAR, "mirror")
             seen, scale = _seen(data, detail, prior.float(), prior_log_sigma.float(), positions)
             other = _asinh((suggested - data.displacement) / scale)
             seen = torch.cat([seen, other, agreement], 1)
         last = _as_channels(seen, hidden.detach())
-        del seen, other, agreement  # as large as everything that follows
+        del seen, other, agreement, absorbed, detail  # as large as everything that follows
         for convolution in self.convolutions:
             last = F.leaky_relu(convolution(last), 0.1, inplace=True)
         found = F.pixel_shuffle(self.last(last).contiguous(), 2)  # planes, whatever the convolutions' order
         with torch.autocast(prior.device.type, enabled=False):
-            return self._fields(found.float(), data, prior.float(), suggested, detail, scale)
+            return self._fields(found.float(), data, prior.float(), suggested, scale)
 
-    def _fields(
-        self, found: Tensor, data: Data, prior: Tensor, suggested: Tensor, detail: Tensor, scale: Tensor
-    ) -> Polished:
+    def _fields(self, found: Tensor, data: Data, prior: Tensor, suggested: Tensor, scale: Tensor) -> Polished:
         """Fields from what the convolutions found."""
-        weights, rest, log_sigma, contrasts = found.split(self.parts, 1)
+        weights, determinants, log_sigma, contrasts = found.split(self.parts, 1)
         u = data.displacement + (weights[:, :1] + PRIOR_BIAS).sigmoid() * (prior - data.displacement)
         for k in range(len(WINDOWS)):
-            u = u + weights[:, 1 + k : 2 + k].clamp(-0.5, 1.5) * data.steps[:, 2 * k : 2 * k + 2]
-        u = u + weights[:, -3:-2].clamp(-1.0, 1.0) * data.shift
-        u = u + weights[:, -2:-1].clamp(-0.5, 1.5) * (suggested - data.displacement)
-        # what was smeared is sharpened by its detail: more of it than there is at the narrowest limbs
-        u = u + weights[:, -1:].clamp(-0.5, 2.5) * detail
-        u = u + scale * LARGEST * (rest / LARGEST).tanh()
-        t, d = (torch.cat([data.transmission, data.darkfield], 1) + 0.05 * contrasts.tanh()).split(1, 1)
+            u = u + weights[:, 1 + k : 2 + k].clamp(-1.5, 2.0) * data.steps[:, 2 * k : 2 * k + 2]
+        u = u + weights[:, -2:-1].clamp(-1.0, 1.0) * data.shift
+        u = u + weights[:, -1:].clamp(-0.5, 1.5) * (suggested - data.displacement)
         log_sigma = scale.log() + log_sigma
-        return Polished(without_curl(u, log_sigma), log_sigma, t.clamp_min(0), d.clamp_min(0))
+        u = without_curl(u, log_sigma)
+        log_t = data.transmission.clamp_min(1e-3).log()
+        for k, (kernel, bias) in enumerate(zip((None, NEAR), DETERMINANT_BIAS, strict=True)):
+            weight = (determinants[:, k : k + 1] + bias).clamp(-0.5, 1.5)
+            # the errors of T do not teach the displacement
+            log_t = log_t + weight * log_determinant(u.detach(), kernel)
+        t, d = (torch.cat([log_t.exp(), data.darkfield], 1) + LARGEST_CONTRAST * contrasts.tanh()).split(1, 1)
+        return Polished(u, log_sigma, t.clamp_min(0), d.clamp_min(0))
 
 
 def _seen(
@@ -181,9 +189,10 @@ def by_absorption(u: Tensor, transmission: Tensor) -> tuple[Tensor, Tensor]:
 
     In one material both the phase and ln T are proportional to the thickness (Paganin et al., J. Microsc. 206, 33,
     2002), and so are the displacement and the gradient of ln T. The factor, and an offset, are fitted to ``u``
-    (B, 2, y, x) in Gaussian windows. T shows a limb as sharp as the detector does, whatever the speckle's size.
+    (B, 2, y, x) in Gaussian windows. T, which must be free of fringes (:func:`log_determinant`), shows an edge as
+    sharp as the detector does, whatever the speckle's size.
     """
-    slope = torch.cat([_slope(transmission.clamp_min(0.02).log(), axis) for axis in (-1, -2)], 1)
+    slope = torch.cat([slope_along(transmission.clamp_min(0.02).log(), axis) for axis in (-1, -2)], 1)
     small = halve(torch.cat([u, slope], 1))
     v, g = small.split(2, 1)
     products = torch.cat([(v * g).sum(1, True), (g * g).sum(1, True), (v * v).sum(1, True)], 1)
@@ -217,17 +226,9 @@ def solenoidal(u: Tensor) -> Tensor:
     It is the curl of -psi, with psi the inverse Laplacian of the vorticity: a sum of Gaussians of it, as
     1 / k^2 is the integral of exp(-k^2 t). For errors without direction it is half of their energy.
     """
-    vorticity = _slope(u[:, 1:], -1) - _slope(u[:, :1], -2)
+    vorticity = slope_along(u[:, 1:], -1) - slope_along(u[:, :1], -2)
     psi = torch.zeros_like(vorticity)
     for low, high in pairwise(CURL_EDGES):
         kernel = gaussian(math.sqrt((low**2 + high**2) / 2), truncate=3.0)
         psi = psi + (high**2 - low**2) / 2 * smooth(vorticity, kernel)
-    return torch.cat([_slope(psi, -2), -_slope(psi, -1)], 1)
-
-
-def _slope(image: Tensor, axis: int) -> Tensor:
-    """Central differences along an axis of (B, 1, y, x), half as large at the border."""
-    pad = (1, 1, 0, 0) if axis == -1 else (0, 0, 1, 1)
-    padded = F.pad(image, pad, mode="replicate")
-    size = image.shape[axis]
-    return (padded.narrow(axis, 2, size) - padded.narrow(axis, 0, size)) / 2
+    return torch.cat([slope_along(psi, -2), -slope_along(psi, -1)], 1)

@@ -44,9 +44,9 @@ CENTRE, FRAMES = 288, 4
 #: The network's displacement is smoothed by this (px) before the data are asked: its pixel-to-pixel noise is
 #: no prior.
 CALM = gaussian(2.5, truncate=3.0)
-#: widths (px) of the windows whose further steps are offered: from a pixel and its neighbours to a speckle
-WINDOWS = (0.7, 1.2, 2.2)
-#: standard deviation (px) of those steps before the data are asked: what two polishing steps leave at edges
+#: widths (px) of the windows whose displacement is offered: from a pixel and its neighbours to several speckles
+WINDOWS = (0.7, 1.2, 2.1, 3.6, 6.0)
+#: standard deviation (px) of what a window adds before the data are asked: what two steps leave at edges
 STEP_PX = 0.3
 #: Steepest logarithm of D per pixel that is believed when the shift of blur is taken off: a speckle is wider than
 #: the steps in D that there are, and where the pattern is faint D is noise.
@@ -90,8 +90,8 @@ class Data:
     log_sigma: Tensor  #: log of the expected standard deviation of the displacement
     log_noise: Tensor  #: log of the noise of one sample of the stacks
     shift: Tensor  #: part of the displacement that was added against the shift that blur makes
-    steps: Tensor  #: (B, 6, y, x) x and y of what each of WINDOWS would add
-    log_errors: Tensor  #: (B, 3, y, x) log of their expected standard deviations
+    steps: Tensor  #: (B, 2 len(WINDOWS), y, x) x and y of each window's displacement minus ``displacement``
+    log_errors: Tensor  #: (B, len(WINDOWS), y, x) log of their expected standard deviations
 
     @staticmethod
     def of(each: list[Tensor]) -> Data:
@@ -138,7 +138,7 @@ def first_contrasts(fixed: Fixed, moments: Moments) -> tuple[Tensor, Tensor]:
 def refine(fixed: Fixed, sample: Tensor, u: Tensor) -> Tensor:
     """The steps of ``umpa`` for one sample stack (N, y, x) from the displacement ``u`` (2, y, x).
 
-    Returns the maps of :class:`Data`, one after the other: (17, y, x).
+    Returns the maps of :class:`Data`, one after the other: (8 + 3 len(WINDOWS), y, x).
     """
     low_pass = fixed.pattern.low_pass
     coefficients = spline_coefficients(sample, gaussian(low_pass.sigma))
@@ -150,27 +150,46 @@ def refine(fixed: Fixed, sample: Tensor, u: Tensor) -> Tensor:
     model = linearise(now, measure(coefficients, fixed.basis, now.ux, now.uy), fixed.basis)
     last, variance, _ = mixed_windows(now, model, fixed.pattern.gain, SCALES)
     before, after = (torch.stack((e.t, e.b / e.t, e.ux, e.uy)) for e in (now, last))
-    steps, errors = further_steps(model, after - before, fixed.pattern.gain)
+    steps, errors = window_displacements(model, after - before, after[2:], fixed.pattern.gain)
     found = torch.stack(low_pass.unbiased(*after[2:]))
-    shift = blur_shift(after[0], after[1], low_pass.sigma**2 + fixed.pattern.blur**2 + PIXEL_VARIANCE)
+    shift = blur_shift(after[0], after[1], low_pass.variance + fixed.pattern.blur**2 + PIXEL_VARIANCE)
     log_sigma, log_noise = 0.5 * (variance + 1e-8).log(), 0.5 * (model.noise + 1e-10).log()
     return torch.cat([found + shift, after[:2], log_sigma[None], log_noise[None], shift, steps, errors])
 
 
-def further_steps(model: Linearised, done: Tensor, gain: NoiseGain) -> tuple[Tensor, Tensor]:
-    """What is left to add to the displacement by windows of :data:`WINDOWS` after the change ``done`` (4, y, x).
+def window_displacements(
+    model: Linearised, change: Tensor, u: Tensor, gain: NoiseGain
+) -> tuple[Tensor, Tensor]:
+    """Displacements that the windows of :data:`WINDOWS` find alone, each minus ``u``, and their errors.
 
-    The displacement alone, under the prior that it is STEP_PX: (6, y, x) in px, and (3, y, x) the logs of the
-    standard deviations expected of noise.
+    A window's displacement is the weighted mean of what its pixels ask for (second order in the window's width);
+    twice a narrow window less a wider one is of fourth order. T and D are held.
+
+    Parameters
+    ----------
+    model : the model linearised at the estimate before.
+    change : what was added since, (4, y, x).
+    u : displacement after that, (2, y, x) in px.
+    gain : noise of a window.
+
+    Returns
+    -------
+    Differences (2 len(WINDOWS), y, x) in px and the logs (len(WINDOWS), y, x) of the standard deviations that noise
+    gives the windows' displacements.
     """
     places = [PLACE[2, 2], PLACE[2, 3], PLACE[3, 3]]
-    rest = model.residual[2:] - apply(model.gram, done)[2:]
-    maps = torch.cat([model.gram[places], rest])
+    gram = model.gram[places]
+    asked_x, asked_y = (model.residual - apply(model.gram, change))[2:]
+    asked_x = asked_x + gram[0] * u[0] + gram[1] * u[1]
+    asked_y = asked_y + gram[1] * u[0] + gram[2] * u[1]
+    maps = torch.cat([gram, asked_x[None], asked_y[None]])
     steps, errors = [], []
     for sigma in WINDOWS:
         kernel = gaussian(sigma, truncate=3.0)
         xx, xy, yy, x, y = filter_xy(maps, kernel, kernel, "zero")
         noise = model.noise * gain(sigma)[2:].mean() * energy(kernel) ** 2 + 1e-12
+        # what is missing from u, under the prior that it is STEP_PX
+        x, y = x - xx * u[0] - xy * u[1], y - xy * u[0] - yy * u[1]
         xx, yy = xx + noise / STEP_PX**2, yy + noise / STEP_PX**2
         determinant = xx * yy - xy * xy
         steps += [(yy * x - xy * y) / determinant, (xx * y - xy * x) / determinant]
