@@ -20,13 +20,6 @@ STEEP, SAMPLES = 0.06, 5  # absorption per pixel of the wedge before real pixels
 Y, X = torch.meshgrid(torch.arange(40.0), torch.arange(52.0), indexing="ij")
 
 
-#: until the low-pass counts with the variance of its sampled kernel
-KERNEL = pytest.mark.xfail(
-    strict=False, reason="the low-pass counts as sigma^2, not with its kernel's variance"
-)
-
-
-@KERNEL
 @pytest.mark.parametrize(("known", "share"), [(False, 1.0), (True, 0.0)])
 @pytest.mark.parametrize("axis", ["x", "y"])
 @pytest.mark.parametrize("of", ["transmission", "darkfield"])
@@ -85,7 +78,6 @@ def displacement_of_the_refinement(reference, sample):
     return polish.polish([terms], sample[None], torch.zeros(1, 2, *sample.shape[1:])).displacement[0]
 
 
-@KERNEL
 @pytest.mark.parametrize("retrieve", [displacement_of_umpa, displacement_of_the_refinement])
 @pytest.mark.parametrize("axis", ["x", "y"])
 def test_pixels_and_low_pass_feign_nothing(roofs, retrieve, axis):

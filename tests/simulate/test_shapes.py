@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from speckleflow.simulate.shapes import bezier_outline, ellipsoid_thickness, fill_outline, smooth_field
+from speckleflow.simulate.shapes import bezier_outline, fill_outline
 
 
 def test_a_filled_polygon_has_its_area_and_its_place():
@@ -44,13 +44,3 @@ def test_outlines_are_closed_and_random():
         areas.append(float(fill_outline(outline, 128).sum()))
     assert min(areas) > 0
     assert max(areas) > 4 * min(areas)
-
-
-def test_smooth_fields_and_ellipsoids():
-    generator = torch.Generator().manual_seed(1)
-    field = smooth_field(generator, 96, 6, count=40)
-    assert float(field.mean()) == pytest.approx(0, abs=0.1)
-    assert 0.5 < float(field.std()) < 1.2
-    assert float(field.diff(dim=2).std()) < 0.2
-    thickness = ellipsoid_thickness(generator, 96)
-    assert 0.95 < float(thickness.max()) <= 1
