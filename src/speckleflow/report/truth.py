@@ -196,13 +196,13 @@ def evaluate_truth(
                 masks = regions.core(material, z), regions.plane(material, z)
                 for name in names:
                     sums[name].add_material(material, volumes[name][z], truth[name][z], *masks)
-    smoothed = _spread_slices(shape, DRIFT_VOXELS)
+    drifts = _drifts({name: volumes[name] for name in names}, regions, _spread_slices(shape, DRIFT_VOXELS))
     return TruthTable(
         margin,
         len(compared),
         shape[0],
         [row for name in names for row in sums[name].material_rows(name)],
-        [sums[name].quantity_row(name, _drift(volumes[name], regions, smoothed)) for name in names],
+        [sums[name].quantity_row(name, drifts[name]) for name in names],
     )
 
 
@@ -292,6 +292,11 @@ class _Sums:
         self.absolute.append(np.abs(elsewhere[:: self.stride]))
 
     def add_material(self, material: str, value: Array, true: Array, core: Mask, plane: Mask) -> None:
+        if plane.any():
+            self.low, self.high = (
+                min(self.low, float(true[plane].min())),
+                max(self.high, float(true[plane].max())),
+            )
         for mask, moments in ((core, self.cores[material]), (plane, self.wholes[material])):
             moments[0].add(value[mask])
             moments[1].add(true[mask])
@@ -328,31 +333,44 @@ class _Sums:
         )
 
 
-def _drift(volume: VolumeLike, regions: _Regions, slices: list[int]) -> float:
-    """Spread (1st to 99th percentile) of the smoothed background, at some slices.
+def _drifts(volumes: Mapping[str, VolumeLike], regions: _Regions, slices: list[int]) -> dict[str, float]:
+    """Spread (1st to 99th percentile) of each smoothed background, at some slices.
 
     Where less than half of the Gaussian lies in the background, its mean is no longer over many voxels, and it
     is left out.
     """
-    depth, height, width = volume.shape
+    depth = regions.shape[0]
     offsets = np.arange(-DRIFT_REACH, DRIFT_REACH + 1)
     kernel = np.exp(-0.5 * (offsets / DRIFT_SIGMA) ** 2)
     kernel /= kernel.sum()
-    background = lru_cache(2 * DRIFT_REACH + 1)(regions.background)
-    values = lru_cache(2 * DRIFT_REACH + 1)(lambda z: np.where(background(z), volume[z], np.float32(0)))
-    levels = []
+    # slices that lie closer than the Gaussian is wide share what they read
+    shared = len(offsets) if len(slices) > 1 and slices[1] - slices[0] < len(offsets) else 1
+    background = lru_cache(shared)(regions.background)
+
+    @lru_cache(shared * len(volumes))
+    def outside(name: str, z: int) -> Array:
+        return np.where(background(z), volumes[name][z], np.float32(0))
+
+    levels: dict[str, list[Array]] = {name: [] for name in volumes}
     for z in slices:
-        weight, smooth = np.zeros((2, height, width))
+        weight = np.zeros(regions.shape[1:])
+        sums = {name: np.zeros(regions.shape[1:]) for name in volumes}
         for share, k in zip(kernel, z + offsets, strict=True):
             mirrored = int(k) % (2 * depth)  # beyond the ends the slices come again, backwards
             mirrored = min(mirrored, 2 * depth - 1 - mirrored)
             weight += share * background(mirrored)
-            smooth += share * values(mirrored)
-        weight, smooth = (ndimage.gaussian_filter(plane, DRIFT_SIGMA) for plane in (weight, smooth))
+            for name, total in sums.items():
+                total += share * outside(name, mirrored)
+        weight = ndimage.gaussian_filter(weight, DRIFT_SIGMA)
         mostly = background(z) & (weight > 0.5)
-        levels.append(smooth[mostly] / weight[mostly])
-    level = np.concatenate(levels)
-    return float(np.subtract(*np.percentile(level, [99, 1]))) if level.size else 0.0
+        for name, total in sums.items():
+            smooth = ndimage.gaussian_filter(total, DRIFT_SIGMA)
+            levels[name].append(smooth[mostly] / weight[mostly])
+    drifts = {}
+    for name, parts in levels.items():
+        level = np.concatenate(parts)
+        drifts[name] = float(np.subtract(*np.percentile(level, [99, 1]))) if level.size else 0.0
+    return drifts
 
 
 def _seen_by_all(shape: tuple[int, ...]) -> Mask:

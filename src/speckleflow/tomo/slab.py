@@ -1,0 +1,97 @@
+"""A slab of projections to a slab of volumes: line integrals, rings, two sides of an offset scan, slices, units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from speckleflow.tomo.backends.base import Backend
+from speckleflow.tomo.backends.registry import make_backend
+from speckleflow.tomo.filters import DEFAULT
+from speckleflow.tomo.offset import Stitched, stitch_half_turns
+from speckleflow.tomo.rings import remove_rings
+from speckleflow.tomo.sinogram import line_integrals
+from speckleflow.tomo.units import QUANTITIES, scale
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Slices (z, y, x) of one quantity in its unit, and the number of ratios that were raised to the floor."""
+
+    slices: NDArray[np.float32]
+    floored: int
+
+
+class SlabReconstruction:
+    """Reconstructs slabs of one scan; what depends on its geometry alone is kept between them.
+
+    Parameters
+    ----------
+    angles_deg : (projection,) rotation in degrees, counter-clockwise seen from above.
+    axis_px : detector column of the rotation axis, pixel centres at integers.
+    pixel_size_m : effective pixel size in the sample plane.
+    energy_kev : photon energy; only delta needs it.
+    backend, filter, threads, device : see :class:`speckleflow.tomo.backends.Backend`.
+    ring_window_px : width of the ring filter's median in pixels; 0: no filter.
+    offset_axis : whether two half turns about an axis near the image's edge are joined.
+    """
+
+    def __init__(
+        self,
+        angles_deg: ArrayLike,
+        axis_px: float,
+        *,
+        pixel_size_m: float,
+        energy_kev: float | None = None,
+        backend: str = "fourier",
+        filter: str = DEFAULT,
+        ring_window_px: int = 0,
+        offset_axis: bool = False,
+        threads: int = 2,
+        device: str = "cpu",
+    ) -> None:
+        self.angles_deg = np.asarray(angles_deg, dtype=np.float64)
+        self.axis_px, self.pixel_size_m, self.energy_kev = axis_px, pixel_size_m, energy_kev
+        self.backend, self.filter, self.threads, self.device = backend, filter, threads, device
+        self.ring_window_px, self.offset_axis = ring_window_px, offset_axis
+        self._backend: Backend | None = None
+
+    def __call__(self, quantity: str, projections: ArrayLike, floor: float | None = None) -> Slab:
+        """Slices of a quantity from the projections (projection, y, x) of its contrast.
+
+        Parameters
+        ----------
+        quantity : name in :data:`speckleflow.tomo.units.QUANTITIES`.
+        projections : phase in rad, transmission, or dark field (visibility ratio).
+        floor : smallest ratio whose logarithm is taken; default: the noise of the projections.
+
+        Raises
+        ------
+        InputError
+            A value that is not finite, or angles and axis that do not fit the projections.
+        ConfigError
+            Unknown quantity, backend or filter, or delta without the photon energy.
+        """
+        factor = scale(quantity, self.pixel_size_m, self.energy_kev)
+        integrals = line_integrals(QUANTITIES[quantity].contrast, projections, floor)
+        sinograms = np.ascontiguousarray(integrals.values.transpose(1, 0, 2))
+        if self.ring_window_px:
+            sinograms = remove_rings(sinograms, self.ring_window_px)
+        scan = Stitched(sinograms, self.angles_deg, self.axis_px)
+        if self.offset_axis:
+            scan = stitch_half_turns(sinograms, self.angles_deg, self.axis_px)
+        if self._backend is None:  # the geometry is that of every quantity
+            self._backend = make_backend(
+                self.backend,
+                scan.angles_deg,
+                scan.sinograms.shape[2],
+                scan.axis_px,
+                self.filter,
+                threads=self.threads,
+                device=self.device,
+            )
+        slices = self._backend(scan.sinograms)
+        slices *= np.float32(factor)
+        return Slab(slices, integrals.floored)
