@@ -12,6 +12,7 @@ from speckleflow.errors import ConfigError
 from speckleflow.io.data_exchange import DataExchange
 from speckleflow.simulate.beamtime import simulate_scan
 from speckleflow.simulate.modulators import KINDS
+from speckleflow.simulate.warp import jacobian
 
 SMALL = {"enabled": True, "rows": 32, "columns": 40, "projections": 3, "positions": 2}
 CAMERA = {"flats": 4, "darks": 4, "references": 3, "hot_pixels": 2, "dead_pixels": 2}
@@ -86,7 +87,7 @@ def test_the_truth_fits_the_frames(beamtime, tmp_path):
     files = simulate_scan(settings, "quiet", root=tmp_path)
     with h5py.File(files[-1]) as truth:
         transmission, darkfield = (truth[f"projected/{name}"][:] for name in ("transmission", "darkfield"))
-        phase, ux = truth["projected/phase"][:], truth["projected/ux"][:]
+        phase, ux, uy = (truth[f"projected/{name}"][:] for name in ("phase", "ux", "uy"))
         visibility = truth.attrs["visibility"]
     sample = np.stack([corrected(p) for p in files[:5]], 1)
     reference = np.stack([corrected(p).mean(0) for p in files[5:10]])
@@ -95,9 +96,12 @@ def test_the_truth_fits_the_frames(beamtime, tmp_path):
     air = (np.abs(ux) < 1e-6) & (transmission == 1)
     # the local mean of five positions follows the pattern only roughly: compare over wide windows
     ratio = sample.mean(1) / reference.mean(0)
-    assert np.abs((ratio - 1)[air][ratio[air] > 0]).mean() < 0.01
+    assert np.median(np.abs((ratio - 1)[air][ratio[air] > 0])) < 0.005  # edges throw fringes into the air
+    # light is conserved: what the fringes have is missing elsewhere
+    assert ratio.mean() / transmission.mean() == pytest.approx(1, abs=0.003)
     inside = transmission < 0.9
-    assert np.mean((ratio / transmission)[inside]) == pytest.approx(1, abs=0.01)
+    thinned = jacobian(torch.as_tensor(ux), torch.as_tensor(uy)).numpy()
+    assert np.median((ratio * thinned / transmission)[inside]) == pytest.approx(1, abs=0.01)
     # the pattern survives in the clear part and half of it in the scattering one
     contrast = (sample / reference.mean(0)).std(1) / (reference / reference.mean(0)).std(0)
     clear, hazy = inside & (darkfield > 0.999), darkfield < 0.6
