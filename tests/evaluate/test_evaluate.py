@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from speckleflow.errors import ConfigError
 from speckleflow.evaluate.held_out import Cell, scenes
 from speckleflow.evaluate.metrics import errors, similarity
-from speckleflow.evaluate.table import contenders, evaluate, markdown, write_csv
+from speckleflow.evaluate.table import contenders, evaluate, evaluate_cell, markdown, write_csv
 from speckleflow.retrieval.base import Fields
 
 
@@ -28,6 +29,39 @@ def test_errors_of_known_fields():
     assert e.percentile99 == pytest.approx(2.576 * e.rmse, rel=0.03)
     assert (e.rmse_transmission, e.rmse_darkfield) == pytest.approx((0.1, 0.2))
     assert e.within_sigma == pytest.approx(0.675, abs=0.01)
+
+
+def test_the_border_does_not_count_and_the_axes_do():
+    """u_x is off by 0.3, u_y by 0.4, T by 0.05 and D by 0.2, and by 100 within 8 pixels of the border."""
+    one = torch.ones(1, 50, 40)
+    wild = 100 * one
+    wild[:, 8:-8, 8:-8] = 0
+    truth = 2 * one
+    fields = Fields(0.85 * one + wild, truth + 0.3 + wild, truth - 0.4 + wild, 0.8 * one + wild)
+    e = errors(fields, truth, truth, 0.9 * one, one)
+    assert e.rmse == pytest.approx(math.sqrt((0.09 + 0.16) / 2))
+    assert e.bias == pytest.approx(-0.05)
+    assert (e.rmse_transmission, e.rmse_darkfield) == pytest.approx((0.05, 0.2))
+    assert e.percentile99 == pytest.approx(0.4)
+    assert math.isnan(e.within_sigma)
+    fields.ux[:, 8, 20] += 10
+    assert errors(fields, truth, truth, 0.9 * one, one).rmse > e.rmse + 0.01
+
+
+def test_a_cell_is_the_mean_over_its_scenes():
+    """Each scene alone, and both together: squares add up."""
+    cell = Cell("mask", 3, 5000.0)
+    method = contenders(["umpa:window=9"])["umpa:window=9"]
+    scene = scenes(cell, 2)
+    squares = []
+    for k in range(2):
+        fields = method(scene.sample[k : k + 1], method.prepare(scene.reference[k]))
+        inner = (0, slice(8, -8), slice(8, -8))
+        for u, truth in ((fields.ux, scene.ux), (fields.uy, scene.uy)):
+            squares.append(float((u[inner] - truth[k][inner[1:]]).square().mean()))
+    together = evaluate_cell(method, cell, 2)
+    assert together.rmse == pytest.approx(math.sqrt(sum(squares) / 4), rel=1e-4)
+    assert evaluate_cell(contenders(["spinnet"])["spinnet"], cell, 1) is None  # takes one position
 
 
 def test_missing_fields_are_nan():
@@ -58,13 +92,19 @@ def test_table(tmp_path):
         (1, "umpa:window=9"),
         (1, "spinnet"),
     ]
-    assert all(r["rmse"] < 0.5 for r in rows)
+    # measured 0.252 and 0.485 (two and one position), 0.231
+    for row, limit in zip(rows, (0.3, 0.55, 0.28), strict=True):
+        assert 0.1 < row["rmse"] < limit
     text = markdown(rows)
+    values = [f"{row['rmse']:.3f}" for row in rows]
+    assert text.splitlines()[2] == f"| mask | 5000 | {values[0]} | {values[1]} | {values[2]} |"
     assert text.count("\n") == 3
     assert "N=1 spinnet" in text
     assert "N=2 spinnet" not in text
     write_csv(rows, tmp_path / "t.csv")
-    assert len((tmp_path / "t.csv").read_text().splitlines()) == 4
+    lines = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
+    assert [line["rmse"] for line in lines] == [f"{row['rmse']:.5g}" for row in rows]
+    assert [line["method"] for line in lines] == ["umpa:window=9", "umpa:window=9", "spinnet"]
 
 
 def test_unknown_method_and_setting():

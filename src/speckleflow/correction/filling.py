@@ -24,8 +24,8 @@ def _nearest_good(
         good = np.argwhere(candidates)
         count = min(_NEIGHBOURS, len(good))
         if count:
-            found = cKDTree(good).query(where, k=count)
-            distance, index = (np.reshape(part, (-1, count)) for part in found)
+            nearest = cKDTree(good).query(where, k=count)
+            distance, index = (np.reshape(part, (-1, count)) for part in nearest)
             if count == _NEIGHBOURS and distance.max() <= _SURROUNDINGS:
                 break
     return good, distance, index

@@ -53,9 +53,10 @@ def bank(modulator: ModulatorKind) -> PatternBank:
     """Patterns of one kind of modulator."""
     kind = KINDS.index(modulator)
     generator = torch.Generator().manual_seed(FIRST_SEED + kind)
-    found = PatternBank(generator, patterns=4 * len(KINDS), size_px=320, pitch_px=PITCH[modulator])
-    found.images, found.pitches = found.images[kind :: len(KINDS)], found.pitches[kind :: len(KINDS)]
-    return found
+    patterns = PatternBank(generator, patterns=4 * len(KINDS), size_px=320, pitch_px=PITCH[modulator])
+    patterns.images = patterns.images[kind :: len(KINDS)]
+    patterns.pitches = patterns.pitches[kind :: len(KINDS)]
+    return patterns
 
 
 def scenes(cell: Cell, count: int = 3, size: int = 160) -> Scene:

@@ -1,4 +1,4 @@
-"""Numbers that say how far fields are from the truth."""
+"""Errors of fields against the truth."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Errors:
     rmse, bias, percentile99 : of the displacement components, in px (bias: mean of the signed error along
     the truth;
         percentile99: 99th percentile of the absolute error).
-    rmse_transmission, rmse_darkfield : NaN where the method gives none.
+    rmse_transmission, rmse_darkfield : NaN where the method has none.
     within_sigma : share of the displacement errors within one predicted standard deviation (NaN without one).
     """
 
@@ -39,7 +39,7 @@ class Errors:
         return asdict(self)
 
 
-def errors(found: Fields, ux: Tensor, uy: Tensor, transmission: Tensor, darkfield: Tensor) -> Errors:
+def errors(fields: Fields, ux: Tensor, uy: Tensor, transmission: Tensor, darkfield: Tensor) -> Errors:
     """Errors of fields (B, y, x) against the truth on the reference grid (B, y, x)."""
 
     def inner(image: Tensor) -> Tensor:
@@ -48,22 +48,22 @@ def errors(found: Fields, ux: Tensor, uy: Tensor, transmission: Tensor, darkfiel
     def rms(image: Tensor | None, truth: Tensor) -> float:
         return float((inner(image) - inner(truth)).square().mean().sqrt()) if image is not None else math.nan
 
-    if found.ux is None or found.uy is None:
+    if fields.ux is None or fields.uy is None:
         nan = math.nan
-        return Errors(nan, nan, nan, rms(found.transmission, transmission), nan, nan)
+        return Errors(nan, nan, nan, rms(fields.transmission, transmission), nan, nan)
     truth = torch.stack([inner(ux), inner(uy)])
-    error = torch.stack([inner(found.ux), inner(found.uy)]) - truth
+    error = torch.stack([inner(fields.ux), inner(fields.uy)]) - truth
     size = error.abs()
     bias = (error * truth).sum() / truth.square().sum().clamp_min(1e-12) * truth.square().mean().sqrt()
-    std = found.displacement_std
+    std = fields.displacement_std
     within = float((size <= inner(std)).float().mean()) if std is not None else math.nan
     return Errors(
         rmse=float(error.square().mean().sqrt()),
         bias=float(bias),
         # torch's quantile takes 16 million values at most
         percentile99=float(size.flatten().double().sort().values[int(0.99 * (size.numel() - 1))]),
-        rmse_transmission=rms(found.transmission, transmission),
-        rmse_darkfield=rms(found.darkfield, darkfield),
+        rmse_transmission=rms(fields.transmission, transmission),
+        rmse_darkfield=rms(fields.darkfield, darkfield),
         within_sigma=within,
     )
 

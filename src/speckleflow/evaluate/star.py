@@ -36,7 +36,7 @@ _MARGIN = 8
 
 @dataclass(frozen=True)
 class Setting:
-    """With what a method is asked: modulator, number of positions, photons per pixel and frame, patterns tried."""
+    """Conditions of a test: modulator, number of positions, photons per pixel and frame, patterns tried."""
 
     modulator: ModulatorKind = "mask"
     positions: int = 5
@@ -60,14 +60,14 @@ def star(method: Retriever, setting: Setting) -> list[dict[str, float]]:
     """Rows (wavelength_px, bias) of the axis of the star: bias is the lost share of 0.5 px, averaged over the
     scenes, and over :data:`AVERAGED` columns.
     """
-    found = []
+    losses = []
     for number in range(setting.scenes):
         reference, sample, truth = _scene(setting, number, None)
         uy = method(sample[None], method.prepare(reference)).uy
         assert uy is not None
         middle = slice(HEIGHT // 2 - 1, HEIGHT // 2 + 1)
-        found.append(1 - uy[0, middle].mean(0).cpu() / truth[1, middle].mean(0))
-    bias = torch.stack(found).mean(0)[END:-END]
+        losses.append(1 - uy[0, middle].mean(0).cpu() / truth[1, middle].mean(0))
+    bias = torch.stack(losses).mean(0)[END:-END]
     smooth = torch.nn.functional.avg_pool1d(bias[None], AVERAGED, 1)[0]
     columns = torch.arange(END + AVERAGED // 2, WIDTH - END - AVERAGED // 2, dtype=torch.float32)
     return [

@@ -32,7 +32,7 @@ def contenders(names: Sequence[str], device: str = "cpu") -> dict[str, Retriever
     ConfigError
         An unknown method or setting.
     """
-    found = {}
+    retrievers = {}
     for name in names:
         method, _, changes = name.partition(":")
         kind = registry.get(method)
@@ -45,8 +45,8 @@ def contenders(names: Sequence[str], device: str = "cpu") -> dict[str, Retriever
             except ValidationError as error:
                 first = error.errors()[0]
                 raise ConfigError(f"{name}: {first['loc'][0]}: {first['msg']}") from error
-        found[name] = kind(settings, device)
-    return found
+        retrievers[name] = kind(settings, device)
+    return retrievers
 
 
 def evaluate_cell(method: Retriever, cell: Cell, count: int = 3) -> Errors | None:
@@ -55,9 +55,9 @@ def evaluate_cell(method: Retriever, cell: Cell, count: int = 3) -> Errors | Non
     if n < method.min_positions or (method.max_positions is not None and n > method.max_positions):
         return None
     scene = scenes(cell, count)
-    each = [method(s[None], method.prepare(r)) for r, s in zip(scene.reference, scene.sample, strict=True)]
+    fields = [method(s[None], method.prepare(r)) for r, s in zip(scene.reference, scene.sample, strict=True)]
     together = Fields(
-        **{name: torch.cat([dict(f.items())[name] for f in each]) for name, _ in each[0].items()}
+        **{name: torch.cat([dict(f.items())[name] for f in fields]) for name, _ in fields[0].items()}
     )
     truth = (scene.ux, scene.uy, scene.transmission, scene.darkfield)
     return errors(together.map(lambda t: t.cpu()), *truth)
@@ -71,11 +71,11 @@ def evaluate(
     retrievers = contenders(methods, device)
     for cell in cells() if table is None else table:
         for name, method in retrievers.items():
-            found = evaluate_cell(method, cell, count)
-            if found is not None:
+            cell_errors = evaluate_cell(method, cell, count)
+            if cell_errors is not None:
                 head = {"modulator": cell.modulator, "positions": cell.positions, "photons": cell.photons}
                 rows.append(
-                    {**head, "transmission_min": cell.transmission_min, "method": name, **found.row()}
+                    {**head, "transmission_min": cell.transmission_min, "method": name, **cell_errors.row()}
                 )
         log.info("%s N = %d, %g photons", cell.modulator, cell.positions, cell.photons)
     return rows
@@ -100,11 +100,11 @@ def markdown(rows: Sequence[dict[str, Any]], value: str = "rmse", digits: int = 
     lines.append("|" + "---|" * (len(columns) + 2))
     for modulator, photons in dict.fromkeys((row["modulator"], row["photons"]) for row in rows):
         here = [r for r in rows if r["modulator"] == modulator and r["photons"] == photons]
-        found = []
+        values = []
         for n, name in columns:
             match = [r[value] for r in here if _is(r, n, name)]
-            found.append(f"{match[0]:.{digits}f}" if match else "")
-        lines.append(f"| {modulator} | {photons:g} | " + " | ".join(found) + " |")
+            values.append(f"{match[0]:.{digits}f}" if match else "")
+        lines.append(f"| {modulator} | {photons:g} | " + " | ".join(values) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -32,7 +32,7 @@ class Basis(Protocol):
 
 
 class _Spectral:
-    """What 'mirror' and 'periodic' share: gradients at the pixel centres and the spectral derivative."""
+    """Gradients at the pixel centres and the spectral derivative, shared by 'mirror' and 'periodic'."""
 
     def __init__(self, ky: Array, kx: Array, workers: int) -> None:
         self.workers = workers

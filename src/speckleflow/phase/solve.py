@@ -33,14 +33,14 @@ from speckleflow.physics import phase_gradient_per_px
 Boundary = Literal["mirror", "dct", "periodic"]
 Array = NDArray[Any]
 
-#: A pixel's weight relative to the median's: an expected error is itself only known to a factor of 3. At limbs
+#: A pixel's weight relative to the median's: an expected error is itself only known to a factor of 3. At edges
 #: error and displacement are large together, so that a wider range takes phase away from everything behind
 #: them (simulated demo: delta -4 % with 1e-3, -2 % with 1e-1, -0.5 % without weights, at a background noise of
 #: 1.6, 1.7 and 2.3 % of the range).
 WEIGHT_RANGE = (1e-1, 1e1)
 #: Weight of a rejected pixel: an area enclosed by them must still take its level from somewhere.
 REJECTED = 1e-3
-#: An expected error this many times the median's is none: at limbs it reaches ten times, lost pixels pass fifty.
+#: An expected error this many times the median's is none: at edges it reaches ten times, lost pixels pass fifty.
 LOST = 30.0
 #: Conjugate gradients stop when their last ``CG_LOOK`` steps lowered the weighted sum of squares S by less
 #: than this fraction of S. S / pixels is the variance of the noise, so the error that is left is about

@@ -1,4 +1,4 @@
-"""What a person opens after a run: one HTML file a scan, and its pictures."""
+"""The report of a scan: one HTML file, and its pictures."""
 
 from speckleflow.report.data import (
     AxisSearch,

@@ -1,4 +1,4 @@
-"""What a report may show. Every part is optional: what a scan does not have is not in its report."""
+"""Contents of a report. Every part is optional: a part that a scan does not have is left out."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from speckleflow.report.truth import TruthTable
 
 Array = NDArray[Any]
 
-#: Shares of pixels and other figures above which a user should be told, each chosen as said beside it.
+#: Shares of pixels and other figures above which the user is warned, each with its reason.
 FOLD_LIMIT = (
-    1e-3  #: crossing rays are a line along a limb: 0.1 % is a closed contour, fewer are single pixels
+    1e-3  #: crossing rays are a line along an edge: 0.1 % is a closed contour, fewer are single pixels
 )
 BOUND_LIMIT = 1e-2  #: a search range that is too small clips whole regions; noise alone stays well below 1 %
 BAD_PIXEL_LIMIT = 1e-2  #: scientific cameras have under 0.1 %; 1 % means a wrong dark or flat
@@ -89,7 +89,7 @@ class AxisSearch:
 
 @dataclass(frozen=True)
 class Timing:
-    """What one rule took: number of jobs, their seconds together and at most, and the largest memory in
+    """Cost of one rule: number of jobs, their seconds together and at most, and the largest memory in
     MB."""
 
     rule: str
@@ -117,7 +117,7 @@ class Quality:
     drift_px: tuple[float, float] | None = None
 
     def figures(self) -> list[tuple[str, str]]:
-        """What is known, as (name, value with unit)."""
+        """The known figures, as (name, value with unit)."""
         rows: list[tuple[str, str]] = []
         if self.expected_error_px is not None:
             rows.append(("Expected error of the displacement (median)", f"{self.expected_error_px:.3f} px"))
@@ -143,20 +143,20 @@ class Quality:
         return rows
 
     def warnings(self) -> list[str]:
-        """What a user should know, in plain words; empty when nothing is wrong."""
-        found: list[str] = []
+        """Warnings in plain words; empty when nothing is wrong."""
+        warnings: list[str] = []
         if self.fold_share is not None and self.fold_share > FOLD_LIMIT:
-            found.append(FOLD_WORDS.format(percent(self.fold_share)))
+            warnings.append(FOLD_WORDS.format(percent(self.fold_share)))
         if self.bound_share is not None and self.bound_share > BOUND_LIMIT:
-            found.append(BOUND_WORDS.format(percent(self.bound_share)))
+            warnings.append(BOUND_WORDS.format(percent(self.bound_share)))
         if self.bad_pixel_share is not None and self.bad_pixel_share > BAD_PIXEL_LIMIT:
-            found.append(BAD_PIXEL_WORDS.format(percent(self.bad_pixel_share)))
+            warnings.append(BAD_PIXEL_WORDS.format(percent(self.bad_pixel_share)))
         if self.flux_range is not None and self.flux_range > FLUX_LIMIT:
-            found.append(FLUX_WORDS.format(percent(self.flux_range)))
+            warnings.append(FLUX_WORDS.format(percent(self.flux_range)))
         curl, expected = self.curl_px, self.expected_rms_px
         if curl is not None and expected is not None and curl > CURL_FACTOR * expected:
-            found.append(CURL_WORDS.format(curl, expected))
-        return found
+            warnings.append(CURL_WORDS.format(curl, expected))
+        return warnings
 
 
 @dataclass(frozen=True)

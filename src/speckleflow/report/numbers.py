@@ -1,4 +1,4 @@
-"""Numbers as a person reads them."""
+"""Numbers for the reader of a report."""
 
 from __future__ import annotations
 

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from speckleflow.io.atomic import atomic_path
+from speckleflow.scan.schema import FIELDS
+from speckleflow.tomo.units import QUANTITIES
 
 Array = NDArray[Any]
 
@@ -44,17 +46,21 @@ class Look:
 
 
 PROJECTION_LOOKS = {
-    "transmission": Look("Transmission", "", "gray"),
-    "darkfield": Look("Dark field (visibility ratio)", "", "gray"),
-    "phase": Look("Phase", "rad", "gray"),
-    "ux": Look("Displacement to the right", "px", "RdBu_r", symmetric=True),
-    "uy": Look("Displacement downward", "px", "RdBu_r", symmetric=True),
-    "displacement_std": Look("Expected error of the displacement", "px", "viridis"),
+    "transmission": Look("Transmission", FIELDS["transmission"].unit, "gray"),
+    "darkfield": Look("Dark field (visibility ratio)", FIELDS["darkfield"].unit, "gray"),
+    "phase": Look("Phase", FIELDS["phase"].unit, "gray"),
+    "ux": Look("Displacement to the right", FIELDS["ux"].unit, "RdBu_r", symmetric=True),
+    "uy": Look("Displacement downward", FIELDS["uy"].unit, "RdBu_r", symmetric=True),
+    "displacement_std": Look(
+        "Expected error of the displacement", FIELDS["displacement_std"].unit, "viridis"
+    ),
 }
+#: a quantity of unit 1 is shown without
+_VOLUME_UNITS = {name: "" if q.unit == "1" else q.unit for name, q in QUANTITIES.items()}
 VOLUME_LOOKS = {
-    "delta": Look("Refractive-index decrement \u03b4", "", "gray"),
-    "mu": Look("Linear attenuation \u03bc", "1/m", "gray"),
-    "darkfield": Look("Dark-field extinction", "1/m", "inferno"),
+    "delta": Look("Refractive-index decrement \u03b4", _VOLUME_UNITS["delta"], "gray"),
+    "mu": Look("Linear attenuation \u03bc", _VOLUME_UNITS["mu"], "gray"),
+    "darkfield": Look("Dark-field extinction", _VOLUME_UNITS["darkfield"], "inferno"),
 }
 SINOGRAM_LOOKS = {
     "delta": Look("Phase, \u2212\u03c6", "rad", "gray"),

@@ -236,7 +236,7 @@ class _Regions:
         return ~grown_plane(lambda k: ~self.plane(material, k), z, self.shape[0], self.margin)
 
     def background(self, z: int) -> Mask:
-        """What every angle sees and lies more than two margins away from the object."""
+        """Voxels that every angle sees, more than two margins away from the object."""
         return ~grown_plane(self.whole, z, self.shape[0], 2 * self.margin) & self._seen
 
     def slices_of(self, material: str, count: int) -> list[int]:
@@ -318,7 +318,7 @@ class _Sums:
         return rows
 
     def quantity_row(self, quantity: str, drift: float) -> QuantityRow:
-        error, background, some = self.error, self.background, self.elsewhere.count > 0
+        error, background, has_elsewhere = self.error, self.background, self.elsewhere.count > 0
         mean_square = error.squares / max(error.count, 1) + error.mean**2
         absolute = np.concatenate(self.absolute).astype(np.float64)
         return QuantityRow(
@@ -328,8 +328,8 @@ class _Sums:
             background_mean=background.mean / self.extent,
             background_std=float(np.sqrt(background.squares / max(background.count, 1))) / self.extent,
             background_drift=drift / self.extent,
-            elsewhere_mean=self.elsewhere.mean / self.extent if some else None,
-            elsewhere_p95=float(np.percentile(absolute, 95)) / self.extent if some else None,
+            elsewhere_mean=self.elsewhere.mean / self.extent if has_elsewhere else None,
+            elsewhere_p95=float(np.percentile(absolute, 95)) / self.extent if has_elsewhere else None,
         )
 
 

@@ -186,7 +186,7 @@ def _refine(
     reach = max(4.0, 0.02 * columns)
     axis = start
 
-    def once(centre: float, reach: float) -> tuple[float, list[MirrorCost], MirrorCost]:
+    def minimise(centre: float, reach: float) -> tuple[float, list[MirrorCost], MirrorCost]:
         parts = [_cost(sides, sinogram, passed, centre, reach) for sinogram in data]
         whole = MirrorCost.sum(parts)
         low, high = max(least, centre - reach), min(greatest, centre + reach)
@@ -195,8 +195,8 @@ def _refine(
     # The window on the detector has to be centred on the axis that is sought. Where it cuts the sample off,
     # the minimum follows it only in part: the fixed point is extrapolated from two steps (Steffensen).
     for _ in range(WINDOW_PASSES):
-        first = once(axis, reach)[0]
-        second, parts, whole = once(first, 1.0)
+        first = minimise(axis, reach)[0]
+        second, parts, whole = minimise(first, 1.0)
         follows = (second - first) / (first - axis) if abs(first - axis) > 1e-4 else 0.0
         axis = float(np.clip(axis + (first - axis) / (1 - np.clip(follows, -0.5, 0.98)), least, greatest))
         if abs(second - first) < 0.002:

@@ -18,7 +18,7 @@ Double = NDArray[np.float64]
 WEDGE_MARGIN = 2
 #: Spacing of the axes at which the minimum is looked for; Newton's method finds its place.
 STEP_PX = 0.25
-#: Width of the window's cosine edge in pixels: smooth to sub-pixel shifts, little of a sample's limb is lost.
+#: Width of the window's cosine edge in pixels: smooth to sub-pixel shifts, little of a sample's edge is lost.
 EDGE_PX = 4.0
 
 
@@ -131,7 +131,7 @@ def _frequencies(columns: int) -> tuple[int, Double]:
 
 
 def _radius(columns: int, axis: float) -> float:
-    """What both sides see, from the axis."""
+    """Distance from the axis up to which both sides see the sample."""
     return min(axis, columns - 1 - axis) + 0.5
 
 

@@ -29,14 +29,14 @@ def remove_rings(sinograms: ArrayLike, window_px: int) -> NDArray[np.float32]:
     if not 1 <= window_px <= columns:
         raise InputError("ring filter", expected=f"a window of 1 to {columns} px", found=f"{window_px} px")
     if data.ndim == 2:
-        return _one(data, window_px)
+        return _clean_sinogram(data, window_px)
     cleaned = np.empty_like(data)
     for row, sinogram in enumerate(data):
-        cleaned[row] = _one(sinogram, window_px)
+        cleaned[row] = _clean_sinogram(sinogram, window_px)
     return cleaned
 
 
-def _one(sinogram: NDArray[np.float32], window_px: int) -> NDArray[np.float32]:
+def _clean_sinogram(sinogram: NDArray[np.float32], window_px: int) -> NDArray[np.float32]:
     order = np.argsort(sinogram, axis=0, kind="stable")
     ranked = np.take_along_axis(sinogram, order, axis=0)
     smooth = scipy.ndimage.median_filter(ranked, size=(1, window_px), mode="reflect")

@@ -1,4 +1,4 @@
-"""One sinogram to one slice, for a person with two arrays."""
+"""One sinogram to one slice, from two arrays."""
 
 from __future__ import annotations
 

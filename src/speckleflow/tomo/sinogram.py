@@ -12,7 +12,7 @@ from speckleflow.errors import ConfigError, InputError
 #: contrast -> what its sinogram holds
 CONTRASTS = {"phase": "-phi", "transmission": "-ln T", "darkfield": "-ln D"}
 
-#: Smallest ratio that is told from 0 whatever the noise: one count of a 16-bit detector.
+#: Smallest ratio that differs from 0 whatever the noise: one count of a 16-bit detector.
 SMALLEST_RATIO = 1.0 / 65535.0
 
 
@@ -36,7 +36,7 @@ def log_floor(ratios: ArrayLike) -> float:
     """Smallest T or D whose logarithm means something: the noise of ``ratios`` (..., x).
 
     One standard deviation from the second differences along x, 1.4826 median|v(x-1) - 2 v(x) + v(x+1)| /
-    sqrt(6), which structure wider than three pixels does not touch; at least SMALLEST_RATIO. Take it once a
+    sqrt(6), which structure wider than three pixels does not touch; at least SMALLEST_RATIO. Computed once a
     scan (from some projections), so that every block is treated alike.
     """
     v = np.asarray(ratios, dtype=np.float32)
@@ -48,7 +48,7 @@ def log_floor(ratios: ArrayLike) -> float:
 def line_integrals(contrast: str, values: ArrayLike, floor: float | None = None) -> LineIntegrals:
     """Sinogram values of one contrast, float32, of any shape (projection, y, x) or (angle, x).
 
-    T or D below ``floor`` (default: :func:`log_floor` of the values) cannot be told from 0: they are set to
+    T or D below ``floor`` (default: :func:`log_floor` of the values) do not differ from 0: they are set to
     it and counted. Values above 1 (noise, edge fringes) give negative integrals and are kept, for cutting
     them off would bias the mean.
 

@@ -80,7 +80,7 @@ class Backend(ABC):
 
     @abstractmethod
     def _set_up(self) -> None:
-        """Whatever a backend prepares once for its geometry."""
+        """Prepare what depends on the geometry alone."""
 
     def __call__(self, sinograms: ArrayLike) -> Float:
         """Slices (row, y, x) from sinograms (row, angle, x), both float32; values are per pixel.

@@ -31,10 +31,10 @@ def backend_class(name: str) -> type[Backend]:
         raise ConfigError(f"backend must be one of {', '.join(BACKENDS)}, found '{name}'")
     module, cls, package = BACKENDS[name]
     try:
-        found: type[Backend] = getattr(import_module(module), cls)
+        backend: type[Backend] = getattr(import_module(module), cls)
     except ImportError as error:
         raise ConfigError(f"backend '{name}' needs {package}, which cannot be imported: {error}") from error
-    return found
+    return backend
 
 
 def make_backend(

@@ -45,22 +45,22 @@ class TomopyBackend(Backend):
         step = ROWS_PER_THREAD * self.threads
         mean = (self.weights * self.transfer[0] / self.padded).astype(np.float32)
         for start in range(0, sinograms.shape[0], step):
-            some = sinograms[start : start + step]
-            spectrum = scipy.fft.rfft(some, self.padded, axis=-1)
+            batch = sinograms[start : start + step]
+            spectrum = scipy.fft.rfft(batch, self.padded, axis=-1)
             spectrum *= self._strength
             moved = scipy.fft.irfft(spectrum, self.padded, axis=-1)
-            found = self._gridrec(moved, self.angles_deg) / self._shading
-            found = found[:, : self.columns, self._grid - self.columns :]
-            slices[start : start + step] = found + (some.sum(axis=-1) @ mean)[:, None, None]
+            reconstructed = self._gridrec(moved, self.angles_deg) / self._shading
+            reconstructed = reconstructed[:, : self.columns, self._grid - self.columns :]
+            slices[start : start + step] = reconstructed + (batch.sum(axis=-1) @ mean)[:, None, None]
 
     def _gridrec(self, projections: Float, angles_deg: NDArray[np.float64]) -> Float:
         """The sum over the angles of the projections smeared along their rays; off by the shading alone."""
-        found = tomopy.recon(
+        reconstructed = tomopy.recon(
             projections, np.deg2rad(-angles_deg), center=self.padded / 2, sinogram_order=True,
             algorithm="gridrec", filter_name="none", num_gridx=self._grid, num_gridy=self._grid,
             ncore=self.threads,
         )  # fmt: skip
-        return np.asarray(found * (angles_deg.size / np.pi), dtype=np.float32)
+        return np.asarray(reconstructed * (angles_deg.size / np.pi), dtype=np.float32)
 
     def _calibrate(self) -> Float:
         """Factor (y, x) by which gridrec is off: one function of -y and of x, read where only y varies."""
