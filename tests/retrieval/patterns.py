@@ -59,14 +59,22 @@ def make_pair(
     contrast: float = 0.25,
     size: float = 2.0,
     seed: int = 0,
+    conserve: bool = False,
 ) -> Pair:
-    """s(x + u(x)) = T(x) { 1 + D(x) [ r(x) - 1 ] } with Poisson noise of ``photons`` per pixel (None: none)."""
+    """s(x + u(x)) = T(x) { 1 + D(x) [ r(x) - 1 ] }; Poisson noise of ``photons`` per pixel (None: none).
+
+    With ``conserve`` light is conserved: divided by det(1 + grad u), so that it is brighter where rays converge.
+    """
     height, width = shape
     x, y = np.meshgrid(np.arange(width, dtype=float), np.arange(height, dtype=float))
     # where the ray that lands at a pixel comes from: p + u(p) = pixel
     px, py = x.copy(), y.copy()
     for _ in range(200):
         px, py = 0.5 * px + 0.5 * (x - ux(px, py)), 0.5 * py + 0.5 * (y - uy(px, py))
+    step = 1e-4
+    ux_x, uy_x = ((f(px + step, py) - f(px - step, py)) / (2 * step) for f in (ux, uy))
+    ux_y, uy_y = ((f(px, py + step) - f(px, py - step)) / (2 * step) for f in (ux, uy))
+    spread = np.abs((1 + ux_x) * (1 + uy_y) - ux_y * uy_x) if conserve else 1.0
     rng = np.random.default_rng(seed + 1000)
 
     def detect(image: np.ndarray) -> np.ndarray:
@@ -76,7 +84,8 @@ def make_pair(
     for n in range(positions):
         speckle = Speckle(seed * 100 + n, contrast, size)
         reference.append(detect(speckle(x, y)))
-        sample.append(detect(transmission(px, py) * (1 + darkfield(px, py) * (speckle(px, py) - 1))))
+        pattern = 1 + darkfield(px, py) * (speckle(px, py) - 1)
+        sample.append(detect(transmission(px, py) / spread * pattern))
     return Pair(
         torch.tensor(np.stack(reference), dtype=torch.float32),
         torch.tensor(np.stack(sample), dtype=torch.float32),

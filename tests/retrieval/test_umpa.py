@@ -30,15 +30,15 @@ SMOOTH = {
 
 #: rms errors of (u_x, u_y, T, D) per window. A square window holds u, T and D for constant, hence its errors.
 MEASURED = {
-    "auto": (0.0075, 0.0052, 0.00036, 0.0018),
-    7: (0.047, 0.029, 0.0020, 0.0109),
-    3: (0.028, 0.023, 0.0016, 0.0088),
+    "auto": (0.0074, 0.0050, 0.0015, 0.0025),
+    7: (0.049, 0.038, 0.0128, 0.0136),
+    3: (0.030, 0.0265, 0.0068, 0.0099),
 }
 
 
 @pytest.mark.parametrize("window", MEASURED)
 def test_smooth_fields_come_back(window):
-    pair = make_pair((96, 112), positions=8, photons=20000, **SMOOTH)
+    pair = make_pair((96, 112), positions=8, photons=20000, conserve=True, **SMOOTH)
     fields = retrieve_stack(pair.reference, pair.sample, "umpa", UmpaSettings(window=window))
     for name, measured in zip(("ux", "uy", "transmission", "darkfield"), MEASURED[window], strict=True):
         assert rms(getattr(fields, name), getattr(pair, name)) < 1.3 * measured, name
@@ -200,7 +200,7 @@ def test_tiles_give_the_whole():
     for name, tolerance in {
         "ux": 5e-4,
         "uy": 5e-4,
-        "transmission": 7e-6,
+        "transmission": 8e-5,
         "darkfield": 2e-4,
         "displacement_std": 7e-4,
     }.items():
