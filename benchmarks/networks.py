@@ -154,9 +154,9 @@ def compiled(side: int = 512, repeats: int = 4) -> str:
 
     tried = {
         "pyramid's convolutions at 1/2": (chain(ours.convolutions, ours.last), inputs(ours.convolutions)),
-        "join's convolutions": (
-            chain(ours.join.convolutions, ours.join.last),
-            inputs(ours.join.convolutions),
+        "fusion head's convolutions": (
+            chain(ours.fusion.convolutions, ours.fusion.last),
+            inputs(ours.fusion.convolutions),
         ),
         "espinnet (published)": (lambda x: theirs(reference, x), torch.rand_like(reference) + 0.5),
     }

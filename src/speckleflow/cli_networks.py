@@ -84,8 +84,8 @@ def export(
 
     Inputs of the graph: reference (N, y, x) and sample (1, N, y, x), corrected, float32, of the size that it was
     exported with. Outputs (1, y, x): ux, uy and displacement_std in px, transmission, darkfield, as `retrieve` gives
-    them. In the file is the whole method (levelling of the flux, pyramid, polish, join), its low-pass chosen for this
-    reference's pattern; not in it are corrections of raw frames, flags, and tiles. With weights of a published
+    them. In the file is the whole method (levelling of the flux, pyramid, refinement, fusion), its low-pass chosen
+    for this reference's pattern; not in it are corrections of raw frames, flags, and tiles. With weights of a published
     structure the fields are on the detector grid.
     """
     from speckleflow.stages.export import export_network

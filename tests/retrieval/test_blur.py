@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from speckleflow.config.models import UmpaSettings
 from speckleflow.retrieval.blur import unresolved_variance, without_blur_shift
-from speckleflow.retrieval.espinnet import polish
+from speckleflow.retrieval.espinnet import refinement
 from speckleflow.retrieval.umpa import Umpa
 
 SLOPE, BLUR = 0.04, 1.0  # absorption per pixel; point spread of the detector in pixels
@@ -74,8 +74,8 @@ def displacement_of_umpa(reference, sample):
 
 
 def displacement_of_the_refinement(reference, sample):
-    terms = polish.fix(reference, polish.characterise(reference, 0.0))
-    return polish.polish([terms], sample[None], torch.zeros(1, 2, *sample.shape[1:])).displacement[0]
+    terms = refinement.precompute_reference(reference, refinement.characterise(reference, 0.0))
+    return refinement.refine([terms], sample[None], torch.zeros(1, 2, *sample.shape[1:])).displacement[0]
 
 
 @pytest.mark.parametrize("retrieve", [displacement_of_umpa, displacement_of_the_refinement])
@@ -111,7 +111,7 @@ def test_the_shift_of_the_refinement_bounds_the_slope_of_the_dark_field():
     t = torch.exp(0.02 * X - 0.03 * Y)
     for slope in (0.04, 0.3):
         ln_d = slope * (0.8 * (X - 25) - 0.6 * (Y - 20))
-        found = polish.blur_shift(t, torch.exp(ln_d), 0.5)[:, 1:-1, 1:-1]
+        found = refinement.blur_shift(t, torch.exp(ln_d), 0.5)[:, 1:-1, 1:-1]
         inside = ln_d[1:-1, 1:-1] > -3.5  # D counts as 0.01 where it is less
         for component, of_t, direction in zip(found, (0.02, -0.03), (0.8, -0.6), strict=True):
             expected = 0.5 * (of_t + min(slope, 0.1) * direction)

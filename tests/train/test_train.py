@@ -82,8 +82,8 @@ def test_parts_train_alone(tmp_path):
     start = load_file(first / "weights.safetensors")
     values = {**TINY, "steps": 2, "average": 0.0, "start_from": str(first / "weights.safetensors")}
     for part, own in (
-        ("pyramid", lambda name: not name.startswith("join.")),
-        ("join", lambda n: n[:5] == "join."),
+        ("pyramid", lambda name: not name.startswith("fusion.")),
+        ("fusion", lambda n: n.startswith("fusion.")),
     ):
         folder = tmp_path / part
         train(TrainConfig(**values, part=part, folder=str(folder)), say=lambda _: None)
@@ -92,7 +92,7 @@ def test_parts_train_alone(tmp_path):
         assert changed
         assert all(own(name) for name in changed)
     with pytest.raises(ConfigError, match="part: expected one of all"):
-        train(TrainConfig(**{**TINY, "network": "espinnet"}, part="join", folder=str(tmp_path / "x")))
+        train(TrainConfig(**{**TINY, "network": "espinnet"}, part="fusion", folder=str(tmp_path / "x")))
 
 
 def test_coarse_scales_of_the_published_structure_train_alone(tmp_path):

@@ -60,11 +60,11 @@ class TrainConfig(Section):
     )
     folder: str = Field("runs/train", description="Folder of checkpoint, curve and weights.")
     start_from: str | None = Field(None, description="Weights to begin with; null: random ones.")
-    part: Literal["all", "pyramid", "join", "coarse"] = Field(
+    part: Literal["all", "pyramid", "fusion", "coarse"] = Field(
         "all",
-        description="What is trained of the fast structure: its pyramid (without the polish), its join (after "
-        "the polish), or all; of the published ESPINNet all, or the coarse scales below full resolution. The rest "
-        "stays as it is.",
+        description="What is trained of the fast structure: its pyramid (without refinement), its fusion head "
+        "(after refinement), or all; of the published ESPINNet all, or the coarse scales below full resolution. The "
+        "rest stays as it is.",
     )
     scenes: Scenes = Field(default_factory=Scenes, description="The training scenes.")
     seed: int = Field(1, description="Seed of every random number.")

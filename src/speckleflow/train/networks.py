@@ -71,13 +71,13 @@ def scale_weights(scales: int, progress: float) -> list[float]:
 
 
 def pyramid_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
-    """Loss over all scales of the fast network, without the polish."""
+    """Loss over all scales of the fast network, without refinement."""
     assert isinstance(network, FastEspinnet)
     scales, _ = network(network.reference(batch.reference, refined=False), batch.sample, refined=False)
     return _scales_loss(scales, batch, progress), rmse(scales[-1].displacement, batch.displacement)
 
 
-def join_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
+def fusion_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
     """Loss of the fast network's last fields."""
     return _fast_losses(network, batch)[1:]
 
@@ -195,7 +195,7 @@ def to_landing(fields: Tensor) -> Tensor:
 _FAST = {
     "all": Trainable(FastEspinnet, fast_loss),
     "pyramid": Trainable(FastEspinnet, pyramid_loss, ("convolutions.", "last.", "enlarge.")),
-    "join": Trainable(FastEspinnet, join_loss, ("join.",)),
+    "fusion": Trainable(FastEspinnet, fusion_loss, ("fusion.",)),
 }
 NETWORKS: dict[str, dict[str, Trainable]] = {
     "espinnet-fast": _FAST,

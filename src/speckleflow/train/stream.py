@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from speckleflow.retrieval.espinnet.polish import TYPICAL_BLUR_PX
+from speckleflow.retrieval.espinnet.refinement import TYPICAL_BLUR_PX
 from speckleflow.retrieval.flux import level_flux
 from speckleflow.simulate.fields import SceneRanges, random_batch
 from speckleflow.simulate.patterns import PatternBank

@@ -13,7 +13,7 @@ import torch
 from speckleflow.config.models import EspinnetSettings
 from speckleflow.errors import ConfigError
 from speckleflow.evaluate.held_out import Cell, scenes
-from speckleflow.retrieval.espinnet import export, fast, polish
+from speckleflow.retrieval.espinnet import export, fast, refinement
 from speckleflow.retrieval.espinnet.export import Whole
 from speckleflow.retrieval.espinnet.layers import pull
 from speckleflow.retrieval.espinnet.retriever import Espinnet
@@ -27,8 +27,8 @@ def test_the_file_gives_what_the_method_gives(tmp_path, monkeypatch):
     runtime = pytest.importorskip("onnxruntime", reason="ONNX files are run by onnxruntime")
     # two scales and two windows do all that more of them do, in a third of the time that tracing takes
     monkeypatch.setattr(fast, "SCALES", (4, 2))
-    monkeypatch.setattr(polish, "SCALES", (4.0, 0.8))
-    monkeypatch.setattr(polish, "COARSE_SCALES", (2.0,))
+    monkeypatch.setattr(refinement, "SCALES", (4.0, 0.8))
+    monkeypatch.setattr(refinement, "COARSE_SCALES", (2.0,))
     scene = scenes(Cell("mask", 3, 5000.0), count=1, size=76)  # no multiple of 8
     reference, sample = 700 * scene.reference[0].numpy(), 700 * scene.sample.numpy()
     np.save(tmp_path / "reference.npy", reference)

@@ -14,7 +14,7 @@ from tests.retrieval.patterns import Speckle
 from speckleflow.config.models import EspinnetSettings
 from speckleflow.evaluate.held_out import Cell, scenes
 from speckleflow.retrieval import adaptive, normal
-from speckleflow.retrieval.espinnet import fast, join, polish
+from speckleflow.retrieval.espinnet import fast, fusion, refinement
 from speckleflow.retrieval.espinnet.retriever import Espinnet
 from speckleflow.retrieval.filters import filter_xy, gaussian
 
@@ -104,15 +104,16 @@ def test_reference_is_prepared_once_for_a_batch(network, scene):
     torch.testing.assert_close(together[1:], alone, atol=3e-4, rtol=0)
 
 
-def test_untrained_join_gives_the_polished_displacement(scene):
-    """From a start 0.2 px off, the polish finds the truth, and a join that knows nothing keeps it."""
+def test_untrained_fusion_gives_the_refined_displacement(scene):
+    """From a start 0.2 px off, refinement finds the truth, and an untrained fusion head keeps it."""
     torch.manual_seed(4)
-    head = join.Join(fast.HIDDEN)
+    head = fusion.FusionHead(fast.HIDDEN)
     reference, sample = scene.reference[0, :2], scene.sample[:, :2]
     truth = torch.stack([scene.ux, scene.uy], 1)
     start = truth + 0.2 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(6))
     with torch.inference_mode():
-        data = polish.polish([polish.fix(reference, polish.characterise(reference))], sample, start)
+        terms = refinement.precompute_reference(reference, refinement.characterise(reference))
+        data = refinement.refine([terms], sample, start)
         found = head(
             data, start, torch.full_like(data.log_sigma, -1.0), torch.zeros(1, fast.HIDDEN, 64, 64), 2
         )
@@ -126,20 +127,20 @@ def test_untrained_join_gives_the_polished_displacement(scene):
     torch.testing.assert_close(found.transmission, data.transmission)
 
 
-def test_the_joins_input_is_two_by_two_pixels_then_the_hidden_state():
+def test_the_fusion_heads_input_is_two_by_two_pixels_then_the_hidden_state():
     generator = torch.Generator().manual_seed(2)
     seen, hidden = (
         torch.randn(2, 3, 40, 72, generator=generator),
         torch.randn(2, 5, 20, 36, generator=generator),
     )
     expected = torch.cat([torch.nn.functional.pixel_unshuffle(seen, 2), hidden], 1)
-    assert torch.equal(join._as_channels(seen, hidden), expected)
+    assert torch.equal(fusion._pack_pixels(seen, hidden), expected)
 
 
 def test_further_steps_find_what_is_missing(scene):
     """Data that were told a displacement wrong by a little ask for just that."""
     reference = scene.reference[0]
-    fixed = polish.fix(reference, polish.characterise(reference))
+    fixed = refinement.precompute_reference(reference, refinement.characterise(reference))
     model = adaptive.linearise(
         normal.Estimate(*torch.ones(2, 128, 128), *torch.zeros(2, 128, 128)),
         normal.measure(
@@ -152,7 +153,7 @@ def test_further_steps_find_what_is_missing(scene):
     done = torch.zeros(4, 128, 128)
     done[2], done[3] = -0.05, 0.08  # the reference against itself: the truth is zero
     model = replace(model, noise=torch.full_like(model.noise, 1e-6))
-    steps, errors = polish.further_steps(model, done, fixed.pattern.gain)
+    steps, errors = refinement.residual_steps(model, done, fixed.pattern.gain)
     inner = steps[4:, 16:-16, 16:-16]
     torch.testing.assert_close(inner[0], torch.full_like(inner[0], 0.05), atol=5e-3, rtol=0)
     torch.testing.assert_close(inner[1], torch.full_like(inner[1], -0.08), atol=8e-3, rtol=0)
@@ -164,24 +165,24 @@ def test_curl_is_taken_off_where_it_is_noise():
     bump = torch.exp(-((x - 70) ** 2 + (y - 90) ** 2) / (2 * 5.0**2))
     gradient = torch.stack(torch.gradient(bump)[::-1])[None] + 0.7
     loud, quiet = torch.zeros(1, 1, 160, 160), torch.full((1, 1, 160, 160), -7.0)  # log sigma
-    kept = join.without_curl(gradient, loud)
+    kept = fusion.remove_curl(gradient, loud)
     torch.testing.assert_close(kept, gradient, atol=1e-5, rtol=0)
     swirl = torch.stack([torch.gradient(bump)[0], -torch.gradient(bump)[1]])[None]
-    assert float(join.without_curl(swirl, loud).norm() / swirl.norm()) < 0.4
+    assert float(fusion.remove_curl(swirl, loud).norm() / swirl.norm()) < 0.4
     # curl that noise cannot explain is no noise
-    assert float((join.without_curl(swirl, quiet) - swirl).norm() / swirl.norm()) < 0.05
+    assert float((fusion.remove_curl(swirl, quiet) - swirl).norm() / swirl.norm()) < 0.05
     noise = torch.randn(1, 2, 160, 160, generator=torch.Generator().manual_seed(5))
     smooth = filter_xy(noise, gaussian(2.0), gaussian(2.0), "mirror")
-    left = join.without_curl(smooth, loud).square().mean() / smooth.square().mean()
+    left = fusion.remove_curl(smooth, loud).square().mean() / smooth.square().mean()
     assert 0.45 < float(left) < 0.6
 
 
 def test_gradients_of_the_filters_are_right():
     u = torch.randn(1, 2, 24, 20, generator=torch.Generator().manual_seed(1), requires_grad=True)
     other = torch.randn(1, 2, 24, 20, generator=torch.Generator().manual_seed(2))
-    (given,) = torch.autograd.grad((join.solenoidal(u) * other).sum(), u)
+    (given,) = torch.autograd.grad((fusion.solenoidal_part(u) * other).sum(), u)
     step = 0.1 * torch.randn(u.shape, generator=torch.Generator().manual_seed(3))
-    change = ((join.solenoidal(u + step) - join.solenoidal(u)).detach() * other).sum()
+    change = ((fusion.solenoidal_part(u + step) - fusion.solenoidal_part(u)).detach() * other).sum()
     assert float(change) == pytest.approx(float((given * step).sum()), rel=1e-3)
 
 
@@ -194,7 +195,7 @@ def test_absorption_shows_the_edge_that_windows_smear():
     mean = (thickness[1:, 1:] + thickness[:-1, 1:] + thickness[1:, :-1] + thickness[:-1, :-1]) / 4
     kernel = gaussian(1.5)
     smeared = filter_xy(truth, kernel, kernel, "mirror")
-    suggested, agreement = join.by_absorption(smeared, torch.exp(-0.4 * mean)[None, None])
+    suggested, agreement = fusion.predict_from_absorption(smeared, torch.exp(-0.4 * mean)[None, None])
 
     def error(u):
         return float((u - truth)[..., 8:-8, 8:-8].square().mean().sqrt())
@@ -203,7 +204,7 @@ def test_absorption_shows_the_edge_that_windows_smear():
     on_edge = (mean[None, None] > 0.1) & (mean[None, None] < 0.5)
     assert float(agreement[on_edge].median()) > 0.9  # phase and ln T both fall with the thickness
     # where nothing absorbs, nothing is suggested but the surroundings' mean
-    flat, none = join.by_absorption(smeared, torch.ones(1, 1, 128, 128))
+    flat, none = fusion.predict_from_absorption(smeared, torch.ones(1, 1, 128, 128))
     assert float(none.abs().max()) < 1e-3
     assert error(flat) > error(smeared)
 
@@ -414,11 +415,11 @@ def test_the_curl_of_waves_is_what_four_gaussians_find_of_it(period, axis):
         for a, b in pairwise(edges)
     )
     inner = (slice(56, -56), slice(56, -56))
-    found = join.solenoidal(shear[None])[0]
+    found = fusion.solenoidal_part(shear[None])[0]
     expected = share * shear
     off = (found - expected)[(slice(None), *inner)]
     assert float(off.abs().max()) < 0.03  # measured: 0.015; kernels are cut off at three standard deviations
-    assert float(join.solenoidal(pressure[None])[0][(slice(None), *inner)].abs().max()) < 1e-6
+    assert float(fusion.solenoidal_part(pressure[None])[0][(slice(None), *inner)].abs().max()) < 1e-6
 
 
 @pytest.mark.parametrize("axis", ["x", "y"])
@@ -431,10 +432,10 @@ def test_constant_shifts_of_a_fine_pattern_are_exact_before_the_last_network(axi
     sample = torch.fft.ifft(torch.fft.fft(reference) * turn).real
     if axis == "y":
         reference, sample = reference.mT.contiguous(), sample.mT.contiguous()
-    terms = polish.fix(reference, polish.characterise(reference, 0.0))
+    terms = refinement.precompute_reference(reference, refinement.characterise(reference, 0.0))
     guess = torch.zeros(1, 2, *sample.shape[1:])
     guess[:, 0 if axis == "x" else 1] = 0.8 * shift
-    u = polish.polish([terms], sample[None], guess).displacement[0]
+    u = refinement.refine([terms], sample[None], guess).displacement[0]
     along, across = (u[0], u[1]) if axis == "x" else (u[1].T, u[0].T)
     inner = (slice(20, -20), slice(20, -20))
     assert float(along[inner].mean()) == pytest.approx(shift, abs=5e-4)  # measured: 2e-4

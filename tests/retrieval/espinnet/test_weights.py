@@ -93,6 +93,7 @@ def test_missing_weights():
 
 def test_names_of_the_published_checkpoint():
     """Each of its parts is one of ours, whatever stands before."""
+    names = Espinnet().state_dict().keys()
     for theirs, ours in (
         ("netFeatures.Feature(Lv0).0.0.weight", "encoder.0.0.0.weight"),
         ("netFeatures.Feature(Lv4).1.1.bias", "encoder.4.1.1.bias"),
@@ -105,8 +106,21 @@ def test_names_of_the_published_checkpoint():
         ("t_refiner.NetMain_refiner.5.bias", "refine_transmission.5.bias"),
         ("d_refiner.NetMain_refiner.5.bias", "refine_darkfield.5.bias"),
     ):
-        assert weights._translate_name(theirs) == ours
-        assert ours in Espinnet().state_dict()
+        assert ours in names
+        translated = weights._translate_name(theirs.removeprefix("module."), weights.PUBLISHED_NAMES)
+        assert translated == ours
+
+
+def test_weights_of_earlier_versions_keep_loading(tmp_path):
+    """The fusion head was called ``join`` in files written until then, the shipped ones among them."""
+    torch.manual_seed(1)
+    network, other = FastEspinnet(), FastEspinnet()
+    earlier = {name.replace("fusion.", "join."): value for name, value in network.state_dict().items()}
+    assert any(name.startswith("join.") for name in earlier)
+    save_file(earlier, tmp_path / "w.safetensors")
+    weights.load(other, tmp_path / "w.safetensors")
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
 
 
 def test_a_network_that_has_grown_keeps_what_the_file_lacks(tmp_path):

@@ -1,8 +1,8 @@
 """A method's network as an ONNX graph, for programs without torch.
 
-In the graph is everything between corrected stacks and maps: padding, levelling of the flux, pyramid, polish, join
-(or the published network). It holds for stacks of one size and number of positions. What the polish reads off the
-reference's spectrum beforehand (its low-pass, how noise enters a window, whether the pattern is periodic) is a
+In the graph is everything between corrected stacks and maps: padding, levelling of the flux, pyramid, refinement,
+fusion (or the published network). It holds for stacks of one size and number of positions. What the refinement reads
+off the reference's spectrum beforehand (its low-pass, how noise enters a window, whether the pattern is periodic) is a
 constant of the graph: it belongs to the pattern of the reference stack it was exported with, and to any other stack of
 the same modulator and detector. Flags are not in it.
 """
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from speckleflow.errors import ConfigError
 from speckleflow.retrieval.base import Retriever
 from speckleflow.retrieval.espinnet.layers import pad_to_multiple, unpad
-from speckleflow.retrieval.espinnet.polish import MEAN_SIGMA, Pattern
+from speckleflow.retrieval.espinnet.refinement import MEAN_SIGMA, Pattern
 from speckleflow.retrieval.espinnet.retriever import NetworkRetriever
 from speckleflow.retrieval.espinnet.structures import Fast, Structure
 from speckleflow.retrieval.normal import local_mean

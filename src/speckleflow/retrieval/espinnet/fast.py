@@ -16,8 +16,8 @@ What differs from the published structure, and why:
   zero: a fine period is aliased at the coarsest.
 - One estimator serves all scales, its output is added to the displacement, and the last scale is the half
   one, enlarged by learned convex weights of the 3 x 3 neighbours.
-- Gauss-Newton steps at full resolution follow (:mod:`.polish`), which give T and D too; a last small network
-  (:mod:`.join`) joins both.
+- Gauss-Newton steps at full resolution follow (:mod:`.refinement`), which give T and D too; a last small network
+  (:mod:`.fusion`) combines both.
 - It predicts the standard deviation of its displacement.
 - No normalisation layers: a pixel's result depends on its surroundings only, so tiles agree with the whole
   image.
@@ -35,9 +35,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speckleflow.retrieval.espinnet.join import Join, Polished
+from speckleflow.retrieval.espinnet.fusion import FusionHead, RefinedFields
 from speckleflow.retrieval.espinnet.layers import cost_volume, pixel_grid, sample_at
-from speckleflow.retrieval.espinnet.polish import Fixed, Pattern, characterise, fix, polish
+from speckleflow.retrieval.espinnet.refinement import (
+    Pattern,
+    ReferenceTerms,
+    characterise,
+    precompute_reference,
+    refine,
+)
 from speckleflow.retrieval.filters import box, filter_xy, halve
 from speckleflow.retrieval.periodicity import is_periodic
 from speckleflow.retrieval.spectrum import spectrum
@@ -85,7 +91,7 @@ class Reference:
     """Terms of reference stacks, computed once a scan."""
 
     levels: list[ReferenceLevel]
-    fixed: list[Fixed]
+    terms: list[ReferenceTerms]
     periodic: list[bool]  #: which patterns are periodic
 
 
@@ -94,7 +100,7 @@ class FastEspinnet(nn.Module):
 
     ``forward`` takes what :meth:`reference` made of reference stacks (1 or B, N, y, x) and samples (B, N, y,
     x), y and x multiples of 8, all divided by the mean of the reference stack. It returns one :class:`Scale`
-    for each of ``SCALES`` (coarsest first) and one at full resolution, and what the polish made of it (None
+    for each of ``SCALES`` (coarsest first) and one at full resolution, and the refined fields (None
     without); all on the REFERENCE grid.
     """
 
@@ -110,7 +116,7 @@ class FastEspinnet(nn.Module):
         self.parts = (1 + len(WINDOWS), 2, 1, HIDDEN)
         self.last = nn.Conv2d(WIDTHS[-1], sum(self.parts), 3, padding=1)
         self.enlarge = nn.Conv2d(WIDTHS[-1], 9 * 4, 3, padding=1)
-        self.join = Join(HIDDEN)
+        self.fusion = FusionHead(HIDDEN)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -137,7 +143,7 @@ class FastEspinnet(nn.Module):
         refined: bool = True,
         blur_px: Sequence[float] | None = None,
     ) -> Reference:
-        """The reference's side: scales coarsest first, and the polish's normal equations.
+        """The reference's side: scales coarsest first, and the refinement's normal equations.
 
         ``pattern`` is that of the whole image where ``stack`` is a tile; else ``blur_px`` may tell the detector's
         blur in each stack.
@@ -147,8 +153,8 @@ class FastEspinnet(nn.Module):
             return Reference(levels, [], [is_periodic(spectrum(each)) for each in stack])
         blurs = [None] * len(stack) if blur_px is None else blur_px
         patterns = [pattern or characterise(*each) for each in zip(stack, blurs, strict=True)]
-        fixed = [fix(*each) for each in zip(stack, patterns, strict=True)]
-        return Reference(levels, fixed, [each.periodic for each in patterns])
+        terms = [precompute_reference(*each) for each in zip(stack, patterns, strict=True)]
+        return Reference(levels, terms, [each.periodic for each in patterns])
 
     @staticmethod
     def _initial_state(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,7 +179,7 @@ class FastEspinnet(nn.Module):
 
     def forward(
         self, reference: Reference, sample: Tensor, refined: bool = True
-    ) -> tuple[list[Scale], Polished | None]:
+    ) -> tuple[list[Scale], RefinedFields | None]:
         scales: list[Scale] = []
         hidden = last = sample.new_zeros(0)
         for side, level, frames in zip(SCALES, reference.levels, _scales(sample), strict=True):
@@ -196,8 +202,8 @@ class FastEspinnet(nn.Module):
         if not refined:
             return scales, None
         prior, expected = u.detach(), log_sigma.detach()
-        data = polish(reference.fixed, sample, prior)
-        return scales, self.join(data, prior, expected, hidden, sample.shape[1])
+        data = refine(reference.terms, sample, prior)
+        return scales, self.fusion(data, prior, expected, hidden, sample.shape[1])
 
 
 def upsample2x(image: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from speckleflow.retrieval.base import Fields
-from speckleflow.retrieval.espinnet import fast, polish, published
+from speckleflow.retrieval.espinnet import fast, published, refinement
 from speckleflow.retrieval.espinnet.scaling import scale_positions
 from speckleflow.retrieval.espinnet.weights import WeightFile
 from speckleflow.retrieval.flags import edge_flags, fold_flags
@@ -76,10 +76,10 @@ class Structure(ABC):
 
 
 class Fast(Structure):
-    """Our own structure (:mod:`.fast`): pyramid, polish by Gauss-Newton, join. Any N."""
+    """Our own structure (:mod:`.fast`): pyramid, Gauss-Newton refinement, fusion. Any N."""
 
     multiple = fast.MULTIPLE
-    #: The receptive field is wider (:data:`fast.HALO` and :data:`polish.HALO` together), but the weights of its rim
+    #: The receptive field is wider (:data:`fast.HALO` and :data:`refinement.HALO` together), but the weights of its rim
     #: are so small that tiles with 128 px of halo agree with the whole image as well as those with 352 do.
     halo = 160
 
@@ -95,10 +95,10 @@ class Fast(Structure):
     def levelled(self, reference: Tensor, sample: Tensor) -> Tensor:
         return level_flux(reference, sample)
 
-    def prepare_whole(self, reference: Tensor) -> polish.Pattern:
-        return polish.characterise(reference, self.settings.detector_blur_px)
+    def prepare_whole(self, reference: Tensor) -> refinement.Pattern:
+        return refinement.characterise(reference, self.settings.detector_blur_px)
 
-    def prepare_tile(self, reference: Tensor, tile: Tile, whole: polish.Pattern) -> fast.Reference:
+    def prepare_tile(self, reference: Tensor, tile: Tile, whole: refinement.Pattern) -> fast.Reference:
         assert isinstance(self.network, fast.FastEspinnet)
         pattern = replace(whole, mean=tile.cut(whole.mean))
         return self.network.reference(tile.cut(reference)[None], pattern)
@@ -113,7 +113,7 @@ class Fast(Structure):
 
     def fields(self, maps: list[Tensor]) -> Fields:
         ux, uy, t, d, sigma = maps
-        flags = fold_flags(ux, uy) | edge_flags(ux, uy, len(polish.START) // 2)
+        flags = fold_flags(ux, uy) | edge_flags(ux, uy, len(refinement.START_WINDOW) // 2)
         return Fields(transmission=t, ux=ux, uy=uy, darkfield=d, displacement_std=sigma, flags=flags)
 
 
@@ -154,7 +154,7 @@ def sharp(fields: Fields, blur_px: float | None) -> Fields:
     t = fields.transmission
     d = torch.ones_like(t) if fields.darkfield is None else fields.darkfield
     pairs = zip(t, d, strict=True)
-    shift = torch.stack([polish.blur_shift(*pair, blur_px**2) for pair in pairs], 1)
+    shift = torch.stack([refinement.blur_shift(*pair, blur_px**2) for pair in pairs], 1)
     return replace(fields, ux=fields.ux + shift[0], uy=fields.uy + shift[1])
 
 

@@ -30,6 +30,10 @@ PUBLISHED_NAMES = (
 )
 
 
+#: parameter names of our weight files of earlier versions -> those of now
+EARLIER_NAMES = ((r"^join\.", "fusion."),)
+
+
 @dataclass(frozen=True)
 class WeightFile:
     """What a weight file says of itself: its SHA-256 and the strings of its header."""
@@ -78,9 +82,10 @@ def about(path: str | Path) -> dict[str, str]:
 
 def _safetensors(path: Path, content: bytes) -> dict[str, Tensor]:
     try:
-        return load_tensors(content)
+        tensors = load_tensors(content)
     except SafetensorError as error:
         raise InputError(path, expected="a safetensors file", found=f"something else ({error})") from error
+    return {_translate_name(name, EARLIER_NAMES): value for name, value in tensors.items()}
 
 
 def _published(path: Path) -> dict[str, Tensor]:
@@ -99,15 +104,16 @@ def _published(path: Path) -> dict[str, Tensor]:
     tensors = content.get("model_state_dict") if isinstance(content, dict) else None
     if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
         raise InputError(path, expected=expected, found=f"{type(content).__name__} without it")
-    return {_translate_name(str(name)): value for name, value in tensors.items()}
+    # distributed training adds "module."
+    names = {str(name): str(name).removeprefix("module.") for name in tensors}
+    return {_translate_name(names[str(name)], PUBLISHED_NAMES): value for name, value in tensors.items()}
 
 
-def _translate_name(name: str) -> str:
-    name = name.removeprefix("module.")  # added by distributed training
-    for pattern, ours in PUBLISHED_NAMES:
-        found, count = re.subn(pattern, ours, name)
+def _translate_name(name: str, table: tuple[tuple[str, str], ...]) -> str:
+    for pattern, ours in table:
+        translated, count = re.subn(pattern, ours, name)
         if count:
-            return found
+            return translated
     return name
 
 

@@ -1,9 +1,8 @@
-"""The last steps at full resolution: those of ``umpa``, begun at the network's displacement.
+"""Gauss-Newton refinement at full resolution: the steps of ``umpa`` with the network's displacement as initial guess.
 
-The network finds which speckle is which, also where a window would lock on to a wrong one; the normal
-equations of ``umpa`` (its code, not a copy) then give the sub-pixel place, transmission and dark field with
-an expected error. What else the data could say goes to the network that joins both (:mod:`.join`): the steps
-that narrow windows still ask for, and the shift that blur makes out of absorption.
+The network identifies the speckles, also where a window would lock on to a wrong one; the normal equations of ``umpa``
+then give the sub-pixel displacement, transmission and dark field with an expected error. The displacements of windows
+of other widths, and the shift that blur makes of absorption, are inputs of the fusion head (:mod:`.fusion`).
 """
 
 from __future__ import annotations
@@ -38,19 +37,19 @@ from speckleflow.retrieval.spectrum import spectrum
 #: out (an error of the mean is one of T, times 1 - D), narrow beside the shape of a beam.
 MEAN_SIGMA = 64.0
 #: window in which the first T and D are found, for 50 pixels
-START = gaussian(2.0, truncate=3.0)
+START_WINDOW = gaussian(2.0, truncate=3.0)
 #: side of the central piece and number of frames that the noise is characterised on
 CENTRE, FRAMES = 288, 4
 #: The network's displacement is smoothed by this (px) before the data are asked: its pixel-to-pixel noise is
 #: no prior.
-CALM = gaussian(2.5, truncate=3.0)
+PRIOR_SMOOTHING = gaussian(2.5, truncate=3.0)
 #: widths (px) of the windows whose displacement is offered: from a pixel and its neighbours to several speckles
 WINDOWS = (0.7, 1.2, 2.1, 3.6, 6.0)
 #: standard deviation (px) of what a window adds before the data are asked: what two steps leave at edges
-STEP_PX = 0.3
+STEP_PRIOR_PX = 0.3
 #: Steepest logarithm of D per pixel that is believed when the shift of blur is taken off: a speckle is wider than
 #: the steps in D that there are, and where the pattern is faint D is noise.
-STEEPEST = 0.1
+MAX_LOG_GRADIENT = 0.1
 #: Standard deviation of the detector's point spread where nobody told it: the root mean square of what the training
 #: scenes have (px).
 TYPICAL_BLUR_PX = 0.7
@@ -60,8 +59,8 @@ HALO = 2 * int(9 * SCALES[0]) + 2 * 15 + 3
 
 @dataclass(frozen=True)
 class Pattern:
-    """What a whole reference stack tells of its pattern: the low-pass it needs, how noise enters, and its local
-    mean (y, x), whether it repeats itself; and the detector's blur (px), which it does not tell.
+    """Properties of a whole reference stack: the low-pass it needs, the gain of the noise, its local mean (y, x),
+    whether its pattern is periodic; and the detector's blur (px), which is given.
     """
 
     low_pass: LowPass
@@ -72,17 +71,17 @@ class Pattern:
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """What the polish needs of one reference stack, or of a tile of it."""
+class ReferenceTerms:
+    """Terms of one reference stack, or of a tile of it, for the refinement."""
 
     pattern: Pattern
     basis: Basis
-    start: Tensor  #: (10, y, x) products of the regressors in the window START
+    start: Tensor  #: (10, y, x) products of the regressors in the window START_WINDOW
 
 
 @dataclass(frozen=True)
-class Data:
-    """What the data say about a batch, (B, 1 or more, y, x): see :func:`refine`."""
+class RefinementData:
+    """Result of the refinement of a batch, (B, 1 or more, y, x): see :func:`refine_sample`."""
 
     displacement: Tensor  #: px
     transmission: Tensor
@@ -94,9 +93,9 @@ class Data:
     log_errors: Tensor  #: (B, len(WINDOWS), y, x) log of their expected standard deviations
 
     @staticmethod
-    def of(each: list[Tensor]) -> Data:
-        """From the maps of :func:`refine` of each sample."""
-        return Data(*torch.stack(each).split((2, 1, 1, 1, 1, 2, 2 * len(WINDOWS), len(WINDOWS)), 1))
+    def from_maps(each: list[Tensor]) -> RefinementData:
+        """From the maps of :func:`refine_sample` of each sample."""
+        return RefinementData(*torch.stack(each).split((2, 1, 1, 1, 1, 2, 2 * len(WINDOWS), len(WINDOWS)), 1))
 
 
 def characterise(reference: Tensor, blur_px: float | None = None) -> Pattern:
@@ -114,20 +113,20 @@ def characterise(reference: Tensor, blur_px: float | None = None) -> Pattern:
     return Pattern(low_pass, gain, mean, blur, is_periodic(seen))
 
 
-def fix(reference: Tensor, pattern: Pattern) -> Fixed:
+def precompute_reference(reference: Tensor, pattern: Pattern) -> ReferenceTerms:
     """The reference's side (N, y, x): once a scan, or once a tile (then ``pattern.mean`` is the tile's)."""
     basis = make_basis(reference, pattern.mean, gaussian(pattern.low_pass.sigma))
-    start = filter_xy(basis.gram, START, START, "zero")
-    start /= filter_xy(torch.ones_like(start[:1]), START, START, "zero")
+    start = filter_xy(basis.gram, START_WINDOW, START_WINDOW, "zero")
+    start /= filter_xy(torch.ones_like(start[:1]), START_WINDOW, START_WINDOW, "zero")
     for k in (0, 4, 7, 9):
         start[k] += 1e-5 * start[0] + 1e-12
-    return Fixed(pattern, basis, start)
+    return ReferenceTerms(pattern, basis, start)
 
 
-def first_contrasts(fixed: Fixed, moments: Moments) -> tuple[Tensor, Tensor]:
-    """T and B = T D (y, x) by linear least squares in the window START; 1 where nothing was measured."""
+def initial_contrasts(fixed: ReferenceTerms, moments: Moments) -> tuple[Tensor, Tensor]:
+    """T and B = T D (y, x) by linear least squares in the window START_WINDOW; 1 where nothing was measured."""
     maps = torch.cat([moments.h * moments.valid, moments.valid[None]])
-    right = filter_xy(maps, START, START, "zero")
+    right = filter_xy(maps, START_WINDOW, START_WINDOW, "zero")
     theta, _ = solve(fixed.start, right[:4] / right[4].clamp_min(1e-2))
     seen = right[4] > 0.1
     t = torch.where(seen, (theta[0] + 1).clamp(0.02, 2.0), torch.ones_like(theta[0]))
@@ -135,16 +134,16 @@ def first_contrasts(fixed: Fixed, moments: Moments) -> tuple[Tensor, Tensor]:
     return t, b
 
 
-def refine(fixed: Fixed, sample: Tensor, u: Tensor) -> Tensor:
+def refine_sample(fixed: ReferenceTerms, sample: Tensor, u: Tensor) -> Tensor:
     """The steps of ``umpa`` for one sample stack (N, y, x) from the displacement ``u`` (2, y, x).
 
-    Returns the maps of :class:`Data`, one after the other: (8 + 3 len(WINDOWS), y, x).
+    Returns the maps of :class:`RefinementData`, one after the other: (8 + 3 len(WINDOWS), y, x).
     """
     low_pass = fixed.pattern.low_pass
     coefficients = spline_coefficients(sample, gaussian(low_pass.sigma))
-    ux, uy = filter_xy(u, CALM, CALM, "mirror")
+    ux, uy = filter_xy(u, PRIOR_SMOOTHING, PRIOR_SMOOTHING, "mirror")
     moments = measure(coefficients, fixed.basis, ux, uy)
-    now = Estimate(*first_contrasts(fixed, moments), ux, uy)
+    now = Estimate(*initial_contrasts(fixed, moments), ux, uy)
     model = linearise(now, moments, fixed.basis)
     now, _, _ = mixed_windows(now, model, fixed.pattern.gain, COARSE_SCALES)
     model = linearise(now, measure(coefficients, fixed.basis, now.ux, now.uy), fixed.basis)
@@ -188,9 +187,9 @@ def window_displacements(
         kernel = gaussian(sigma, truncate=3.0)
         xx, xy, yy, x, y = filter_xy(maps, kernel, kernel, "zero")
         noise = model.noise * gain(sigma)[2:].mean() * energy(kernel) ** 2 + 1e-12
-        # what is missing from u, under the prior that it is STEP_PX
+        # what is missing from u, under the prior that it is STEP_PRIOR_PX
         x, y = x - xx * u[0] - xy * u[1], y - xy * u[0] - yy * u[1]
-        xx, yy = xx + noise / STEP_PX**2, yy + noise / STEP_PX**2
+        xx, yy = xx + noise / STEP_PRIOR_PX**2, yy + noise / STEP_PRIOR_PX**2
         determinant = xx * yy - xy * xy
         steps += [(yy * x - xy * y) / determinant, (xx * y - xy * x) / determinant]
         errors.append(0.5 * (noise * (xx + yy) / (2 * determinant)).log())
@@ -199,18 +198,22 @@ def window_displacements(
 
 def blur_shift(transmission: Tensor, darkfield: Tensor, variance: float) -> Tensor:
     """What must be added to the displacement (2, y, x) for the blur of ``variance`` px^2 (see
-    :mod:`speckleflow.retrieval.blur`), D's part limited by :data:`STEEPEST`.
+    :mod:`speckleflow.retrieval.blur`), D's part limited by :data:`MAX_LOG_GRADIENT`.
     """
     of_t, of_d = (
         torch.stack(torch.gradient(field.clamp_min(0.01).log())[::-1]) for field in (transmission, darkfield)
     )
-    return variance * (of_t + of_d * (STEEPEST / of_d.square().sum(0).sqrt().clamp_min(STEEPEST)))
+    return variance * (
+        of_t + of_d * (MAX_LOG_GRADIENT / of_d.square().sum(0).sqrt().clamp_min(MAX_LOG_GRADIENT))
+    )
 
 
-def polish(fixed: list[Fixed], sample: Tensor, u: Tensor) -> Data:
+def refine(fixed: list[ReferenceTerms], sample: Tensor, u: Tensor) -> RefinementData:
     """What the data say about a batch that begins at ``u`` (B, 2, y, x). ``fixed`` has one entry, or one for each
     of the batch.
     """
     with torch.no_grad(), thread_pool(u.device), torch.autocast(u.device.type, enabled=False):
         beams = fixed * len(sample) if len(fixed) == 1 else fixed
-        return Data.of([refine(*each) for each in zip(beams, sample.float(), u.float(), strict=True)])
+        return RefinementData.from_maps(
+            [refine_sample(*each) for each in zip(beams, sample.float(), u.float(), strict=True)]
+        )

@@ -1,16 +1,16 @@
-"""The network that mixes what the pyramid found and what the data say, at full resolution.
+"""Fusion head: a network that mixes the displacements of the pyramid and of the refinement, at full resolution.
 
-It sees the displacement of the last Gauss-Newton step, what windows of several widths find instead, transmission and
-dark field, what the absorption suggests, and what the pyramid expected, and answers with the weights of all these.
-Of the displacement it adds nothing of its own: a mixture of unbiased windows cannot show what is not in the data.
-Lengths enter in units of a local scale (the expected error, or what the narrow windows find missing), so that what
-was learned of large errors holds for small ones. Untrained it leaves the last step nearly as it is.
+Its input is the displacement of the last Gauss-Newton step, those of windows of several widths, transmission and dark
+field, the displacement predicted from absorption, and the expected error of the pyramid; its output are the weights of
+these displacements. It adds no displacement of its own: a mixture of unbiased windows cannot show what is not in the
+data. Lengths are in units of a local scale (the expected error, or what the narrow windows find missing), so that
+weights learned of large errors hold for small ones. Untrained it leaves the last step nearly as it is.
 
-Light that refraction gathers is no transmission: what tracking measures is T / det(1 + grad u). The determinant is
-taken off with the displacement that was found, as far as the network trusts it.
+Tracking measures T / det(1 + grad u), because refraction gathers light. The head divides this determinant out, with
+the weight that it gives to it.
 
-Refraction is the gradient of a phase and has no curl. What is found of it is half of the noise, and taken off at
-the end, as far as it is no larger than the expected error: more of it is something else, and stays.
+Refraction is the gradient of a phase and has no curl. The curl of the result is half of its noise; it is subtracted as
+far as it is no larger than the expected error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speckleflow.retrieval.espinnet.polish import WINDOWS, Data
+from speckleflow.retrieval.espinnet.refinement import WINDOWS, RefinementData
 from speckleflow.retrieval.filters import filter_xy, gaussian, halve, smooth
 from speckleflow.retrieval.fringes import log_determinant, slope_along
 from speckleflow.retrieval.parallel import parallel_for, row_strips, thread_pool
@@ -35,9 +35,9 @@ NEAR, FAR = gaussian(1.5, truncate=3.0), gaussian(6.0, truncate=3.0)
 #: the local scale is averaged over this
 AROUND = gaussian(2.0, truncate=3.0)
 #: least local scale (px): interpolation alone costs as much
-LEAST_PX = 1e-3
+MIN_SCALE_PX = 1e-3
 #: largest correction of T and D
-LARGEST_CONTRAST = 0.05
+MAX_CONTRAST_CORRECTION = 0.05
 #: log odds of the pyramid's displacement against the polished one to begin with
 PRIOR_BIAS = -4.0
 #: weights of the determinant of the displacement itself and of that smoothed by NEAR, to begin with
@@ -52,15 +52,15 @@ NEAR_CURL = gaussian(3.0, truncate=3.0)
 #: window (standard deviation in pairs of pixels) in which refraction is compared with absorption: a few speckles
 FIT = gaussian(2.5, truncate=3.0)
 #: slopes of ln T below this (per px) tell nothing
-LEAST_SLOPE = 1e-3
+MIN_SLOPE = 1e-3
 #: bytes of the rows that are brought into another order of memory together
 _ROWS_BYTES = 1 << 17
-#: farthest pixel that matters beyond those of the polish
+#: farthest pixel that matters beyond those of the refinement
 HALO = 2 * (sum(DILATIONS) + 1) + 18
 
 
 @dataclass(frozen=True)
-class Polished:
+class RefinedFields:
     """Fields (B, 1 or 2, y, x): displacement in px, log of its standard deviation, T and D."""
 
     displacement: Tensor
@@ -69,7 +69,7 @@ class Polished:
     darkfield: Tensor
 
 
-class Join(nn.Module):
+class FusionHead(nn.Module):
     """Fields from the data's and the pyramid's; its convolutions run on 2 x 2 pixels as channels."""
 
     def __init__(self, hidden: int) -> None:
@@ -90,20 +90,20 @@ class Join(nn.Module):
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def forward(
-        self, data: Data, prior: Tensor, prior_log_sigma: Tensor, hidden: Tensor, positions: int
-    ) -> Polished:
+        self, data: RefinementData, prior: Tensor, prior_log_sigma: Tensor, hidden: Tensor, positions: int
+    ) -> RefinedFields:
         """``prior`` (B, 2, y, x) and ``prior_log_sigma`` are the pyramid's, ``hidden`` (B, channels, y / 2, x / 2)
         too.
         """
         # lengths of thousandths of a pixel need float32, whatever the convolutions run in
         with torch.no_grad(), torch.autocast(prior.device.type, enabled=False):
             absorbed = data.transmission * log_determinant(data.displacement, NEAR).exp()
-            suggested, agreement = by_absorption(data.displacement, absorbed)
+            suggested, agreement = predict_from_absorption(data.displacement, absorbed)
             detail = data.displacement - filter_xy(data.displacement, NEAR, NEAR, "mirror")
-            seen, scale = _seen(data, detail, prior.float(), prior_log_sigma.float(), positions)
+            seen, scale = _network_input(data, detail, prior.float(), prior_log_sigma.float(), positions)
             other = _asinh((suggested - data.displacement) / scale)
             seen = torch.cat([seen, other, agreement], 1)
-        last = _as_channels(seen, hidden.detach())
+        last = _pack_pixels(seen, hidden.detach())
         del seen, other, agreement, absorbed, detail  # as large as everything that follows
         for convolution in self.convolutions:
             last = F.leaky_relu(convolution(last), 0.1, inplace=True)
@@ -111,8 +111,10 @@ class Join(nn.Module):
         with torch.autocast(prior.device.type, enabled=False):
             return self._fields(found.float(), data, prior.float(), suggested, scale)
 
-    def _fields(self, found: Tensor, data: Data, prior: Tensor, suggested: Tensor, scale: Tensor) -> Polished:
-        """Fields from what the convolutions found."""
+    def _fields(
+        self, found: Tensor, data: RefinementData, prior: Tensor, suggested: Tensor, scale: Tensor
+    ) -> RefinedFields:
+        """Fields from the output of the convolutions."""
         weights, determinants, log_sigma, contrasts = found.split(self.parts, 1)
         u = data.displacement + (weights[:, :1] + PRIOR_BIAS).sigmoid() * (prior - data.displacement)
         for k in range(len(WINDOWS)):
@@ -120,25 +122,27 @@ class Join(nn.Module):
         u = u + weights[:, -2:-1].clamp(-1.0, 1.0) * data.shift
         u = u + weights[:, -1:].clamp(-0.5, 1.5) * (suggested - data.displacement)
         log_sigma = scale.log() + log_sigma
-        u = without_curl(u, log_sigma)
+        u = remove_curl(u, log_sigma)
         log_t = data.transmission.clamp_min(1e-3).log()
         for k, (kernel, bias) in enumerate(zip((None, NEAR), DETERMINANT_BIAS, strict=True)):
             weight = (determinants[:, k : k + 1] + bias).clamp(-0.5, 1.5)
             # the errors of T do not teach the displacement
             log_t = log_t + weight * log_determinant(u.detach(), kernel)
-        t, d = (torch.cat([log_t.exp(), data.darkfield], 1) + LARGEST_CONTRAST * contrasts.tanh()).split(1, 1)
-        return Polished(u, log_sigma, t.clamp_min(0), d.clamp_min(0))
+        t, d = (
+            torch.cat([log_t.exp(), data.darkfield], 1) + MAX_CONTRAST_CORRECTION * contrasts.tanh()
+        ).split(1, 1)
+        return RefinedFields(u, log_sigma, t.clamp_min(0), d.clamp_min(0))
 
 
-def _seen(
-    data: Data, detail: Tensor, prior: Tensor, prior_log_sigma: Tensor, positions: int
+def _network_input(
+    data: RefinementData, detail: Tensor, prior: Tensor, prior_log_sigma: Tensor, positions: int
 ) -> tuple[Tensor, Tensor]:
     """Input of the network (B, channels, y, x), and the local scale (B, 1, y, x) in px."""
     u = data.displacement
     # what the middle window finds missing beyond noise
     missing = data.steps[:, 2:4].square().mean(1, True) - torch.exp(2 * data.log_errors[:, 1:2])
     excess = filter_xy(missing, AROUND, AROUND, "mirror").clamp_min(0)
-    scale = (torch.exp(2 * data.log_sigma) + excess + LEAST_PX**2).sqrt().clamp_max(1.0)
+    scale = (torch.exp(2 * data.log_sigma) + excess + MIN_SCALE_PX**2).sqrt().clamp_max(1.0)
     log_scale = scale.log()
     contrasts = torch.cat([10 * data.transmission.clamp_min(0.01).log(), 5 * data.darkfield], 1)
     lengths = [prior - u, data.steps, data.shift, detail, u - filter_xy(u, FAR, FAR, "mirror")]
@@ -156,7 +160,7 @@ def _seen(
     return torch.cat(seen, 1), scale
 
 
-def _as_channels(seen: Tensor, hidden: Tensor) -> Tensor:
+def _pack_pixels(seen: Tensor, hidden: Tensor) -> Tensor:
     """2 x 2 pixels of ``seen`` (B, C, y, x) as channels, and ``hidden`` (B, channels, y / 2, x / 2), in the order of
     memory that convolutions want.
 
@@ -167,13 +171,13 @@ def _as_channels(seen: Tensor, hidden: Tensor) -> Tensor:
     shape = batch, own + hidden.shape[1], height, width
     out = torch.empty(shape, dtype=seen.dtype, device=seen.device, memory_format=torch.channels_last)
 
-    def some(rows: slice) -> None:
+    def pack_rows(rows: slice) -> None:
         double = slice(2 * rows.start, 2 * rows.stop)
         out[:, :own, rows] = F.pixel_unshuffle(seen[:, :, double], 2)
         out[:, own:, rows] = hidden[:, :, rows]
 
     with thread_pool(seen.device):
-        parallel_for(some, row_strips(batch * own, height, width, seen.device, _ROWS_BYTES))
+        parallel_for(pack_rows, row_strips(batch * own, height, width, seen.device, _ROWS_BYTES))
     return out
 
 
@@ -184,8 +188,8 @@ def _asinh(x: Tensor) -> Tensor:
     return x.square().add_(1).sqrt_().add_(x.abs()).log_().copysign_(x)
 
 
-def by_absorption(u: Tensor, transmission: Tensor) -> tuple[Tensor, Tensor]:
-    """The displacement that absorption suggests (B, 2, y, x), and how well it agrees with ``u`` around (B, 1, y, x).
+def predict_from_absorption(u: Tensor, transmission: Tensor) -> tuple[Tensor, Tensor]:
+    """Displacement predicted from absorption (B, 2, y, x), and its correlation with ``u`` around (B, 1, y, x).
 
     In one material both the phase and ln T are proportional to the thickness (Paganin et al., J. Microsc. 206, 33,
     2002), and so are the displacement and the gradient of ln T. The factor, and an offset, are fitted to ``u``
@@ -201,8 +205,8 @@ def by_absorption(u: Tensor, transmission: Tensor) -> tuple[Tensor, Tensor]:
     )
     vg, gg, vv = products.split(1, 1)
     vg = vg - (mean_v * mean_g).sum(1, True)
-    gg = (gg - mean_g.square().sum(1, True)).clamp_min(0) + LEAST_SLOPE**2
-    vv = (vv - mean_v.square().sum(1, True)).clamp_min(0) + LEAST_PX**2
+    gg = (gg - mean_g.square().sum(1, True)).clamp_min(0) + MIN_SLOPE**2
+    vv = (vv - mean_v.square().sum(1, True)).clamp_min(0) + MIN_SCALE_PX**2
     factor = vg / gg
     fit = torch.cat([factor, mean_v - factor * mean_g, vg * (gg * vv).rsqrt()], 1)
     fit = F.interpolate(fit, scale_factor=2.0, mode="bilinear", align_corners=False)
@@ -210,9 +214,9 @@ def by_absorption(u: Tensor, transmission: Tensor) -> tuple[Tensor, Tensor]:
     return offset + factor * slope, agreement
 
 
-def without_curl(u: Tensor, log_sigma: Tensor) -> Tensor:
+def remove_curl(u: Tensor, log_sigma: Tensor) -> Tensor:
     """Displacement (B, 2, y, x) without the curl that noise of standard deviation exp(``log_sigma``) explains."""
-    curled = solenoidal(u)
+    curled = solenoidal_part(u)
     with torch.no_grad():
         power = filter_xy(curled.square().mean(1, True), NEAR_CURL, NEAR_CURL, "mirror")
         allowed = CURL_VARIANCES * torch.exp(2 * log_sigma)
@@ -220,7 +224,7 @@ def without_curl(u: Tensor, log_sigma: Tensor) -> Tensor:
     return u - weight * curled
 
 
-def solenoidal(u: Tensor) -> Tensor:
+def solenoidal_part(u: Tensor) -> Tensor:
     """Solenoidal part of a displacement (B, 2, y, x), up to curls of some 16 px.
 
     It is the curl of -psi, with psi the inverse Laplacian of the vorticity: a sum of Gaussians of it, as
