@@ -9,6 +9,7 @@ import scipy.fft
 from speckleflow.tomo import axis as axis_module
 from speckleflow.tomo.axis import AxisResult
 from speckleflow.tomo.axis_cost import EDGE_PX, WEDGE_MARGIN, MirrorCost
+from speckleflow.tomo.opposite import half_turns
 
 COLUMNS = 40
 
@@ -128,3 +129,19 @@ def test_what_makes_an_axis_trusted():
     assert not result(significance=5.9).trusted
     assert result(uncertainty_px=0.5).trusted
     assert not result(uncertainty_px=0.51).trusted
+
+
+@pytest.mark.parametrize("seed", [1, 2, 5, 6, 8])
+def test_a_long_overlap_outweighs_a_better_correlation_over_a_short_one(seed):
+    """Random walks: over 10 of 100 columns two of them correlate by chance better than the true overlap's 0.8."""
+    rng = np.random.default_rng(seed)
+    walk = np.cumsum(rng.normal(size=100))
+    data = np.zeros((1, 180, 100), np.float32)
+    data[0, 0] = walk
+    place = 92 - np.arange(100)  # mirrored about column 46
+    seen = (place >= 0) & (place < 100)
+    data[0, -1, seen] = walk[place[seen]]
+    other = np.cumsum(rng.normal(size=100))
+    data[0, -1] += 0.8 * walk.std() / other.std() * other
+    start = axis_module._start(data, half_turns(np.arange(180.0)), 4.5, 94.5)
+    assert start == pytest.approx(46.0, abs=0.5)
