@@ -16,7 +16,7 @@ from speckleflow.io.scan import open_scan
 from speckleflow.phase import integrate_displacement, remove_drift
 from speckleflow.retrieval import registry
 from speckleflow.scan.warnings import read_warnings
-from speckleflow.stages import retrieve
+from speckleflow.stages import batches
 from speckleflow.tomo.backends.registry import make_backend
 from speckleflow.tomo.rings import remove_rings
 from speckleflow.tomo.sinogram import line_integrals
@@ -56,8 +56,8 @@ def test_fields_of_unequal_blocks_equal_those_of_the_whole_scan(finished_chain, 
 def test_batches_are_read_in_order(chain, monkeypatch):
     """Blocks of several batches, the last of them shorter (4ed48bd would not have seen projections doubled)."""
     whole = {name: projections(chain, name) for name in ("ux", "transmission", "flux")}
-    monkeypatch.setattr(retrieve, "BATCH_BYTES", 2 * 4 * 3 * 24 * 48)
-    assert retrieve.batch_size(3, 24, 48) == 2
+    monkeypatch.setattr(batches, "BATCH_BYTES", 2 * 4 * 3 * 24 * 48)
+    assert batches.batch_size(3, 24, 48) == 2
     chain.blocks = ((0, 5), (5, 6))
     for block in range(2):
         chain.retrieve(block)

@@ -142,10 +142,16 @@ class Scan:
 
     def read_reference(self) -> NDArray[np.float32]:
         """Mean reference frames (N, y, x), raw counts, in the order of the sample's positions."""
-        frames = [reference_frames(source, self.config) for source in self.reference]
-        if len(frames) > 1 or frames[0].ndim == 4 or self.n_positions == 1:
-            return np.concatenate([FrameMean.of(stack).mean for stack in frames])
-        return frames[0].astype(np.float32)
+        if (
+            len(self.reference) > 1
+        ):  # one file at a time: all repeats of all positions are as large as the raw data
+            return np.concatenate(
+                [FrameMean.of(reference_frames(source, self.config)).mean for source in self.reference]
+            )
+        frames = reference_frames(self.reference[0], self.config)
+        if frames.ndim == 4 or self.n_positions == 1:
+            return FrameMean.of(frames).mean
+        return frames.astype(np.float32)
 
     def read_flat(self, role: str = "sample") -> FrameMean | None:
         """Flats (beam without diffuser) of the 'sample' or 'reference' frames; None where there are none."""

@@ -18,6 +18,7 @@ from speckleflow.io.scan import Scan
 from speckleflow.scan.schema import FIELDS
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import collected_warnings, read_warnings, write_warnings
+from speckleflow.stages.batches import batch_size
 from speckleflow.stages.frames import check_frames
 from speckleflow.stages.inputs import check_made_by, describe
 from speckleflow.stages.phase import Arrays
@@ -25,14 +26,6 @@ from speckleflow.stages.projection import ProjectionRetrieval
 from speckleflow.stages.raw import open_raw
 
 log = logging.getLogger(__name__)
-
-#: Corrected frames of one batch in bytes: enough to keep the threads busy, little beside a job's memory.
-BATCH_BYTES = 128e6
-
-
-def batch_size(positions: int, rows: int, columns: int) -> int:
-    """Projections of one batch."""
-    return max(1, int(BATCH_BYTES // (4 * positions * rows * columns)))
 
 
 def retrieve_block(

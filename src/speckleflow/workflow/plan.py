@@ -11,6 +11,7 @@ from speckleflow.config import ScanConfig
 from speckleflow.errors import InputError
 from speckleflow.io.scan import exclusions, scan_shape
 from speckleflow.scan.manifest import Manifest
+from speckleflow.stages.batches import batch_size
 from speckleflow.stages.registry import result_settings
 
 #: A job should last about this long: long beside the scheduler's overhead, short beside a walltime limit.
@@ -21,6 +22,8 @@ TARGET_MB = 8000.0
 #: and the Python of the script with its libraries takes the rest (measured, with torch and without).
 BASE_MB = {"retrieve": 850, "simulate": 850}
 BASE_MB_OTHER = 600
+#: Repeated darks, flats or references of one position that are read together.
+REPEATS = 20
 #: Seconds a projection takes, per pixel and, beside that, per pixel and diffuser position, by method (measured at
 #: 512 x 512 with N = 3, 5 and 20; benchmarks/umpa.md and networks.md). Of one thread: with more a job ends sooner.
 SECONDS_PER_PIXEL = {
@@ -65,20 +68,26 @@ class Plan:
         """Predicted peak memory of one job of a stage in MB."""
         frame = self.rows * self.columns * 4 / 1e6
         slab = (self.slabs[0][1] - self.slabs[0][0]) if self.slabs else 0
+        pixels = self.rows * self.columns / 1e6
+        batch = min(
+            batch_size(self.positions, self.rows, self.columns), self.blocks[0][1] - self.blocks[0][0]
+        )
         data = {
             # 16 samples a pixel, some 90 numbers each while a projection is made (measured at two sizes)
             "simulate": 1400 * frame,
-            "inspect": 4 * self.positions * frame,
-            "correct": 8 * self.positions * frame,
-            # the stack, its filtered copy and the working set of the solver (benchmarks/umpa.md)
-            "retrieve": 16 * self.positions * frame,
+            # the repeats of one position as counts, their sums and extremes; the mean of every position
+            "inspect": 12 * REPEATS * pixels + 4 * self.positions * frame,
+            "correct": 12 * REPEATS * pixels + 6 * self.positions * frame,
+            # of every pixel: the reference with its levels, the maps of the solver for one projection; of every
+            # pixel of a batch: this and the next one's frames, raw and corrected, and the fields
+            "retrieve": pixels * (400 + 45 * self.positions + batch * (100 + 5 * self.positions)),
             "integrate": 60 * frame,
-            "assemble": 8 * self.projections * self.columns * 4 / 1e6,
+            "assemble": 8 * self.projections * self.columns * 4 / 1e6 + 20 * frame,
             "reconstruct": slab * row_mb(self.projections, self.columns) + self._backprojection_mb,
             "volume": 2 * slab * self.columns**2 * 4 / 1e6,
             "report": 20 * frame + 12 * self.columns**2 * 4 / 1e6,
         }[stage]
-        return int(BASE_MB.get(stage, BASE_MB_OTHER) + 1.3 * data)
+        return int(BASE_MB.get(stage, BASE_MB_OTHER) + 1.2 * data)
 
     @property
     def _backprojection_mb(self) -> float:

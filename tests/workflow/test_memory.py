@@ -1,0 +1,81 @@
+"""What a job asks for covers what its stage takes, and is not far above it: peak memory of a process, at two sizes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from speckleflow.workflow.plan import plan_scan
+from tests.raw_scan import RawScan
+from tests.stages.chain import Chain
+from tests.workflow.conftest import ROOT
+
+pytestmark = pytest.mark.workflow
+
+#: MB that Snakemake takes beside the script in a cluster job: twice itself
+SNAKEMAKE_MB = 340
+#: (projections, rows, columns) of the scans, and the rows of a slab
+SIZES = {"small": (6, 128, 160, 16), "large": (12, 512, 640, 32)}
+STAGES = ("inspect", "correct", "retrieve", "integrate", "assemble", "reconstruct", "volume", "report")
+CODE = """
+import json, resource, sys
+from pathlib import Path
+from tests.workflow.test_memory import chain_of
+chain, stage = chain_of(Path(sys.argv[1]), sys.argv[2]), sys.argv[3]
+call = getattr(chain, stage)
+call(0) if stage in ("retrieve", "integrate", "reconstruct") else call()
+print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3))
+"""
+
+
+class _Files(RawScan):
+    """The scan's settings without its frames, which a measured process must not hold."""
+
+    def __post_init__(self) -> None:
+        pass
+
+
+def chain_of(folder, size: str, kind: type[RawScan] = _Files) -> Chain:
+    projections, rows, columns, slab = SIZES[size]
+    raw = kind(folder, projections=projections, size=(rows, columns))
+    sections = {
+        "tomography": {"axis_px": columns / 2},
+        "execution": {
+            "retrieval": {"threads": 1, "projections_per_block": projections},
+            "tomography": {"threads": 1, "rows_per_slab": slab},
+        },
+    }
+    return Chain(raw, ((0, projections),), ((0, slab),), sections)
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def measured(request, tmp_path_factory):
+    """Size, and MB of every stage in a process of its own."""
+    size = request.param
+    folder = tmp_path_factory.mktemp(size)
+    chain_of(folder, size, RawScan).raw.write()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    peaks = {}
+    for stage in STAGES:
+        done = subprocess.run(
+            [sys.executable, "-c", CODE, str(folder), size, stage],
+            capture_output=True, text=True, timeout=600, env=environment, cwd=ROOT,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        peaks[stage] = json.loads(done.stdout.splitlines()[-1])
+    chain = chain_of(folder, size)
+    return size, peaks, plan_scan(chain.config, "a", folder)
+
+
+def test_a_request_covers_the_peak_and_is_not_twice_as_much(measured):
+    size, peaks, plan = measured
+    shares = {stage: (peaks[stage] + SNAKEMAKE_MB) / plan.memory_mb(stage) for stage in STAGES}
+    print(size, {stage: (round(peaks[stage]), plan.memory_mb(stage)) for stage in STAGES})
+    for stage, share in shares.items():
+        assert share <= 1.0, (size, stage, peaks[stage], plan.memory_mb(stage))
+        if size == "large":
+            assert share >= 0.5, (size, stage, peaks[stage], plan.memory_mb(stage))
