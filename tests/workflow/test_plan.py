@@ -78,3 +78,13 @@ def test_a_slab_keeps_to_the_memory_and_to_the_time(rows, columns, projections):
         assert sizes.max() * plan.seconds_per_row <= TARGET_SECONDS
         assert sizes.max() * row_mb(projections, columns) <= TARGET_MB / 1.5
         assert plan.memory_mb("reconstruct") < 1.2 * TARGET_MB + BASE_MB_OTHER
+
+
+@pytest.mark.parametrize("positions", [3, 20])
+def test_a_retrieval_job_asks_for_what_umpa_says_it_takes(positions):
+    """The solver's own estimate of one projection (it makes tiles of an image that does not fit)."""
+    from speckleflow.retrieval.umpa import _bytes_per_pixel
+
+    plan = plan_scan(config("umpa", positions=positions), "a")
+    needed = _bytes_per_pixel(positions) * 2048 * 2048 / 1e6
+    assert needed < plan.memory_mb("retrieve") < 2.5 * needed
