@@ -1,4 +1,7 @@
-"""Every stage of a small scan by its function, file by file, without Snakemake."""
+"""Every stage of a small scan by its function, file by file, without Snakemake.
+
+A stage is imported where it is called: its memory can be measured in a process without the others.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,6 @@ from typing import Any
 
 from speckleflow.config import ScanConfig
 from speckleflow.scan.spec import ScanSpec
-from speckleflow.stages.assemble import assemble_projections
-from speckleflow.stages.correct import correct
-from speckleflow.stages.inspect import inspect
-from speckleflow.stages.integrate import integrate_block
-from speckleflow.stages.reconstruct import reconstruct_slab
-from speckleflow.stages.report import report_scan
-from speckleflow.stages.retrieve import retrieve_block
-from speckleflow.stages.volume import assemble_volumes
 from tests.raw_scan import RawScan
 
 NAME = "a"
@@ -57,12 +52,18 @@ class Chain:
         return self.path("manifest.json")
 
     def inspect(self) -> None:
+        from speckleflow.stages.inspect import inspect
+
         inspect(self.spec, output=self.manifest)
 
     def correct(self) -> None:
+        from speckleflow.stages.correct import correct
+
         correct(self.spec, manifest=self.manifest, output=self.path("corrected.h5"))
 
     def retrieve(self, block: int) -> None:
+        from speckleflow.stages.retrieve import retrieve_block
+
         retrieve_block(
             self.spec,
             manifest=self.manifest,
@@ -72,6 +73,8 @@ class Chain:
         )
 
     def integrate(self, block: int) -> None:
+        from speckleflow.stages.integrate import integrate_block
+
         integrate_block(
             self.spec,
             manifest=self.manifest,
@@ -80,6 +83,8 @@ class Chain:
         )
 
     def assemble(self) -> None:
+        from speckleflow.stages.assemble import assemble_projections
+
         assemble_projections(
             self.spec,
             manifest=self.manifest,
@@ -90,6 +95,8 @@ class Chain:
         )
 
     def reconstruct(self, slab: int) -> None:
+        from speckleflow.stages.reconstruct import reconstruct_slab
+
         reconstruct_slab(
             self.spec,
             projections=self.path("projections.h5"),
@@ -98,10 +105,14 @@ class Chain:
         )
 
     def volume(self) -> None:
+        from speckleflow.stages.volume import assemble_volumes
+
         slabs = [self.path(f"slabs/slab_{k:04d}.h5") for k in range(len(self.slabs))]
         assemble_volumes(self.spec, slabs=slabs, output=self.path("volumes.h5"))
 
     def report(self) -> None:
+        from speckleflow.stages.report import report_scan
+
         report_scan(
             self.spec,
             manifest=self.manifest,

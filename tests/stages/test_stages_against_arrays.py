@@ -21,6 +21,7 @@ from speckleflow.tomo.backends.registry import make_backend
 from speckleflow.tomo.rings import remove_rings
 from speckleflow.tomo.sinogram import line_integrals
 from speckleflow.tomo.units import scale
+from speckleflow.workflow.summary import show
 from tests.raw_scan import RawScan
 from tests.stages.chain import Chain
 
@@ -269,3 +270,19 @@ def test_the_correction_on_disk_is_that_of_the_raw_files(finished_chain):
     for name in ("dark", "gain", "bad", "reference"):
         assert np.array_equal(getattr(made, name), getattr(read, name)), name
     assert (made.air, made.flux) == (read.air, read.flux)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"scan": "a"}', '{"scan": 1, "warnings": 2}'])
+def test_show_names_a_damaged_summary(tmp_path, text):
+    (tmp_path / "summary.json").write_text(text)
+    with pytest.raises(InputError, match="expected the summary of a finished scan, found damage"):
+        show(tmp_path)
+
+
+def test_show_prints_warnings_and_files(tmp_path, capsys):
+    summary = {"scan": "a", "warnings": ["the axis [x] is uncertain"], "files": ["v.h5"], "truth": None}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    show(tmp_path)
+    said = capsys.readouterr().out
+    assert "Warning: the axis [x] is uncertain" in said
+    assert "v.h5" in said

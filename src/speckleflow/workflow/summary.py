@@ -17,21 +17,29 @@ def show(results: Path) -> None:
     Raises
     ------
     InputError
-        The scan is not finished.
+        The scan is not finished, or its summary is damaged.
     """
-    summary = results / "summary.json"
+    path = results / "summary.json"
     try:
-        found = json.loads(summary.read_text(encoding="utf-8"))
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        name, warnings, files = summary["scan"], list(summary["warnings"]), list(summary["files"])
+        truth = TruthTable.from_dict(summary["truth"]) if summary["truth"] else None
     except FileNotFoundError as error:
-        raise InputError(summary, expected="the summary of a finished scan", found="no such file") from error
-    except ValueError as error:
-        raise InputError(summary, expected="JSON", found=str(error)) from error
+        raise InputError(path, expected="the summary of a finished scan", found="no such file") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise InputError(
+            path,
+            expected="the summary of a finished scan",
+            found=f"damage ({error})",
+            hint="delete it and run the workflow again, which makes it anew",
+        ) from error
     console = Console(highlight=False)
-    if found["truth"]:
-        console.print(f"\n[bold]{found['scan']}[/bold] against the truth\n")
-        console.print(TruthTable.from_dict(found["truth"]).text(), markup=False, soft_wrap=True)
-    for warning in found["warnings"]:
-        console.print(f"\n[yellow]Note:[/yellow] {warning}")
+    if truth is not None:
+        console.print(f"\n[bold]{name}[/bold] against the truth\n")
+        console.print(truth.text(), markup=False, soft_wrap=True)
+    for warning in warnings:
+        console.print("\n[yellow]Warning:[/yellow]", end=" ")
+        console.print(warning, markup=False)
     console.print("\nResults:")
-    for path in found["files"]:
-        console.print(f"  {path}", markup=False, soft_wrap=True)
+    for file in files:
+        console.print(f"  {file}", markup=False, soft_wrap=True)
