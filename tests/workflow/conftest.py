@@ -63,7 +63,7 @@ class Project:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             env=environment(),
         )
         if check:
