@@ -271,7 +271,7 @@ def test_every_part_is_saved(raw_scan: RawScan, tmp_path: Path, case: str):
         dark=None if case == "no darks" else whole.dark,
         reference=None if case == "no reference" else whole.reference,
     )
-    save_correction(part, tmp_path / "c.h5", opened)
+    save_correction(part, tmp_path / "c.h5")
     loaded = load_correction(tmp_path / "c.h5")
     assert (loaded.air, loaded.flux) == ((1, 2, 3, 4), case != "flux none")
     for name in ("dark", "gain", "reference", "bad"):
