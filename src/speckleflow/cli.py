@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -31,6 +32,8 @@ app = typer.Typer(
 
 #: exit status after Ctrl-C, as shells have it
 _INTERRUPTED = 130
+#: longest path that a message shows whole, in characters
+_SHOWN = 200
 
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration file, e.g. config/config.yaml.")]
 OneScan = Annotated[str | None, typer.Option(help="Only this scan of the sheet.")]
@@ -41,12 +44,35 @@ def main() -> None:
     try:
         app()
     except SpeckleflowError as error:
-        print(f"speckleflow: {error}", file=sys.stderr)
-        sys.exit(1)
+        _refuse(str(error))
+    except MemoryError:
+        _refuse(
+            "expected enough memory for these data, found too little; try smaller stacks or a larger machine"
+        )
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _refuse(f"{_shown(error.filename)}: expected a path that can be used, found {_reason(error)}")
     except SystemExit as end:
         if end.code == _INTERRUPTED:
             print("speckleflow: interrupted; no unfinished file was left behind", file=sys.stderr)
         raise
+
+
+def _refuse(sentence: str) -> NoReturn:
+    """Print a sentence on the error stream and end with status 1."""
+    print(f"speckleflow: {sentence}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _shown(path: object) -> str:
+    """A path as it was given, the middle of a very long one left out."""
+    text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else str(path)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 @app.callback(invoke_without_command=True)

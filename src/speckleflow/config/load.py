@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from pydantic import BaseModel, ValidationError
 from speckleflow.config.models import MOVED, Config, ScanConfig, coupled_problems
 from speckleflow.errors import ConfigError
 
+#: longest text of the user's that a message repeats, in characters
+_LONGEST = 200
 SCAN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -27,24 +30,41 @@ def load_config(path: str | Path) -> Config:
         The file is missing or not YAML, or holds an unknown key or a value that cannot be used.
     """
     path = Path(path)
+    raw = read_yaml(path)
+    return parse_config(raw or {}, str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """The contents of a YAML file.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, no regular file, not YAML, or has a key twice.
+    """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8-sig"), _EachKeyOnce)
+        if path.exists() and not path.is_file() and not path.is_dir():  # reading a device may never end
+            raise ConfigError(f"{path}: expected YAML, found a device or pipe")
+        return yaml.load(path.read_text(encoding="utf-8-sig"), _EachKeyOnce)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: expected a configuration file, found none there") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: expected YAML, found {_unreadable(error)}") from error
-    return parse_config(raw or {}, str(path))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{_named(path)}: expected YAML, found {_unreadable(error)}") from error
+
+
+def _named(path: Path) -> str:
+    return _cut(str(path))
 
 
 class _EachKeyOnce(yaml.SafeLoader):
     """YAML lets the last of two equal keys win; a user who set one of them is not told."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value]
-        for key, _ in node.value:
-            if names.count(key.value) > 1:
+        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for name, count in names.most_common(1):
+            if count > 1:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key.value}' {names.count(key.value)} times", node.start_mark
+                    None, None, f"the key '{name}' {count} times", node.start_mark
                 )
         return super().construct_mapping(node, deep)
 
@@ -57,13 +77,20 @@ def _unreadable(error: Exception) -> str:
         return "a folder"
     if isinstance(error, OSError):
         return (error.strerror or str(error)).lower()
-    return " ".join(str(error).replace('in "<unicode string>", ', "in ").split())
+    if isinstance(error, RecursionError):
+        return "more levels than can be read"
+    return _cut(" ".join(str(error).replace('in "<unicode string>", ', "in ").split()))
+
+
+def _cut(text: str) -> str:
+    """A text that a message shows, its end left out where it is long."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def parse_config(raw: Mapping[str, Any], where: str) -> Config:
     """The configuration in a mapping; ``where`` is how messages name its origin."""
     if not isinstance(raw, Mapping):
-        kind = "a list" if isinstance(raw, list) else repr(raw)
+        kind = "a list" if isinstance(raw, list) else _cut(repr(raw))
         raise ConfigError(f"{where}: expected sections with keys, found {kind}")
     _refuse_unknown(raw, Config, where)
     try:
@@ -113,8 +140,10 @@ def _scan(base: dict[str, Any], row: dict[str, str], where: str) -> ScanConfig:
             target = target[section]
         try:
             target[key] = yaml.safe_load(cell)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{where}: expected a value in column '{column}', found {cell!r}") from error
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise ConfigError(
+                f"{where}: expected a value in column '{column}', found {_cut(repr(cell))}"
+            ) from error
     try:
         scan = ScanConfig.model_validate(values)
     except ValidationError as error:
@@ -130,6 +159,8 @@ def _copy(value: Any) -> Any:
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ConfigError(f"{path}: expected a tab-separated text file, found a device or pipe")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: expected the sheet of scans, found no such file") from error
@@ -206,7 +237,7 @@ def _refuse_unknown(raw: Mapping[str, Any], model: type[BaseModel], where: str, 
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             if not isinstance(value, Mapping):
-                raise ConfigError(f"{where}: expected keys under '{prefix}{key}', found {value!r}")
+                raise ConfigError(f"{where}: expected keys under '{prefix}{key}', found {_cut(repr(value))}")
             _refuse_unknown(value, kind, where, f"{prefix}{key}.")
 
 
@@ -216,8 +247,8 @@ def _sentences(error: ValidationError) -> str:
         # a union adds the name of each alternative to the path; only keys mean something to the user
         path = ".".join(str(p) for p in problem["loc"] if str(p).isidentifier() and p not in _UNION_TAGS)
         message = problem["msg"].removeprefix("Value error, ")
-        found = "" if problem["type"] == "value_error" else f", found {problem['input']!r}"
-        parts.append(f"{path}: {message[0].lower()}{message[1:]}{found}")
+        found = "" if problem["type"] == "value_error" else f", found {_cut(repr(problem['input']))}"
+        parts.append(f"{path}: {message[0].lower()}{_cut(message[1:])}{found}")
     return "; ".join(dict.fromkeys(parts))
 
 

@@ -53,12 +53,16 @@ def check_file(path: Path, expected: str, name: str) -> None:
             found = "a directory"
         elif not path.exists():
             found = "a link that leads nowhere" if path.is_symlink() else "no such file"
+        elif not path.is_file():  # reading a device or a pipe may never end
+            found = "a device or pipe"
         elif path.stat().st_size == 0:
             found = "an empty file (0 bytes)"
         else:
             return
     except PermissionError:
         found = "no permission to read it"
+    except OSError as error:
+        found = (error.strerror or str(error)).lower()
     raise InputError(name, expected=expected, found=found)
 
 

@@ -13,6 +13,10 @@ from speckleflow.errors import ConfigError
 _FIELD = re.compile(r"\{(?:(?P<scan>scan)|position(?P<shift>[+-]\d+)?(?::0?(?P<width>\d*)d?)?)\}")
 
 
+#: more digits than a file name has room for, and more positions than a scan can have
+_MOST_DIGITS, _MOST_POSITIONS = 20, 100_000
+
+
 @dataclass(frozen=True)
 class Pattern:
     """A pattern of the configuration (``key`` names it in messages), relative to the project's folder.
@@ -32,6 +36,15 @@ class Pattern:
             raise ConfigError(
                 f"{self.key}: expected only {{scan}} and {{position}} (or {{position:02d}}) in braces, "
                 f"found '{self.text}'"
+            )
+        widths = [(field["width"] or "0").lstrip("0") for field in _FIELD.finditer(self.text)]
+        if any(len(width) > 3 or int(width or 0) > _MOST_DIGITS for width in widths):
+            raise ConfigError(
+                f"{self.key}: expected at most {_MOST_DIGITS} digits of a position, found '{self.text}'"
+            )
+        if "**" in self.text:
+            raise ConfigError(
+                f"{self.key}: expected no '**' (it searches every folder below), found '{self.text}'"
             )
 
     @property
@@ -73,10 +86,13 @@ def parse_positions(text: str, key: str = "files.positions") -> list[int]:
     """
     found: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        match = re.fullmatch(r"\s*(\d{1,18})\s*(?:-\s*(\d{1,18})\s*)?", part)
         if match is None or (match[2] and int(match[2]) < int(match[1])):
             raise ConfigError(f"{key}: expected 'auto' or a list such as '1-13' or '1,2,5-8', found '{text}'")
-        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+        first, last = int(match[1]), int(match[2] or match[1])
+        if len(found) + last - first >= _MOST_POSITIONS:
+            raise ConfigError(f"{key}: expected at most {_MOST_POSITIONS} positions, found '{text}'")
+        found += range(first, last + 1)
     if len(set(found)) != len(found):
         raise ConfigError(f"{key}: expected each position once, found '{text}'")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from speckleflow.correction import Correction
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.io.atomic import atomic_path
 from speckleflow.io.base import InputProblems
-from speckleflow.io.hdf5 import open_hdf5
+from speckleflow.io.hdf5 import check_file, open_hdf5
 from speckleflow.io.results import PROVENANCE, create, result_file, write_provenance
 from speckleflow.io.scan import ScanGeometry
 from speckleflow.io.stack import read_stack
@@ -196,9 +197,13 @@ def _is_result(path: Path) -> bool:
 
 
 def _load(path: Path) -> np.ndarray:
+    check_file(path, "a .npy file", str(path))
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except FileNotFoundError as error:
-        raise InputError(path, expected="a .npy file", found="no such file") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(path, expected="a .npy file of numbers", found=str(error)) from error
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
+        raise InputError(
+            path, expected="a .npy file of numbers", found=" ".join(str(error).split())
+        ) from error
+    if not isinstance(found, np.ndarray):
+        raise InputError(path, expected="a .npy file of numbers", found="an archive of several arrays (.npz)")
+    return found

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
+from speckleflow.config.load import read_yaml
 from speckleflow.config.models import NonNegative, Positive, Section
 from speckleflow.errors import ConfigError
 
@@ -116,12 +116,7 @@ def read_train_config(path: str | Path) -> TrainConfig:
         No such file, no YAML, an unknown key or an impossible value: one sentence that names it.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not valid YAML ({error})") from error
+    content = read_yaml(path) or {}
     try:
         return TrainConfig.model_validate(content)
     except ValidationError as error:
