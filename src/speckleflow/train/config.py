@@ -116,7 +116,9 @@ def read_train_config(path: str | Path) -> TrainConfig:
         No such file, no YAML, an unknown key or an impossible value: one sentence that names it.
     """
     path = Path(path)
-    content = read_yaml(path) or {}
+    content = read_yaml(path)
+    if content is None:
+        raise ConfigError(f"{path}: expected a training configuration, found an empty file")
     try:
         return TrainConfig.model_validate(content)
     except ValidationError as error:
