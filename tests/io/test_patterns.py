@@ -83,3 +83,18 @@ def test_positions():
 def test_positions_that_are_none(text: str):
     with pytest.raises(ConfigError, match=r"files\.positions: expected"):
         parse_positions(text)
+
+
+@pytest.mark.parametrize("text", ["1-100001", "1-60000,70000-110001", "1-99999999", "0-9999999999999999999"])
+def test_more_positions_than_a_scan_can_have(text: str):
+    with pytest.raises(ConfigError, match=r"files\.positions: expected"):
+        parse_positions(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["x_{position:021d}.h5", "x_{position:09999999999d}.h5", "raw/**/x_{position}"]
+)
+def test_patterns_that_would_never_end(text: str):
+    with pytest.raises(ConfigError, match=r"files\.sample: expected (at most 20 digits|no '\*\*')"):
+        Pattern(text, "files.sample")
+    assert Pattern("x_{position:020d}.h5", "files.sample").fill("a", 7) == "x_" + 19 * "0" + "7.h5"

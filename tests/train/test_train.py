@@ -150,7 +150,7 @@ def test_config_errors_name_the_key(tmp_path):
     path.write_text("crop_px: 100\n")
     with pytest.raises(ConfigError, match="crop_px"):
         read_train_config(path)
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="expected a configuration file, found none there"):
         read_train_config(tmp_path / "none.yaml")
 
 
