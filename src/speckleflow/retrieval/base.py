@@ -34,6 +34,7 @@ class Fields:
     darkfield : visibility ratio D, 1 = no scattering.
     displacement_std : expected standard deviation of one displacement component in pixels.
     flags : uint8, bits FLAG_BOUND, FLAG_FOLD, FLAG_EDGE; 0 = no flag.
+    transmission_measured : T / det(1 + grad u) as tracking measures it, with the light that refraction gathers.
     """
 
     transmission: Tensor
@@ -42,6 +43,7 @@ class Fields:
     darkfield: Tensor | None = None
     displacement_std: Tensor | None = None
     flags: Tensor | None = None
+    transmission_measured: Tensor | None = None
 
     def items(self) -> list[tuple[str, Tensor]]:
         """Name and tensor of every field that is present."""

@@ -66,7 +66,9 @@ class Umpa(Retriever):
     """
 
     name = "umpa"
-    output_fields = frozenset({"ux", "uy", "transmission", "darkfield", "displacement_std", "flags"})
+    output_fields = frozenset(
+        {"ux", "uy", "transmission", "darkfield", "displacement_std", "flags", "transmission_measured"}
+    )
     memory_bytes: float | None = None
 
     @property
@@ -106,6 +108,7 @@ class Umpa(Retriever):
         ux, uy = without_blur_shift(ux, uy, b, blur)
         limit = float(self.settings.max_displacement_px)
         ux, uy = ux.clamp(-limit, limit), uy.clamp(-limit, limit)
+        measured = t
         t = t * log_determinant(torch.stack((ux, uy), 1), _FRINGES)[:, 0].exp()
         # a fixed window's field is noisy from pixel to pixel: its derivatives would say nothing
         if window == "auto":
@@ -113,8 +116,7 @@ class Umpa(Retriever):
         flags = (bound > 0).to(torch.uint8) * FLAG_BOUND
         flags |= fold_flags(ux, uy)
         flags |= edge_flags(ux, uy, int(SCALES[-1] * 3) if window == "auto" else int(window) // 2)
-        displacement_std = variance.sqrt()
-        return Fields(t, ux=ux, uy=uy, darkfield=d, displacement_std=displacement_std, flags=flags)
+        return Fields(t, ux, uy, d, variance.sqrt(), flags, measured)
 
     def _retrieve_projection(self, sample: Tensor, state: State) -> list[Tensor]:
         """T, B, u_x, u_y, variance of u, bounds met (all (y, x)) of one sample stack (N, y, x)."""

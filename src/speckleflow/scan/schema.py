@@ -26,6 +26,9 @@ FIELDS = {
     "transmission": FieldSchema("", "transmission T, 1 = empty beam"),
     "darkfield": FieldSchema("", "visibility ratio D, 1 = no scattering"),
     "displacement_std": FieldSchema("px", "expected standard deviation of one displacement component"),
+    "transmission_measured": FieldSchema(
+        "", "T / det(1 + grad u) as tracking measures it, with the light that refraction gathers at edges"
+    ),
     "flags": FieldSchema("", "bits: " + ", ".join(f"{bit} {meaning}" for bit, meaning in FLAGS.items())),
     "flux": FieldSchema(
         "", "incident flux of each frame, its air margins' light over the reference's; divided out"

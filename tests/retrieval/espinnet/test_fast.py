@@ -137,8 +137,8 @@ def test_the_fusion_heads_input_is_two_by_two_pixels_then_the_hidden_state():
     assert torch.equal(fusion._pack_pixels(seen, hidden), expected)
 
 
-def test_further_steps_find_what_is_missing(scene):
-    """Data that were told a displacement wrong by a little ask for just that."""
+def test_windows_find_what_is_missing(scene):
+    """After a change that is wrong by a little, every window finds just that."""
     reference = scene.reference[0]
     fixed = refinement.precompute_reference(reference, refinement.characterise(reference))
     model = adaptive.linearise(
@@ -153,8 +153,8 @@ def test_further_steps_find_what_is_missing(scene):
     done = torch.zeros(4, 128, 128)
     done[2], done[3] = -0.05, 0.08  # the reference against itself: the truth is zero
     model = replace(model, noise=torch.full_like(model.noise, 1e-6))
-    steps, errors = refinement.residual_steps(model, done, fixed.pattern.gain)
-    inner = steps[4:, 16:-16, 16:-16]
+    steps, errors = refinement.window_displacements(model, done, done[2:], fixed.pattern.gain)
+    inner = steps[4:6, 16:-16, 16:-16]
     torch.testing.assert_close(inner[0], torch.full_like(inner[0], 0.05), atol=5e-3, rtol=0)
     torch.testing.assert_close(inner[1], torch.full_like(inner[1], -0.08), atol=8e-3, rtol=0)
     assert float(errors[2].median()) < float(errors[0].median())  # wider windows, smaller errors

@@ -31,7 +31,7 @@ from speckleflow.retrieval.tiles import make_tiles
 OPSET = 18
 #: A mirrored border must not be wider than the image: 18 px are, at full resolution and at 1/2.
 SMALLEST = 48
-MAPS = ("ux", "uy", "transmission", "darkfield", "displacement_std")
+MAPS = ("ux", "uy", "transmission", "darkfield", "displacement_std", "transmission_measured")
 
 
 def check_packages() -> None:
@@ -71,9 +71,9 @@ def to_onnx(method: Retriever, reference: Tensor) -> Any:
     """The ONNX program (``torch.onnx.ONNXProgram``) of a method for stacks like ``reference`` (N, y, x).
 
     Its inputs are ``reference`` (N, y, x) and ``sample`` (1, N, y, x), corrected, float32; its outputs maps
-    (1, y, x): ux, uy (px), transmission, darkfield and, of our own structure, displacement_std (px), on the reference
-    grid; those of a published structure on the DETECTOR grid (SPINNet: no darkfield, transmission on the reference
-    grid).
+    (1, y, x): ux, uy (px), transmission, darkfield and, of our own structure, displacement_std (px) and
+    transmission_measured, on the reference grid; those of a published structure on the detector grid (SPINNet: no
+    darkfield, transmission on the reference grid).
 
     Raises
     ------

@@ -61,12 +61,13 @@ HALO = 2 * (sum(DILATIONS) + 1) + 18
 
 @dataclass(frozen=True)
 class RefinedFields:
-    """Fields (B, 1 or 2, y, x): displacement in px, log of its standard deviation, T and D."""
+    """Fields (B, 1 or 2, y, x): displacement in px, log of its standard deviation, T and D, T / det(1 + grad u)."""
 
     displacement: Tensor
     log_sigma: Tensor
     transmission: Tensor
     darkfield: Tensor
+    transmission_measured: Tensor
 
 
 class FusionHead(nn.Module):
@@ -131,7 +132,7 @@ class FusionHead(nn.Module):
         t, d = (
             torch.cat([log_t.exp(), data.darkfield], 1) + MAX_CONTRAST_CORRECTION * contrasts.tanh()
         ).split(1, 1)
-        return RefinedFields(u, log_sigma, t.clamp_min(0), d.clamp_min(0))
+        return RefinedFields(u, log_sigma, t.clamp_min(0), d.clamp_min(0), data.transmission)
 
 
 def _network_input(

@@ -147,7 +147,9 @@ class Espinnet(NetworkRetriever):
     name = "espinnet"
     min_positions = 2
     positions_hint = "for a single position there is method 'spinnet'"
-    output_fields = frozenset({"ux", "uy", "transmission", "darkfield", "displacement_std", "flags"})
+    output_fields = frozenset(
+        {"ux", "uy", "transmission", "darkfield", "displacement_std", "flags", "transmission_measured"}
+    )
 
     def _structure(self, path: Path, about: dict[str, str]) -> type[Structure]:
         theirs = path.suffix != ".safetensors" or about.get("network") == "espinnet"

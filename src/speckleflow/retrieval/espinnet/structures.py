@@ -108,13 +108,20 @@ class Fast(Structure):
         # without refinement only the displacement is the pyramid's; T and D stay
         chosen = refined if self.settings.refine else scales[-1]
         u, sigma = chosen.displacement, chosen.log_sigma.exp() * self.file.number("sigma_factor", 1.0)
-        maps = u[:, :1], u[:, 1:], refined.transmission, refined.darkfield, sigma
+        maps = (
+            u[:, :1],
+            u[:, 1:],
+            refined.transmission,
+            refined.darkfield,
+            sigma,
+            refined.transmission_measured,
+        )
         return [field.float() for field in maps]
 
     def fields(self, maps: list[Tensor]) -> Fields:
-        ux, uy, t, d, sigma = maps
+        ux, uy, t, d, sigma, measured = maps
         flags = fold_flags(ux, uy) | edge_flags(ux, uy, len(refinement.START_WINDOW) // 2)
-        return Fields(transmission=t, ux=ux, uy=uy, darkfield=d, displacement_std=sigma, flags=flags)
+        return Fields(t, ux, uy, d, sigma, flags, measured)
 
 
 class Published(Structure):

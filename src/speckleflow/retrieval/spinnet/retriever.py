@@ -27,7 +27,9 @@ class Spinnet(NetworkRetriever):
     min_positions = 1
     max_positions = 1
     positions_hint = "for two and more there is method 'espinnet'"
-    output_fields = frozenset({"ux", "uy", "transmission", "displacement_std", "flags"})
+    output_fields = frozenset(
+        {"ux", "uy", "transmission", "displacement_std", "flags", "transmission_measured"}
+    )
 
     def _structure(self, path: Path, about: dict[str, str]) -> type[Structure]:
         return Published if about.get("network") == "spinnet-published" else Single
