@@ -88,3 +88,17 @@ def test_a_retrieval_job_asks_for_what_umpa_says_it_takes(positions):
     plan = plan_scan(config("umpa", positions=positions), "a")
     needed = _bytes_per_pixel(positions) * 2048 * 2048 / 1e6
     assert needed < plan.memory_mb("retrieve") < 2.5 * needed
+
+
+@pytest.mark.parametrize(("rows", "wanted"), [(97, 5), (64, 7), (17, 1), (30, 100)])
+def test_slabs_begin_at_even_rows(rows, wanted):
+    """FBP transforms slices in pairs: the same pairs whatever the slabs, so that results do not depend on them."""
+    scan = config("umpa", rows=rows, columns=64, projections=20)
+    execution = scan.execution.model_copy(
+        update={"tomography": scan.execution.tomography.model_copy(update={"rows_per_slab": wanted})}
+    )
+    slabs = plan_scan(scan.model_copy(update={"execution": execution}), "a").slabs
+    assert all(start % 2 == 0 for start, _ in slabs)
+    assert (slabs[0][0], slabs[-1][1]) == (0, rows)
+    assert [stop for _, stop in slabs[:-1]] == [start for start, _ in slabs[1:]]
+    assert max(stop - start for start, stop in slabs) <= max(2, wanted)

@@ -147,7 +147,7 @@ def plan_scan(config: ScanConfig, scan: str, root: Path = Path(), manifest: str 
         blocks=_cut(
             projections, config.execution.retrieval.projections_per_block, TARGET_SECONDS / per_projection
         ),
-        slabs=_cut(rows, config.execution.tomography.rows_per_slab, rows_at_once) if tomographic else (),
+        slabs=_slabs(rows, config.execution.tomography.rows_per_slab, rows_at_once) if tomographic else (),
         tomographic=tomographic,
         has_displacement=method != "absorption",
         seconds_per_projection=per_projection,
@@ -174,6 +174,13 @@ def _inspected_shape(
 def row_mb(projections: int, columns: int) -> float:
     """MB of one row's sinogram (six copies at most) and slice (three) in a reconstruction job."""
     return (6 * projections + 3 * columns) * columns * 4 / 1e6
+
+
+def _slabs(rows: int, size: int | str, automatic: float) -> tuple[tuple[int, int], ...]:
+    """Slabs of rows that begin at even rows: slices are transformed in pairs, the same ones whatever the slabs."""
+    size = max(1, int(automatic)) if size == "auto" else int(size)
+    pairs = _cut(-(-rows // 2), max(1, size // 2), 1)
+    return tuple((2 * first, min(rows, 2 * last)) for first, last in pairs)
 
 
 def _cut(total: int, size: int | str, automatic: float) -> tuple[tuple[int, int], ...]:
