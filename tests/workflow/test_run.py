@@ -121,7 +121,7 @@ def _with_filter(folder: Path) -> dict:
     import yaml
 
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    config["tomography"]["filter"] = "hann"
+    config.setdefault("tomography", {})["filter"] = "hann"
     return config
 
 
