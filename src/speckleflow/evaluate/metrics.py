@@ -69,6 +69,6 @@ def errors(fields: Fields, ux: Tensor, uy: Tensor, transmission: Tensor, darkfie
 
 
 def similarity(image: Tensor, reference: Tensor) -> float:
-    """Pearson correlation of two images (y, x), as in espinnet.txt Fig. 6e."""
+    """Pearson correlation of two images (y, x), as in Fig. 6e of Qiao et al., J. Synchrotron Rad., 2026."""
     a, b = image - image.mean(), reference - reference.mean()
     return float((a * b).sum() / (a.norm() * b.norm()))

@@ -1,4 +1,4 @@
-"""Warnings as data: what a stage warns of is written into its result, and read there by whoever shows results."""
+"""Warnings as data: what a stage warns of is written into its result, and read from there by all that shows results."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def project(
     """Exact fields of one projection on (y, x) = ``samples``, ``oversampling`` of them a pixel and side.
 
     The integrals are taken at the corners of the samples: the difference of the phase between two corners is
-    the exact mean of its derivative along that edge, however sharp the limb. Each field is the mean over the
+    the exact mean of its derivative along that edge, however sharp the edge. Each field is the mean over the
     corners (T and D: of the integrals).
 
     Parameters

@@ -193,10 +193,10 @@ def _demo(unit: float) -> Phantom:
     """A PVC pebble with beads of aluminium and bone mineral, and a region that scatters.
 
     With 6.5 um pixels at 20 keV the pebble absorbs 35 %, the beads 12 to 34 %, the scattering region takes the
-    visibility to 0.47. At 0.5 m the limbs of the pebble move the pattern by 1.2 pixels. These are means over a
+    visibility to 0.47. At 0.5 m the edges of the pebble move the pattern by 1.2 pixels. These are means over a
     pixel, and so is the claim that no rays cross (Jacobian above 0.2): within the last tenths of a pixel of a
-    sharp limb refraction grows without bound and some always do. Inside, the matrix lowers the contrast of the
-    other limbs. No two solids face each other across air, where their rays would meet.
+    sharp edge refraction grows without bound and some always do. Inside, the matrix lowers the contrast of the
+    other edges. No two solids face each other across air, where their rays would meet.
     """
 
     def at(*values: float) -> tuple[float, float, float]:

@@ -110,7 +110,7 @@ def landing_to_reference(
     """Solve x + u(x) = y for the reference place x of every landing point y.
 
     Damped fixed point: a step is the residual, divided by the local stretch where the map stretches by more
-    than 1. It starts at x = y, so that where rays have crossed the undisturbed one is kept (outside a limb
+    than 1. It starts at x = y, so that where rays have crossed the undisturbed one is kept (outside an edge
     that is the direct beam, which carries most of the light); where the map is one-to-one it is the unique
     solution.
 

@@ -30,7 +30,7 @@ _WIDE = gaussian(BROAD_PX, truncate=3.0)
 
 
 def relative_error(found: Tensor, truth: Tensor, floor: float = 0.0) -> Tensor:
-    """Mean over the batch of |found - truth|^2 / |truth|^2 (espinnet.txt eq. 3), one channel or more."""
+    """Mean over the batch of |found - truth|^2 / |truth|^2 (eq. 3 of Qiao et al., J. Synchrotron Rad., 2026)."""
     sums = ((found - truth) ** 2).mean((1, 2, 3)) / ((truth**2).mean((1, 2, 3)) + floor**2)
     return sums.mean()
 
@@ -68,7 +68,7 @@ def scene_loss(found: Tensor, truth: Tensor) -> Tensor:
 
     The log makes all scenes count alike, whatever their photons and contrast: it is the geometric mean of a
     table's cells that falls. Within a scene it is squares that count: absolute errors are least for the median,
-    which at a limb, where the displacement's distribution is skewed, is less than the mean, and so is its integral.
+    which at an edge, where the displacement's distribution is skewed, is less than the mean, and so is its integral.
     """
     error = (found - truth)[..., BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
     return 0.5 * (error.square().mean((1, 2, 3)) + LEAST_SIGMA_PX**2).log().mean()
@@ -78,7 +78,7 @@ def broad_loss(found: Tensor, truth: Tensor) -> Tensor:
     """Log of the RMS of the error of each scene's displacement (B, 2, y, x) averaged over Gaussians of BROAD_PX, mean
     over the batch, without the border.
 
-    Phase is an integral of the displacement: what is taken off limbs and put nowhere else, a few hundredths of a
+    Phase is an integral of the displacement: what is taken off edges and put nowhere else, a few hundredths of a
     pixel over ten, is missing in all that lies behind, and no pixel's error tells.
     """
     error = smooth(found - truth, _WIDE)[..., BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]

@@ -113,7 +113,7 @@ def _fast_losses(network: nn.Module, batch: Batch) -> tuple[list[Scale], Tensor,
 def published_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
     """Eq. (3) at full resolution and the displacement's part of it on the coarser scales, refiners included.
 
-    The published network works on the landing grid; it is compared there.
+    The published network works on the detector grid; it is compared there.
     """
     assert isinstance(network, Espinnet)
     reference, sample = (scale_positions(s, POSITIONS, "nearest") for s in (batch.reference, batch.sample))
@@ -161,7 +161,7 @@ def enlarged(scale: Tensor, width: int) -> Tensor:
 
 
 def spinnet_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
-    """Eq. (4) of spinnet.txt on every level and at full resolution; displacement on the landing grid."""
+    """Eq. (4) of Qiao et al., arXiv:2201.07232, on every level and at full resolution, on the detector grid."""
     assert isinstance(network, Spinnet)
     reference, sample = batch.reference[:, :1], batch.sample[:, :1]
     u = to_landing(batch.displacement)
