@@ -27,8 +27,9 @@ demo: $(READY)
 	@$(BIN)/snakemake --cores $(CORES)
 	@$(BIN)/speckleflow show results/demo
 
+# one process a core; what shares a Slurm stays in one of them
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadgroup
 
 check: $(READY)
 	@$(BIN)/ruff check

@@ -98,9 +98,12 @@ def test_one_frame_is_its_own_mean():
 
 
 def test_scenes_of_per_cent_errors():
+    """Per-cent errors of the flux, put on scenes whose fields and noise differ, are taken off again."""
     scene = scenes(Cell("sandpaper", 5, 5e4), count=1, size=128)
+    error = torch.tensor([1.011, 0.992, 1.004, 0.985, 1.008])
+    level = level_flux(scene.reference, scene.sample * error[None, :, None, None])
     before, after = (
         (s.mean((2, 3)) / scene.reference.mean((2, 3))).log().std()
-        for s in (scene.sample, level_flux(scene.reference, scene.sample))
+        for s in (scene.sample * error[None, :, None, None], level)
     )
-    assert float(after) < 0.01 * float(before)  # 0.0077 before
+    assert float(after) < 0.006 * float(before)  # measured: 2.5e-5 of 0.0111

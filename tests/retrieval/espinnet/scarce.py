@@ -76,7 +76,7 @@ def networks(what: str) -> None:
 def main() -> None:
     """Speckleflow's command line, with next to no memory from the moment when the network begins."""
     from speckleflow import cli
-    from speckleflow.stages import single  # noqa: F401  (loaded before there is none)
+    from speckleflow.stages import by_hand  # noqa: F401  (loaded before there is none)
 
     retrieve = NetworkRetriever._retrieve
 
