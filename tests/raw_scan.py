@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from speckleflow.config import ScanConfig, parse_config
 from speckleflow.io.data_exchange import ANGLES, DARKS, FLATS, FRAMES
+from speckleflow.scan.spec import ScanSpec
 
 DARK = 100.0
 
@@ -117,3 +118,7 @@ class RawScan:
         """The configuration of the scan; it is called 'a'."""
         whole = parse_config(sections, "test")
         return ScanConfig.model_validate(whole.model_dump(exclude={"scans", "results"}))
+
+    def spec(self, **sections: dict[str, Any]) -> ScanSpec:
+        """The scan 'a' with this configuration, its files named from ``root``."""
+        return ScanSpec("a", self.config(**sections), self.root)

@@ -136,7 +136,7 @@ def test_angles_that_must_be_radians(angles, radians: bool):
 def scan_of(tmp_path, angles, **sections):
     scan = RawScan(tmp_path, projections=len(angles), positions=2)
     scan.angles = {name: np.asarray(angles, float) for name in scan.angles}
-    return open_scan(scan.write().config(**sections), "a", tmp_path)
+    return open_scan(scan.write().spec(**sections))
 
 
 @pytest.mark.parametrize(("last", "fits"), [(304.0, True), (296.0, True), (305.0, False), (295.0, False)])
@@ -170,7 +170,7 @@ def test_angles_of_positions_agree_within_a_tenth_of_a_step(tmp_path, away: floa
     steps = np.array([0.0, 10, 20, 45])  # the median step is 10 degrees
     scan.angles = dict.fromkeys(scan.angles, steps)
     scan.angles["sample_03"] = steps + np.array([0, 0, away, 0])
-    found = sentences(angle_problems(open_scan(scan.write().config(), "a", tmp_path)))
+    found = sentences(angle_problems(open_scan(scan.write().spec())))
     assert found == (
         [] if fits else [
             f"raw/a/sample_03.h5: expected 20 deg at projection 2 as in raw/a/sample_01.h5, found {20 + away:g} deg"
@@ -210,7 +210,7 @@ def test_what_is_odd_about_angles(angles, parts: list[str]):
 def test_hardly_possible_geometry(raw_scan: RawScan, key: str, odd, usual):
     raw_scan.write()
     for value in (*odd, *usual):
-        opened = open_scan(raw_scan.config(geometry={key: value}), "a", raw_scan.root)
+        opened = open_scan(raw_scan.spec(geometry={key: value}))
         assert any("another unit" in remark for remark in geometry_remarks(opened)) == (value in odd), value
 
 
@@ -223,7 +223,7 @@ def test_a_table_may_round_the_files_value_by_one_per_cent(
 ):
     stated = raw_scan.metadata[key]
     assert stated is not None
-    opened = open_scan(raw_scan.write().config(geometry={key: stated * factor}), "a", raw_scan.root)
+    opened = open_scan(raw_scan.write().spec(geometry={key: stated * factor}))
     assert any("raw/a/sample_01.h5" in remark for remark in geometry_remarks(opened)) == contradicts
 
 
@@ -232,7 +232,7 @@ def test_a_table_may_round_the_files_value_by_one_per_cent(
     [("energy_kev", 1.0, 1000.0), ("pixel_size_um", 0.01, 1000.0), ("distance_m", 1e-4, 100.0)],
 )
 def test_impossible_geometry_of_a_file(raw_scan: RawScan, key: str, least: float, most: float):
-    opened = open_scan(raw_scan.write().config(), "a", raw_scan.root)
+    opened = open_scan(raw_scan.write().spec())
     for value, possible in ((least, True), (most, True), (0.99 * least, False), (1.01 * most, False)):
         scan = replace(opened, geometry=replace(opened.geometry, **{key: value}))
         found = sentences(geometry_problems(scan))

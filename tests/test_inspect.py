@@ -20,6 +20,7 @@ from speckleflow.errors import ConfigError, InputError
 from speckleflow.inspect import inspect_scan
 from speckleflow.io.base import InputProblems
 from speckleflow.io.scan import open_scan, scan_shape
+from speckleflow.scan.spec import ScanSpec
 from tests.raw_scan import RawScan, write_data_exchange
 
 SIZE = "24 x 40 pixels"
@@ -27,14 +28,14 @@ SIZE = "24 x 40 pixels"
 
 def table(scan: RawScan, **sections: dict) -> str:
     text = io.StringIO()
-    Console(width=100, file=text).print(inspect_scan(scan.config(**sections), "a", scan.root).table())
+    Console(width=100, file=text).print(inspect_scan(scan.spec(**sections)).table())
     return text.getvalue()
 
 
 def problems(scan: RawScan, **sections: dict) -> list[str]:
     before = sorted(scan.root.rglob("*"))
     with pytest.raises(InputProblems) as caught:
-        inspect_scan(scan.config(**sections), "a", scan.root)
+        inspect_scan(scan.spec(**sections))
     assert sorted(scan.root.rglob("*")) == before
     return str(caught.value).splitlines()
 
@@ -58,7 +59,7 @@ def test_manifest_is_the_same_wherever_and_whenever(
     moved = tmp_path_factory.mktemp("moved")
     shutil.copytree(raw_scan.root / "raw", moved / "raw")
     for root in (raw_scan.root, moved):
-        inspect_scan(raw_scan.config(), "a", root).save(root / "manifest.json")
+        inspect_scan(ScanSpec("a", raw_scan.config(), root)).save(root / "manifest.json")
     texts = [(root / "manifest.json").read_text() for root in (raw_scan.root, moved)]
     assert texts[0] == texts[1]
     manifest = json.loads(texts[0])
@@ -337,7 +338,7 @@ def test_spoiled_files(
     assert len(said) == 1
     assert is_said(said[0], where, expected, found), said
     with pytest.raises(InputError, match=re.escape(said[0])):
-        open_scan(raw_scan.config(), "a", raw_scan.root)
+        open_scan(raw_scan.spec())
 
 
 def test_twelve_sample_frames_against_thirteen_references(tmp_path: Path):
@@ -383,7 +384,7 @@ def test_no_files_at_all(raw_scan: RawScan):
         f"found none of that name in {raw_scan.root}"
     )
     with pytest.raises(InputError):
-        scan_shape(raw_scan.config(), "a", raw_scan.root)
+        scan_shape(raw_scan.spec())
 
 
 def test_no_permission(raw_scan: RawScan):
@@ -422,7 +423,7 @@ def test_radians_that_pass_for_degrees(tmp_path: Path):
     found = problems(scan.write())
     assert "expected angles in degrees, found a span of 3.011, which looks like radians" in found[0]
     assert "180" not in table(scan, geometry={"angles_unit": "rad"})
-    opened = open_scan(scan.config(geometry={"angles_unit": "rad"}), "a", tmp_path)
+    opened = open_scan(scan.spec(geometry={"angles_unit": "rad"}))
     np.testing.assert_allclose(opened.angles_deg, scan.angles_deg)
 
 
@@ -468,7 +469,7 @@ def test_settings_that_contradict_the_files(raw_scan: RawScan, sections: dict, s
 
 def test_a_method_is_looked_up_before_any_work(raw_scan: RawScan):
     with pytest.raises(ConfigError, match=r"no method 'umpaa'; did you mean 'umpa'\?"):
-        inspect_scan(raw_scan.write().config(retrieval={"method": "umpaa"}), "a", raw_scan.root)
+        inspect_scan(raw_scan.write().spec(retrieval={"method": "umpaa"}))
 
 
 def test_one_cause_is_one_sentence(tmp_path: Path):
@@ -539,7 +540,7 @@ def test_real_data(example: str, shared_data, monkeypatch: pytest.MonkeyPatch):
     shared_data("tooth.h5")
     monkeypatch.chdir(Path(__file__).parents[1])
     for name, scan in load_scans(load_config(f"config/examples/{example}.yaml")).items():
-        manifest = inspect_scan(scan, name)
+        manifest = inspect_scan(ScanSpec(name, scan))
         shape = (manifest.n_projections, manifest.n_positions, manifest.rows, manifest.columns)
         assert shape == {"four-rods": (1, 13, 215, 2220), "tooth": (181, 1, 2, 640)}[example]
 

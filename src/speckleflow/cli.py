@@ -100,9 +100,10 @@ def inspect(config: ConfigFile, scan: OneScan = None) -> None:
     from rich.console import Console
 
     from speckleflow.inspect import inspect_scan
+    from speckleflow.scan.spec import ScanSpec
 
     for name, settings in _scans(config, scan).items():
-        manifest = inspect_scan(settings, name)
+        manifest = inspect_scan(ScanSpec(name, settings))
         Console().print(manifest.table())
 
 

@@ -1,6 +1,6 @@
 """Open everything, check everything, before hours of work are spent on data that cannot work.
 
-    inspect_scan(config, scan, root) -> Manifest       raises InputProblems with one sentence a problem
+    inspect_scan(spec) -> Manifest       raises InputProblems with one sentence a problem
     Manifest.table() -> rich renderable;  Manifest.save(path) -> JSON, the same bytes for the same data
 
 Headers of all files are opened and compared; all darks, flats and references are read, and a few sample
@@ -10,7 +10,6 @@ frames of each position.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,6 @@ from speckleflow.checks import (
     size_problems,
     tomography_problems,
 )
-from speckleflow.config import ScanConfig
 from speckleflow.correction import air_margins, no_flats, read_mask
 from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource, InputProblems
@@ -44,12 +42,13 @@ from speckleflow.io.scan import (
 )
 from speckleflow.retrieval import registry
 from speckleflow.scan.manifest import FileEntry, Manifest, raw_file
+from speckleflow.scan.spec import ScanSpec
 
 #: Sample frames read of each position: first, last and some between; all would take as long as the work.
 _PROBES = 5
 
 
-def inspect_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Manifest:
+def inspect_scan(spec: ScanSpec) -> Manifest:
     """Open and check every raw file of a scan.
 
     Raises
@@ -57,7 +56,7 @@ def inspect_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Manifest
     InputProblems
         Everything that is wrong, each in one sentence that names the file, what was expected and what found.
     """
-    opened, problems, sources = try_open_scan(config, scan, root)
+    opened, problems, sources = try_open_scan(spec)
     if opened is None:
         raise InputProblems(problems)
     problems += _calibration_problems(opened, sources)

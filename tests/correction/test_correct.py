@@ -24,7 +24,7 @@ from speckleflow.io.scan import FrameMean, open_scan
 
 
 def corrected(scan: RawScan, **sections: dict) -> tuple[Correction, np.ndarray]:
-    opened = open_scan(scan.config(**sections), "a", scan.root)
+    opened = open_scan(scan.spec(**sections))
     correction = prepare_correction(opened)
     return correction, correction.correct_frames(opened.read_sample())
 
@@ -249,7 +249,7 @@ def test_absorption_scan(tmp_path: Path):
 
 def test_saved_and_loaded_it_corrects_alike(raw_scan: RawScan, tmp_path: Path):
     _spoil_pixels(raw_scan)
-    opened = open_scan(raw_scan.write().config(), "a", raw_scan.root)
+    opened = open_scan(raw_scan.write().spec())
     correction = prepare_correction(opened)
     for name in ("one.h5", "two.h5"):
         save_correction(correction, tmp_path / name)
@@ -262,7 +262,7 @@ def test_saved_and_loaded_it_corrects_alike(raw_scan: RawScan, tmp_path: Path):
 
 @pytest.mark.parametrize("case", ["flux none", "no flats", "no darks", "no reference"])
 def test_every_part_is_saved(raw_scan: RawScan, tmp_path: Path, case: str):
-    opened = open_scan(raw_scan.write().config(), "a", raw_scan.root)
+    opened = open_scan(raw_scan.write().spec())
     whole = replace(prepare_correction(opened), air=(1, 2, 3, 4))
     part = replace(
         whole,
@@ -291,7 +291,7 @@ def test_every_part_is_saved(raw_scan: RawScan, tmp_path: Path, case: str):
 def test_the_block_a_frame_comes_in_does_not_matter(raw_scan: RawScan):
     """To the last bit: a restarted run may cut its blocks elsewhere."""
     _spoil_pixels(raw_scan)
-    opened = open_scan(raw_scan.write().config(), "a", raw_scan.root)
+    opened = open_scan(raw_scan.write().spec())
     correction = prepare_correction(opened)
     whole = correction.correct_frames(opened.read_sample())
     for start, stop in ((0, 1), (1, 4), (2, 3)):
@@ -364,7 +364,7 @@ def test_four_rods(shared_data):
 
 
 def test_the_flux_that_was_divided_out_is_told(raw_scan: RawScan):
-    scan = open_scan(raw_scan.write().config(), "a", raw_scan.root)
+    scan = open_scan(raw_scan.write().spec())
     correction = prepare_correction(scan)
     raw = scan.read_sample()
     frames, flux = correction.correct_with_flux(raw)

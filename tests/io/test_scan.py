@@ -13,6 +13,7 @@ from tests.raw_scan import RawScan, write_data_exchange
 from speckleflow.errors import InputError
 from speckleflow.io.base import InputProblems
 from speckleflow.io.scan import FrameMean, Scan, open_scan, raw_files, scan_shape
+from speckleflow.scan.spec import ScanSpec
 
 GEOMETRY = {"energy_kev": 20.0, "pixel_size_um": 1.3, "distance_m": 0.2}
 NAMES = ("sample", "reference")
@@ -31,7 +32,7 @@ def reference_of(scan: RawScan) -> np.ndarray:
 def check(scan: RawScan, opened: Scan, *, angles: bool = True, flats: int | None = None) -> None:
     sample, reference = sample_of(scan), reference_of(scan)
     shape = (opened.n_projections, opened.n_positions, opened.rows, opened.columns)
-    assert shape == sample.shape == scan_shape(opened.config, opened.name, opened.root)
+    assert shape == sample.shape == scan_shape(ScanSpec(opened.name, opened.config, opened.root))
     np.testing.assert_array_equal(opened.read_sample(), sample)
     np.testing.assert_array_equal(opened.read_sample(slice(0, 1), slice(3, 9)), sample[:1, :, 3:9])
     np.testing.assert_allclose(opened.read_reference(), reference, rtol=1e-6)
@@ -44,16 +45,16 @@ def check(scan: RawScan, opened: Scan, *, angles: bool = True, flats: int | None
         assert flat is not None
         assert flat.mean.shape == (flats, *scan.size)
         np.testing.assert_allclose(flat.mean[0], scan.flats["sample_01"].mean(0), atol=0.5)
-    for path in raw_files(opened.config, opened.name, opened.root):
+    for path in raw_files(ScanSpec(opened.name, opened.config, opened.root)):
         assert path.exists()
 
 
 def test_one_file_per_position(raw_scan: RawScan):
     raw_scan.write()
-    opened = open_scan(raw_scan.config(), "a", raw_scan.root)
+    opened = open_scan(raw_scan.spec())
     check(raw_scan, opened, flats=3)
     assert opened.geometry.effective_distance_m == pytest.approx(0.2)
-    assert len(raw_files(opened.config, "a", raw_scan.root)) == 6
+    assert len(raw_files(ScanSpec("a", opened.config, raw_scan.root))) == 6
 
 
 def test_one_dataset_of_four_axes(raw_scan: RawScan):
@@ -62,8 +63,8 @@ def test_one_dataset_of_four_axes(raw_scan: RawScan):
         darks=raw_scan.darks["sample_01"], angles_deg=raw_scan.angles_deg, **GEOMETRY,
     )  # fmt: skip
     write_data_exchange(raw_scan.root / "r.h5", reference_of(raw_scan)[None])
-    config = raw_scan.config(files={"sample": "{scan}.h5", "reference": "r.h5"})
-    check(raw_scan, open_scan(config, "a", raw_scan.root), flats=1)
+    spec = raw_scan.spec(files={"sample": "{scan}.h5", "reference": "r.h5"})
+    check(raw_scan, open_scan(spec), flats=1)
 
 
 def test_tiff_pairs_of_a_single_view(tmp_path: Path):
@@ -74,8 +75,8 @@ def test_tiff_pairs_of_a_single_view(tmp_path: Path):
         tifffile.imwrite(tmp_path / f"r{n + 1}.tif", scan.frames[f"reference_{n + 1:02d}"])
     tifffile.imwrite(tmp_path / "flat.tif", scan.flats["sample_01"])
     files = {"sample": "s{position}.tif", "reference": "r{position}.tif", "flat": "flat.tif"}
-    config = scan.config(files={**files, "dark": "subtracted"}, geometry=GEOMETRY)
-    opened = open_scan(config, "a", tmp_path)
+    spec = scan.spec(files={**files, "dark": "subtracted"}, geometry=GEOMETRY)
+    opened = open_scan(spec)
     check(scan, opened, angles=False, flats=1)
     assert opened.read_dark() is None
 
@@ -86,7 +87,7 @@ def test_stacks_whose_frames_are_positions(tmp_path: Path):
     np.save(tmp_path / "s.npy", sample_of(scan)[0])
     np.save(tmp_path / "r.npy", reference_of(scan))
     files = {"sample": "s.npy", "reference": "r.npy", "dark": "subtracted"}
-    check(scan, open_scan(scan.config(files=files, geometry=GEOMETRY), "a", tmp_path), angles=False)
+    check(scan, open_scan(scan.spec(files=files, geometry=GEOMETRY)), angles=False)
 
 
 def test_stacks_whose_frames_are_projections(tmp_path: Path):
@@ -95,8 +96,8 @@ def test_stacks_whose_frames_are_projections(tmp_path: Path):
     tifffile.imwrite(tmp_path / "s.tif", scan.frames["sample_01"], photometric="minisblack")
     tifffile.imwrite(tmp_path / "r.tif", scan.frames["reference_01"])
     files = {"sample": "s.tif", "reference": "r.tif", "dark": "subtracted"}
-    config = scan.config(files=files, geometry={**GEOMETRY, "angles": "range"})
-    check(scan, open_scan(config, "a", tmp_path))
+    spec = scan.spec(files=files, geometry={**GEOMETRY, "angles": "range"})
+    check(scan, open_scan(spec))
 
 
 def test_a_folder_of_projections_per_position(raw_scan: RawScan):
@@ -107,11 +108,11 @@ def test_a_folder_of_projections_per_position(raw_scan: RawScan):
         tifffile.imwrite(raw_scan.root / f"FF_{n}.tif", raw_scan.frames[f"reference_{n:02d}"])
     files = {"sample": "DF_{position}", "reference": "FF_{position}.tif", "dark": "subtracted"}
     geometry = {**GEOMETRY, "angles": "range"}
-    check(raw_scan, open_scan(raw_scan.config(files=files, geometry=geometry), "a", raw_scan.root))
+    check(raw_scan, open_scan(raw_scan.spec(files=files, geometry=geometry)))
     files["sample"] = "DF_{position}/img_*.tif"
-    opened = open_scan(raw_scan.config(files=files, geometry=geometry), "a", raw_scan.root)
+    opened = open_scan(raw_scan.spec(files=files, geometry=geometry))
     check(raw_scan, opened)
-    assert len(raw_files(opened.config, "a", raw_scan.root)) == 3 * 4 + 3
+    assert len(raw_files(ScanSpec("a", opened.config, raw_scan.root))) == 3 * 4 + 3
 
 
 def test_alternating_reference_and_sample_scans(raw_scan: RawScan):
@@ -121,8 +122,8 @@ def test_alternating_reference_and_sample_scans(raw_scan: RawScan):
         raw_scan.path(f"sample_{n + 1:02d}").rename(raw_scan.root / f"scan_{101 + 2 * n:04d}.h5")
         raw_scan.path(f"reference_{n + 1:02d}").rename(raw_scan.root / f"scan_{100 + 2 * n:04d}.h5")
     files = {"sample": "scan_{position:04d}.h5", "reference": "scan_{position-1:04d}.h5"}
-    config = raw_scan.config(files={**files, "positions": "101,103,105"})
-    check(raw_scan, open_scan(config, "a", raw_scan.root), flats=3)
+    spec = raw_scan.spec(files={**files, "positions": "101,103,105"})
+    check(raw_scan, open_scan(spec), flats=3)
 
 
 def test_the_diffuser_as_flats_of_each_sample_file(raw_scan: RawScan):
@@ -131,7 +132,7 @@ def test_the_diffuser_as_flats_of_each_sample_file(raw_scan: RawScan):
         raw_scan.flats[f"sample_{n:02d}"] = raw_scan.frames[f"reference_{n:02d}"]
     raw_scan.write()
     files = {"reference": "raw/{scan}/sample_{position:02d}.h5", "reference_dataset": "flats"}
-    check(raw_scan, open_scan(raw_scan.config(files=files), "a", raw_scan.root))
+    check(raw_scan, open_scan(raw_scan.spec(files=files)))
 
 
 def test_flats_and_darks_in_files_of_their_own(raw_scan: RawScan):
@@ -142,20 +143,20 @@ def test_flats_and_darks_in_files_of_their_own(raw_scan: RawScan):
     write_data_exchange(raw_scan.root / "flat.h5", flats)  # as frames
     with h5py.File(raw_scan.root / "dark.h5", "w") as file:  # as darks, nothing else in the file
         file["exchange/data_dark"] = darks
-    config = raw_scan.config(files={"flat": "flat.h5", "dark": "dark.h5"})
-    opened = open_scan(config, "a", raw_scan.root)
+    spec = raw_scan.spec(files={"flat": "flat.h5", "dark": "dark.h5"})
+    opened = open_scan(spec)
     check(raw_scan, opened, flats=1)
     dark = opened.read_dark("reference")
     assert dark is not None
     np.testing.assert_allclose(dark.mean[0], darks.mean(0), atol=0.5)
-    assert len(raw_files(config, "a", raw_scan.root)) == 8
+    assert len(raw_files(spec)) == 8
 
 
 def test_references_without_darks_take_the_samples(raw_scan: RawScan):
     for n in range(1, 4):
         raw_scan.darks[f"reference_{n:02d}"] = None
     raw_scan.darks["sample_02"] = raw_scan.darks["sample_02"] + 7
-    opened = open_scan(raw_scan.write().config(), "a", raw_scan.root)
+    opened = open_scan(raw_scan.write().spec())
     dark = opened.read_dark("reference")
     assert dark is not None
     np.testing.assert_allclose(dark.mean.mean((1, 2)), [100, 107, 100], atol=0.1)
@@ -165,7 +166,7 @@ def test_absorption_scan(tmp_path: Path):
     scan = RawScan(tmp_path, positions=1)
     scan.metadata = {"pixel_size_um": 1.3}
     files = {"sample": "raw/a/sample_01.h5", "reference": None}
-    opened = open_scan(scan.write().config(files=files, retrieval={"method": "absorption"}), "a", tmp_path)
+    opened = open_scan(scan.write().spec(files=files, retrieval={"method": "absorption"}))
     assert (opened.n_projections, opened.n_positions, opened.has_reference) == (4, 1, False)
     assert opened.geometry.energy_kev is None
     assert opened.geometry.effective_distance_m is None
@@ -193,7 +194,7 @@ def test_absorption_scan(tmp_path: Path):
 )
 def test_angles(raw_scan: RawScan, geometry: dict, expected: list[float]):
     """Degrees, counter-clockwise seen from above, whatever the file and the sheet say them in."""
-    opened = open_scan(raw_scan.write().config(geometry=geometry), "a", raw_scan.root)
+    opened = open_scan(raw_scan.write().spec(geometry=geometry))
     np.testing.assert_allclose(opened.angles_deg, expected)
 
 
@@ -216,16 +217,16 @@ def test_the_configured_unit_of_angles_is_over_the_files(
         del file["exchange/theta"].attrs["units"]
         if written is not None:
             file["exchange/theta"].attrs["units"] = written
-    opened = open_scan(raw_scan.config(geometry={"angles_unit": setting}), "a", raw_scan.root)
+    opened = open_scan(raw_scan.spec(geometry={"angles_unit": setting}))
     np.testing.assert_allclose(opened.angles_deg, factor * raw_scan.angles_deg)
 
 
 def test_a_single_projection_needs_no_angle(tmp_path: Path):
     scan = RawScan(tmp_path, projections=1)
     scan.angles = dict.fromkeys(scan.angles)
-    np.testing.assert_array_equal(open_scan(scan.write().config(), "a", tmp_path).angles_deg, [0.0])
+    np.testing.assert_array_equal(open_scan(scan.write().spec()).angles_deg, [0.0])
     inclusive = {"angles": "range", "angle_start_deg": 30.0, "angle_inclusive": True}
-    opened = open_scan(scan.config(geometry=inclusive), "a", tmp_path)
+    opened = open_scan(scan.spec(geometry=inclusive))
     np.testing.assert_array_equal(opened.angles_deg, [30.0])
 
 
@@ -234,35 +235,35 @@ def test_an_unknown_unit_of_angles(raw_scan: RawScan):
     with h5py.File(raw_scan.path("sample_01"), "r+") as file:
         file["exchange/theta"].attrs["units"] = "gon"
     with pytest.raises(InputError, match="expected angles in degrees or radians, found unit 'gon'"):
-        open_scan(raw_scan.config(), "a", raw_scan.root)
+        open_scan(raw_scan.spec())
 
 
 def test_magnification_divides_the_distance(raw_scan: RawScan):
-    config = raw_scan.write().config(geometry={"magnification": 4.0})
-    geometry = open_scan(config, "a", raw_scan.root).geometry
+    spec = raw_scan.write().spec(geometry={"magnification": 4.0})
+    geometry = open_scan(spec).geometry
     assert (geometry.distance_m, geometry.effective_distance_m) == pytest.approx((0.2, 0.05))
 
 
 def test_the_sheet_is_over_the_file(raw_scan: RawScan):
-    geometry = open_scan(raw_scan.write().config(geometry={"energy_kev": 30}), "a", raw_scan.root).geometry
+    geometry = open_scan(raw_scan.write().spec(geometry={"energy_kev": 30})).geometry
     assert (geometry.energy_kev, geometry.distance_m) == (30, 0.2)
 
 
 def test_listed_positions(raw_scan: RawScan):
     raw_scan.write()
-    opened = open_scan(raw_scan.config(files={"positions": "3,1"}), "a", raw_scan.root)
+    opened = open_scan(raw_scan.spec(files={"positions": "3,1"}))
     np.testing.assert_array_equal(opened.read_sample(), sample_of(raw_scan)[:, [2, 0]])
     with pytest.raises(
         InputProblems, match=r"expected 4 sample files, as files\.positions lists, found 3, none"
     ):
-        open_scan(raw_scan.config(files={"positions": "1-4"}), "a", raw_scan.root)
+        open_scan(raw_scan.spec(files={"positions": "1-4"}))
 
 
 def test_a_range_beyond_the_scan(raw_scan: RawScan):
     for positions in (3, 1):
         scan = RawScan(raw_scan.root, positions=positions).write()
         with pytest.raises(InputError, match=r"expected a range within 0:4, found 2:9"):
-            open_scan(scan.config(), "a", scan.root).read_sample(slice(2, 9))
+            open_scan(scan.spec()).read_sample(slice(2, 9))
 
 
 def test_means_leave_out_a_cosmic_ray():
@@ -311,6 +312,6 @@ def test_the_shape_is_read_from_one_header(raw_scan: RawScan, monkeypatch: pytes
     opened = []
     real = hdf5.h5py.File
     monkeypatch.setattr(hdf5.h5py, "File", lambda path, *a, **k: opened.append(path) or real(path, *a, **k))
-    assert scan_shape(raw_scan.config(), "a", raw_scan.root) == (4, 3, 24, 40)
+    assert scan_shape(raw_scan.spec()) == (4, 3, 24, 40)
     assert set(opened) == {raw_scan.path("sample_01")}
     assert len(opened) <= 2

@@ -11,7 +11,6 @@ import h5py
 import numpy as np
 import pytest
 
-from speckleflow.config import ScanConfig
 from speckleflow.errors import InputError
 from speckleflow.io.scan import open_scan
 from speckleflow.scan.manifest import Manifest
@@ -70,8 +69,8 @@ def test_a_file_that_arrives_later_is_not_looked_at(chain):
 def test_the_manifest_opens_the_scan_that_was_inspected(chain):
     manifest = Manifest.load(chain.manifest)
     opened, direct = (
-        open_manifest(manifest, chain.config, chain.raw.root),
-        open_scan(chain.config, "a", chain.raw.root),
+        open_manifest(manifest, chain.spec),
+        open_scan(chain.spec),
     )
     for key in ("n_projections", "n_positions", "rows", "columns", "dtype", "geometry", "layout"):
         assert getattr(opened, key) == getattr(direct, key), key
@@ -134,14 +133,14 @@ def test_the_plan_follows_from_the_manifest_without_opening_a_header(chain, monk
     def refuse(*_: object) -> None:
         raise AssertionError("a header was opened")
 
-    from_header = plan_scan(chain.config, "a", chain.raw.root)
+    from_header = plan_scan(chain.spec)
     monkeypatch.setattr("speckleflow.workflow.plan.scan_shape", refuse)
-    assert plan_scan(chain.config, "a", chain.raw.root, chain.manifest) == from_header
+    assert plan_scan(chain.spec, chain.manifest) == from_header
     monkeypatch.undo()
     # other settings or other raw files: the manifest is not asked
-    other: ScanConfig = chain.raw.config(correct={"exclude_projections": "1-2"})
-    assert plan_scan(other, "a", chain.raw.root, chain.manifest).projections == 4
+    other = chain.raw.spec(correct={"exclude_projections": "1-2"})
+    assert plan_scan(other, chain.manifest).projections == 4
     os.utime(chain.raw.path("sample_01"))
     monkeypatch.setattr("speckleflow.workflow.plan.scan_shape", refuse)
     with pytest.raises(AssertionError):
-        plan_scan(chain.config, "a", chain.raw.root, chain.manifest)
+        plan_scan(chain.spec, chain.manifest)

@@ -15,6 +15,7 @@ from speckleflow.io.results import read_provenance
 from speckleflow.io.scan import open_scan
 from speckleflow.phase import integrate_displacement, remove_drift
 from speckleflow.retrieval import registry
+from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import read_warnings
 from speckleflow.stages import batches
 from speckleflow.tomo.backends.registry import make_backend
@@ -30,7 +31,7 @@ from tests.stages.chain import Chain
 def expected(finished_chain) -> dict[str, np.ndarray]:
     """Fields of all projections at once, by the library alone."""
     config = finished_chain.config
-    scan = open_scan(config, "a", finished_chain.raw.root)
+    scan = open_scan(ScanSpec("a", config, finished_chain.raw.root))
     correction = prepare_correction(scan)
     frames, flux = correction.correct_with_flux(scan.read_sample())
     umpa = registry.get("umpa")(config.retrieval.umpa)
@@ -265,7 +266,7 @@ def test_warnings_travel_to_the_volumes_and_the_report(tmp_path):
 
 
 def test_the_correction_on_disk_is_that_of_the_raw_files(finished_chain):
-    scan = open_scan(finished_chain.config, "a", finished_chain.raw.root)
+    scan = open_scan(finished_chain.spec)
     made, read = prepare_correction(scan), load_correction(finished_chain.path("corrected.h5"))
     for name in ("dark", "gain", "bad", "reference"):
         assert np.array_equal(getattr(made, name), getattr(read, name)), name

@@ -69,7 +69,7 @@ def measured(request, tmp_path_factory):
         assert done.returncode == 0, done.stderr[-3000:]
         peaks[stage] = json.loads(done.stdout.splitlines()[-1])
     chain = chain_of(folder, size)
-    return size, peaks, plan_scan(chain.config, "a", folder)
+    return size, peaks, plan_scan(chain.spec)
 
 
 def test_a_request_covers_the_peak_and_is_not_twice_as_much(measured):

@@ -7,6 +7,7 @@ import pytest
 
 from speckleflow.config import ScanConfig, parse_config
 from speckleflow.retrieval import registry
+from speckleflow.scan.spec import ScanSpec
 from speckleflow.workflow.plan import (
     BASE_MB_OTHER,
     SECONDS_PER_PIXEL,
@@ -17,7 +18,7 @@ from speckleflow.workflow.plan import (
 )
 
 
-def config(method: str, **simulate: int) -> ScanConfig:
+def scan_of(method: str, **simulate: int) -> ScanSpec:
     settings = {
         "enabled": True,
         "rows": 2048,
@@ -26,7 +27,7 @@ def config(method: str, **simulate: int) -> ScanConfig:
         "positions": 20,
     } | simulate
     whole = parse_config({"retrieval": {"method": method}, "simulate": settings}, "test")
-    return ScanConfig.model_validate(whole.model_dump(exclude={"scans", "results"}))
+    return ScanSpec("a", ScanConfig.model_validate(whole.model_dump(exclude={"scans", "results"})))
 
 
 def test_every_method_has_been_timed():
@@ -35,7 +36,7 @@ def test_every_method_has_been_timed():
 
 @pytest.mark.parametrize("method", sorted(SECONDS_PER_PIXEL))
 def test_blocks_cover_the_scan_and_last_about_as_long_as_wanted(method: str):
-    plan = plan_scan(config(method), "a")
+    plan = plan_scan(scan_of(method))
     assert [stop for _, stop in plan.blocks[:-1]] == [start for start, _ in plan.blocks[1:]]
     assert (plan.blocks[0][0], plan.blocks[-1][1]) == (0, 900)
     longest = max(stop - start for start, stop in plan.blocks)
@@ -45,34 +46,39 @@ def test_blocks_cover_the_scan_and_last_about_as_long_as_wanted(method: str):
 
 def test_the_published_network_is_planned_by_its_own_time():
     own, published = (
-        ScanConfig.model_validate(
-            {
-                "retrieval": {"method": "espinnet", "espinnet": {"weights": weights}},
-                "simulate": {"enabled": True, "rows": 2048, "columns": 2048, "projections": 900},
-            }
+        plan_scan(
+            ScanSpec(
+                "a",
+                ScanConfig.model_validate(
+                    {
+                        "retrieval": {"method": "espinnet", "espinnet": {"weights": weights}},
+                        "simulate": {"enabled": True, "rows": 2048, "columns": 2048, "projections": 900},
+                    }
+                ),
+            )
         )
         for weights in ("shipped", "weights/training_model_001500.pt")
     )
-    slower = plan_scan(published, "a").seconds_per_projection / plan_scan(own, "a").seconds_per_projection
+    slower = published.seconds_per_projection / own.seconds_per_projection
     assert 5 < slower < 20
-    assert len(plan_scan(published, "a").blocks) > len(plan_scan(own, "a").blocks)
+    assert len(published.blocks) > len(own.blocks)
 
 
 def test_time_follows_the_pixels_and_memory_the_positions_but_neither_the_scan():
-    small, large = (plan_scan(config("umpa", rows=rows), "a") for rows in (1024, 2048))
+    small, large = (plan_scan(scan_of("umpa", rows=rows)) for rows in (1024, 2048))
     assert large.seconds_per_projection == pytest.approx(2 * small.seconds_per_projection)
-    few, many = (plan_scan(config("umpa", projections=n), "a") for n in (900, 3600))
+    few, many = (plan_scan(scan_of("umpa", projections=n)) for n in (900, 3600))
     assert few.memory_mb("retrieve") == many.memory_mb("retrieve")
-    assert plan_scan(config("umpa", positions=5), "a").memory_mb("retrieve") < few.memory_mb("retrieve")
+    assert plan_scan(scan_of("umpa", positions=5)).memory_mb("retrieve") < few.memory_mb("retrieve")
 
 
 @pytest.mark.parametrize(("rows", "columns", "projections"), [(2048, 2048, 1800), (512, 2048, 3600)])
 def test_a_slab_keeps_to_the_memory_and_to_the_time(rows, columns, projections):
     """Both limits at once: TARGET_MB of the data of a slab, TARGET_SECONDS of its back-projection."""
     for backend in ("fourier", "tomopy"):
-        scan = config("umpa", rows=rows, columns=columns, projections=projections)
-        scan = scan.model_copy(update={"tomography": scan.tomography.model_copy(update={"backend": backend})})
-        plan = plan_scan(scan, "a")
+        scan = scan_of("umpa", rows=rows, columns=columns, projections=projections)
+        tomography = scan.config.tomography.model_copy(update={"backend": backend})
+        plan = plan_scan(ScanSpec("a", scan.config.model_copy(update={"tomography": tomography})))
         sizes = np.array([stop - start for start, stop in plan.slabs])
         assert sizes.sum() == rows
         assert sizes.max() * plan.seconds_per_row <= TARGET_SECONDS
@@ -85,7 +91,7 @@ def test_a_retrieval_job_asks_for_what_umpa_says_it_takes(positions):
     """The solver's own estimate of one projection (it makes tiles of an image that does not fit)."""
     from speckleflow.retrieval.umpa import _bytes_per_pixel
 
-    plan = plan_scan(config("umpa", positions=positions), "a")
+    plan = plan_scan(scan_of("umpa", positions=positions))
     needed = _bytes_per_pixel(positions) * 2048 * 2048 / 1e6
     assert needed < plan.memory_mb("retrieve") < 2.5 * needed
 
@@ -93,11 +99,11 @@ def test_a_retrieval_job_asks_for_what_umpa_says_it_takes(positions):
 @pytest.mark.parametrize(("rows", "wanted"), [(97, 5), (64, 7), (17, 1), (30, 100)])
 def test_slabs_begin_at_even_rows(rows, wanted):
     """FBP transforms slices in pairs: the same pairs whatever the slabs, so that results do not depend on them."""
-    scan = config("umpa", rows=rows, columns=64, projections=20)
-    execution = scan.execution.model_copy(
-        update={"tomography": scan.execution.tomography.model_copy(update={"rows_per_slab": wanted})}
+    scan = scan_of("umpa", rows=rows, columns=64, projections=20)
+    execution = scan.config.execution.model_copy(
+        update={"tomography": scan.config.execution.tomography.model_copy(update={"rows_per_slab": wanted})}
     )
-    slabs = plan_scan(scan.model_copy(update={"execution": execution}), "a").slabs
+    slabs = plan_scan(ScanSpec("a", scan.config.model_copy(update={"execution": execution}))).slabs
     assert all(start % 2 == 0 for start, _ in slabs)
     assert (slabs[0][0], slabs[-1][1]) == (0, rows)
     assert [stop for _, stop in slabs[:-1]] == [start for start, _ in slabs[1:]]

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from speckleflow.config import load_config, load_scans
+from speckleflow.scan.spec import ScanSpec
 from speckleflow.workflow.status import Stage, read_run, scan_status, status
 
 CONFIG = """\
@@ -71,7 +72,7 @@ def job(number: int, scan: str = "a", rule: str = "retrieve", block: int = 0) ->
 
 def stages(folder: Path, scan: str) -> dict[str, Stage]:
     settings = load_scans(load_config(folder / "config.yaml"), folder)[scan]
-    return scan_status(settings, scan, read_run(folder), folder)
+    return scan_status(ScanSpec(scan, settings, folder), read_run(folder))
 
 
 def shown(folder: Path) -> str:

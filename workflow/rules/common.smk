@@ -21,6 +21,7 @@ os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 from speckleflow.config import load_scans, parse_config
 from speckleflow.errors import SpeckleflowError
 from speckleflow.io.scan import raw_files
+from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.registry import setting_keys, setting_lines
 from speckleflow.workflow.lock import note_owner, release_dead_lock
 from speckleflow.workflow.plan import plan_scan
@@ -63,7 +64,7 @@ def plan(scan):
     or before there is one from one header of the raw data.
     """
     try:
-        return plan_scan(SCANS[scan], scan, manifest=f"{RESULTS}/{scan}/manifest.json")
+        return plan_scan(ScanSpec(scan, SCANS[scan]), manifest=f"{RESULTS}/{scan}/manifest.json")
     except SpeckleflowError as error:
         logger.warning(f"{scan}: cannot be planned. {error}")
         return None
@@ -106,7 +107,7 @@ def raw_state(scan):
         return "simulated"
     digest = hashlib.sha256()
     try:
-        for path in raw_files(SCANS[scan], scan):
+        for path in raw_files(ScanSpec(scan, SCANS[scan])):
             stat = path.stat()
             digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     except (SpeckleflowError, OSError):
@@ -188,11 +189,11 @@ def raw_data(wildcards):
 
     None where a file is absent: the inspection then names everything that is, and the other scans go on.
     """
-    scan = SCANS[wildcards.scan]
-    if scan.simulate.enabled:
+    spec = ScanSpec(wildcards.scan, SCANS[wildcards.scan])
+    if spec.config.simulate.enabled:
         return truth(wildcards)
     try:
-        return [str(path) for path in raw_files(scan, wildcards.scan)]
+        return [str(path) for path in raw_files(spec)]
     except SpeckleflowError:
         return []
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speckleflow.config import ScanConfig
 from speckleflow.errors import InputError
 from speckleflow.io.base import InputProblems
 from speckleflow.io.images import SUFFIXES, find_images
 from speckleflow.io.patterns import Pattern, parse_positions
+from speckleflow.scan.spec import ScanSpec
 
 SUBTRACTED = "subtracted"  #: value of files.dark for frames whose dark was taken off already
 
@@ -34,9 +34,9 @@ class Layout:
     missing: frozenset[str] = frozenset()
 
 
-def find_layout(config: ScanConfig, scan: str, root: Path = Path()) -> tuple[Layout, list[InputError]]:
+def find_layout(spec: ScanSpec) -> tuple[Layout, list[InputError]]:
     """The files of a scan, and a problem for every one that is missing or has no partner."""
-    files = config.files
+    files, scan, root = spec.config.files, spec.name, spec.root
     sample, reference = Pattern(files.sample, "files.sample"), files.reference
     patterns = {"sample": sample}
     if reference is not None:
@@ -68,7 +68,7 @@ def find_layout(config: ScanConfig, scan: str, root: Path = Path()) -> tuple[Lay
     return layout, problems
 
 
-def raw_files(config: ScanConfig, scan: str, root: Path = Path()) -> list[Path]:
+def raw_files(spec: ScanSpec) -> list[Path]:
     """Every raw file of a scan, in a fixed order; opens none.
 
     Raises
@@ -76,10 +76,10 @@ def raw_files(config: ScanConfig, scan: str, root: Path = Path()) -> list[Path]:
     InputProblems
         Files are missing or unpaired.
     """
-    layout, problems = find_layout(config, scan, root)
+    layout, problems = find_layout(spec)
     found: list[Path] = []
     for name in (*layout.sample, *layout.reference, *layout.flat, *layout.dark):
-        path = root / name
+        path = spec.root / name
         try:
             if any(sign in name for sign in "*?[") or (path.is_dir() and path.suffix.lower() not in SUFFIXES):
                 found += find_images(path, name)

@@ -1,8 +1,8 @@
 """A scan: frames of all projections and diffuser positions, however they are stored.
 
-    scan_shape(config, name, root) -> (projections, positions, rows, columns)      headers of one file
-    raw_files(config, name, root)  -> every raw file                               opens none
-    open_scan(config, name, root)  -> Scan                                         headers of every file
+    scan_shape(spec) -> (projections, positions, rows, columns)      headers of one file
+    raw_files(spec)  -> every raw file                               opens none
+    open_scan(spec)  -> Scan                                         headers of every file
     Scan.read_sample(projections)  -> (B, N, y, x) raw; read_reference() -> (N, y, x);
     Scan.read_flat(role), read_dark(role) -> FrameMean (1 or N, y, x) or None;  Scan.angles_deg, Scan.geometry
 
@@ -29,6 +29,7 @@ from speckleflow.io.layout import SUBTRACTED, Layout, find_layout, raw_files
 from speckleflow.io.open import open_source, read_calibration
 from speckleflow.io.patterns import Pattern, parse_positions
 from speckleflow.scan.geometry import ScanGeometry
+from speckleflow.scan.spec import ScanSpec
 
 __all__ = ["FrameMean", "Scan", "ScanGeometry", "open_scan", "raw_files", "scan_shape"]
 
@@ -204,7 +205,7 @@ def no_darks(scan: Scan) -> InputError:
     )
 
 
-def scan_shape(config: ScanConfig, scan: str, root: Path = Path()) -> tuple[int, int, int, int]:
+def scan_shape(spec: ScanSpec) -> tuple[int, int, int, int]:
     """(projections, positions, rows, columns); opens one header, checks no other file.
 
     Raises
@@ -212,16 +213,16 @@ def scan_shape(config: ScanConfig, scan: str, root: Path = Path()) -> tuple[int,
     InputError
         Files are missing or unpaired, or the header cannot be read.
     """
-    layout, problems = find_layout(config, scan, root)
+    layout, problems = find_layout(spec)
     if problems:
         raise InputProblems(problems)
-    source = _open(config, layout.sample[0], root)
-    projections, positions = _axes(config, layout, source)
-    projections = len(_used(config, projections))
+    source = _open(spec, layout.sample[0])
+    projections, positions = _axes(spec.config, layout, source)
+    projections = len(_used(spec.config, projections))
     return projections, positions, int(source.shape[-2]), int(source.shape[-1])
 
 
-def open_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Scan:
+def open_scan(spec: ScanSpec) -> Scan:
     """Open the header of every file of a scan and check that they fit together; no frame is read.
 
     Raises
@@ -229,23 +230,24 @@ def open_scan(config: ScanConfig, scan: str, root: Path = Path()) -> Scan:
     InputProblems
         Everything that does not fit, one sentence each.
     """
-    opened, problems, _ = try_open_scan(config, scan, root)
+    opened, problems, _ = try_open_scan(spec)
     if opened is None or problems:
         raise InputProblems(problems)
     return opened
 
 
 def try_open_scan(
-    config: ScanConfig, scan: str, root: Path = Path()
+    spec: ScanSpec,
 ) -> tuple[Scan | None, list[InputError], list[tuple[str, FrameSource]]]:
     """The scan if its headers allow one, all problems, and (role, source) of every file that opened."""
-    layout, problems = find_layout(config, scan, root)
+    config = spec.config
+    layout, problems = find_layout(spec)
     opened: dict[str, list[FrameSource]] = {"sample": [], "reference": []}
     for role, sources in opened.items():
         for name in getattr(layout, role):
             try:
                 if name not in layout.missing:  # said already
-                    sources.append(_open(config, name, root, role))
+                    sources.append(_open(spec, name, role))
             except InputError as problem:
                 problems.append(problem)
     both = [(role, source) for role, sources in opened.items() for source in sources]
@@ -256,7 +258,7 @@ def try_open_scan(
     problems += [*_four_axes(opened["sample"]), *_four_axes(opened["reference"])]
     problems += _unequal(opened["sample"], first)
     problems += _unpaired(opened["reference"], first, positions, layout, config)
-    problems += _same_files(layout, config, root)
+    problems += _same_files(layout, spec)
     angles = np.zeros(projections)
     try:
         angles = read_angles(config, first, projections)
@@ -272,12 +274,24 @@ def try_open_scan(
     rows, columns = first.shape[-2:]
     return (
         Scan(
-            scan, config, root, layout, len(used), positions, rows, columns, first.dtype, angles[used], geometry,
-            tuple(opened["sample"]), tuple(opened["reference"]), used,
+            name=spec.name,
+            config=config,
+            root=spec.root,
+            layout=layout,
+            n_projections=len(used),
+            n_positions=positions,
+            rows=rows,
+            columns=columns,
+            dtype=first.dtype,
+            angles_deg=angles[used],
+            geometry=geometry,
+            sample=tuple(opened["sample"]),
+            reference=tuple(opened["reference"]),
+            used=used,
         ),
         problems,
         both,
-    )  # fmt: skip
+    )
 
 
 def exclusions(config: ScanConfig) -> list[int]:
@@ -364,8 +378,8 @@ def read_angles(config: ScanConfig, source: FrameSource, projections: int) -> ND
     return sign * factor * recorded.values
 
 
-def _open(config: ScanConfig, name: str, root: Path, role: str = "sample") -> FrameSource:
-    return open_source(root / name, name, config.files.format, datasets(config, role))
+def _open(spec: ScanSpec, name: str, role: str = "sample") -> FrameSource:
+    return open_source(spec.root / name, name, spec.config.files.format, datasets(spec.config, role))
 
 
 def reference_frames(source: FrameSource, config: ScanConfig) -> NDArray:
@@ -405,15 +419,15 @@ def _four_axes(sources: list[FrameSource]) -> list[InputError]:
     ]
 
 
-def _same_files(layout: Layout, config: ScanConfig, root: Path) -> list[InputError]:
+def _same_files(layout: Layout, spec: ScanSpec) -> list[InputError]:
     """A file that is to be sample and reference at once, where its datasets do not tell them apart."""
-    if config.files.reference_dataset is not None:
+    if spec.config.files.reference_dataset is not None:
         return []
-    samples = {os.path.realpath(root / name) for name in layout.sample}
+    samples = {os.path.realpath(spec.root / name) for name in layout.sample}
     return [
         InputError(name, expected="another file as reference than as sample", found="the same")
         for name in layout.reference
-        if os.path.realpath(root / name) in samples
+        if os.path.realpath(spec.root / name) in samples
     ]
 
 

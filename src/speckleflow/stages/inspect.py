@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 def inspect(spec: ScanSpec, *, output: str | Path) -> None:
     """Check everything and write the manifest; raises with every problem before anything is written."""
-    manifest = inspect_scan(spec.config, spec.name, spec.root)
+    manifest = inspect_scan(spec)
     replace(manifest, settings=result_settings("inspect", spec.config)).save(output)
     for warning in manifest.warnings:
         log.warning("%s: %s", spec.name, warning)

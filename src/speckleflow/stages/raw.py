@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from speckleflow.config import ScanConfig
 from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource
 from speckleflow.io.layout import Layout
@@ -22,10 +21,10 @@ _ROLES = ("sample", "reference", "flat", "dark")
 def open_raw(path: str | Path, spec: ScanSpec) -> tuple[Manifest, Scan]:
     """The manifest of a scan and its raw data, opened by it alone."""
     manifest = load_manifest(path, spec)
-    return manifest, open_manifest(manifest, spec.config, spec.root)
+    return manifest, open_manifest(manifest, spec)
 
 
-def open_manifest(manifest: Manifest, config: ScanConfig, root: Path = Path()) -> Scan:
+def open_manifest(manifest: Manifest, spec: ScanSpec) -> Scan:
     """The raw data as they were inspected; headers are read, folders and patterns are not looked at again.
 
     Raises
@@ -33,18 +32,18 @@ def open_manifest(manifest: Manifest, config: ScanConfig, root: Path = Path()) -
     InputError
         A raw file is absent, or no longer the one that was inspected.
     """
-    manifest.check_raw(root)
+    manifest.check_raw(spec.root)
     names = {role: tuple(e.path for e in manifest.files if e.role == role) for role in _ROLES}
     sources: dict[str, list[FrameSource]] = {"sample": [], "reference": []}
     for entry in manifest.files:
         if entry.role in sources:
-            sources[entry.role].append(_open_entry(entry, config, root))
+            sources[entry.role].append(_open_entry(entry, spec))
     total = manifest.n_projections + len(manifest.excluded)
     used = np.setdiff1d(np.arange(total), np.asarray(manifest.excluded, int))
     return Scan(
         manifest.scan,
-        config,
-        root,
+        spec.config,
+        spec.root,
         Layout(manifest.positions, names["sample"], names["reference"], names["flat"], names["dark"]),
         manifest.n_projections,
         manifest.n_positions,
@@ -59,8 +58,9 @@ def open_manifest(manifest: Manifest, config: ScanConfig, root: Path = Path()) -
     )
 
 
-def _open_entry(entry: FileEntry, config: ScanConfig, root: Path) -> FrameSource:
-    source = open_source(root / entry.path, entry.path, config.files.format, datasets(config, entry.role))
+def _open_entry(entry: FileEntry, spec: ScanSpec) -> FrameSource:
+    keys = datasets(spec.config, entry.role)
+    source = open_source(spec.root / entry.path, entry.path, spec.config.files.format, keys)
     there = (source.shape, source.n_flats, source.n_darks, len(source.files))
     if there != (entry.shape, entry.flats, entry.darks, len(entry.files)):
         raise InputError(

@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from speckleflow.config import ScanConfig
 from speckleflow.errors import InputError
 from speckleflow.io.scan import exclusions, scan_shape
 from speckleflow.scan.manifest import Manifest
+from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.batches import batch_size
 from speckleflow.stages.registry import result_settings
 
@@ -111,7 +111,7 @@ class Plan:
         return max(5, int(ROOM * seconds / 60) + 1)
 
 
-def plan_scan(config: ScanConfig, scan: str, root: Path = Path(), manifest: str | Path | None = None) -> Plan:
+def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
     """Cut a scan into blocks of projections and slabs of rows.
 
     A simulated scan's shape is known from its settings. Else it stands in the ``manifest``, if there is one of the
@@ -122,11 +122,12 @@ def plan_scan(config: ScanConfig, scan: str, root: Path = Path(), manifest: str 
     InputError
         The raw data are not there, or their header cannot be read.
     """
+    config = spec.config
     if config.simulate.enabled:
         s = config.simulate
         shape = (s.projections - len(exclusions(config)), s.positions, s.rows, s.columns)
     else:
-        shape = _inspected_shape(config, manifest, root) or scan_shape(config, scan, root)
+        shape = _inspected_shape(spec, manifest) or scan_shape(spec)
     projections, positions, rows, columns = shape
     method, device = config.retrieval.method, config.execution.retrieval.device
     per_pixel, per_sample = SECONDS_PER_PIXEL.get(method, SECONDS_PER_PIXEL_PUBLISHED)
@@ -155,18 +156,16 @@ def plan_scan(config: ScanConfig, scan: str, root: Path = Path(), manifest: str 
     )
 
 
-def _inspected_shape(
-    config: ScanConfig, path: str | Path | None, root: Path
-) -> tuple[int, int, int, int] | None:
+def _inspected_shape(spec: ScanSpec, path: str | Path | None) -> tuple[int, int, int, int] | None:
     """What the manifest says; None where there is none of these settings, or its first raw file is another."""
     if path is None or not Path(path).exists():
         return None
     try:
         manifest = Manifest.load(path)
-        manifest.files[0].files[0].check(root, hashed=False)
+        manifest.files[0].files[0].check(spec.root, hashed=False)
     except (InputError, IndexError):
         return None
-    if dict(manifest.settings) != json.loads(json.dumps(result_settings("inspect", config))):
+    if dict(manifest.settings) != json.loads(json.dumps(result_settings("inspect", spec.config))):
         return None
     return manifest.n_projections, manifest.n_positions, manifest.rows, manifest.columns
 

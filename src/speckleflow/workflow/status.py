@@ -19,8 +19,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from speckleflow.config import ScanConfig, load_config, load_scans
+from speckleflow.config import load_config, load_scans
 from speckleflow.errors import SpeckleflowError
+from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages import registry
 from speckleflow.workflow.plan import Plan, plan_scan
 
@@ -85,7 +86,7 @@ def status(config_path: str | Path, root: Path = Path()) -> RenderableType:
     notes: list[str] = []
     for scan, settings in load_scans(config, root).items():
         try:
-            stages = scan_status(settings, scan, run, root, config.results)
+            stages = scan_status(ScanSpec(scan, settings, root), run, config.results)
         except SpeckleflowError as error:
             table.add_row(scan, Text("cannot be planned", style="red"))
             notes.append(f"{scan}: {error}")
@@ -95,9 +96,7 @@ def status(config_path: str | Path, root: Path = Path()) -> RenderableType:
     return Group(table, *(Text(line) for line in [*notes, *_footer(run, root)]))
 
 
-def scan_status(
-    settings: ScanConfig, scan: str, run: Run, root: Path = Path(), results: str = "results"
-) -> dict[str, Stage]:
+def scan_status(spec: ScanSpec, run: Run, results: str = "results") -> dict[str, Stage]:
     """The stages of one scan.
 
     Raises
@@ -105,12 +104,12 @@ def scan_status(
     InputError
         The raw data are not there, so that nobody knows how many jobs the scan has.
     """
-    folder = root / results / scan
-    plan = plan_scan(settings, scan, root, folder / STAGES["inspect"])
-    wanted = _jobs(plan, settings.simulate.enabled)
+    scan, folder = spec.name, spec.root / results / spec.name
+    plan = plan_scan(spec, folder / STAGES["inspect"])
+    wanted = _jobs(plan, spec.config.simulate.enabled)
     found = {}
     for stage, pattern in STAGES.items():
-        here = root if stage == "simulate" else folder
+        here = spec.root if stage == "simulate" else folder
         done = sum(1 for _ in here.glob(pattern.format(scan=scan)))
         if stage == "reconstruct" and (folder / STAGES["volume"]).exists():
             done = wanted[stage]  # slabs are taken away once they are in the volume
