@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from speckleflow.config.models import MOVED, Config, ScanConfig, coupled_problems
+from speckleflow.config.models import Config, ScanConfig, coupled_problems
+from speckleflow.config.moved import MOVED
 from speckleflow.errors import ConfigError
 
 #: longest text of the user's that a message repeats, in characters

@@ -1,0 +1,60 @@
+"""Section ``correct``."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from speckleflow.config.sections.base import Margins, Positive, Section
+
+
+class Correct(Section):
+    """Dark, flat, bad pixels and incident flux."""
+
+    bad_pixel_sigma: Positive = Field(
+        8.0,
+        description="A pixel is bad when its dark or flat lies this many robust standard deviations from its neighbours'.",
+    )
+    mask: str | None = Field(
+        None, description="TIFF or .npy of known bad pixels (non-zero: bad), added to those found."
+    )
+    flux: Literal["air", "none"] = Field(
+        "air", description="Normalise each frame to the beam seen in the air margins (air_px), or not."
+    )
+    air_px: Margins | Literal["auto"] = Field(
+        "auto",
+        description="Width in pixels of the sample-free margins: [left, right, top, bottom]. auto: 4 % of the width, "
+        "at least 4 pixels, on the left and right, without a side that the sample enters.",
+        examples=["auto", [12, 12, 0, 0]],
+    )
+    exclude_projections: str | None = Field(
+        None,
+        description="Projections that are not used, counted from 0: numbers and ranges such as '3,17-19'. They are "
+        "left out of retrieval and of the reconstruction, whose weights of the angles follow.",
+        examples=["3,17-19"],
+    )
+    drift: bool = Field(
+        True,
+        description="Take the mean displacement of the air margins off (beam or mask moved between frames).",
+    )
+
+    @field_validator("exclude_projections", mode="before")
+    @classmethod
+    def _numbers_and_ranges(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        text = str(value).strip()
+        if isinstance(value, bool) or not re.fullmatch(r"\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*", text):
+            raise ValueError(f"expected numbers and ranges such as '3,17-19', found {value!r}")
+        return text
+
+    @field_validator("air_px", mode="before")
+    @classmethod
+    def _four_margins(cls, value: Any) -> Any:
+        if isinstance(value, str) and value == "auto":
+            return value
+        if not isinstance(value, list | tuple) or len(value) != 4:
+            raise ValueError(f"expected auto or four widths [left, right, top, bottom], found {value!r}")
+        return value

@@ -1,0 +1,38 @@
+"""Section ``tomography``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from speckleflow.config.sections.base import Section
+
+
+class Tomography(Section):
+    """Rotation axis, rings and reconstruction."""
+
+    enabled: Literal["auto", "yes", "no"] = Field(
+        "auto", description="auto: reconstruct volumes when the scan has more than one angle."
+    )
+    axis_px: Annotated[float, Field(allow_inf_nan=False)] | Literal["auto"] = Field(
+        "auto",
+        description="Rotation axis in pixels, pixel centres at integers; auto: found from the transmission.",
+    )
+    offset_axis: bool = Field(
+        False,
+        description="A 360-degree scan whose axis lies near the edge, to be stitched to a 180-degree one.",
+    )
+    backend: Literal["fourier", "astra", "tomopy"] = Field("fourier", description="FBP implementation.")
+    filter: Literal["ramlak", "shepp", "hann", "parzen"] = Field(
+        "shepp", description="FBP filter, from sharp and noisy (ramlak) to smooth (parzen)."
+    )
+    ring_window_px: Annotated[int, Field(ge=0)] = Field(
+        0, description="Width of the median that separates rings from the sample; 0: no ring filter."
+    )
+
+    @field_validator("enabled", mode="before")
+    @classmethod
+    def _yes_or_no(cls, value: Any) -> Any:
+        """YAML reads yes and no as true and false."""
+        return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
