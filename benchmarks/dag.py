@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def dry_run(scans: int, projections: int, pixels: int, positions: int) -> tuple[list[float], dict[str, int]]:
-    """Seconds until the DAG of a sheet stands, those of a CPU, seconds of the whole dry run; jobs by rule."""
+    """Seconds until the DAG of a scan table stands, those of a CPU, seconds of the whole dry run; jobs by rule."""
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         simulate = {"enabled": True, "projections": projections, "positions": positions}

@@ -30,7 +30,7 @@ from speckleflow.retrieval.espinnet.scaling import scale_positions
 from speckleflow.retrieval.flux import level_flux
 from speckleflow.retrieval.grids import to_reference
 from speckleflow.train import TrainConfig, read_train_config
-from speckleflow.train.networks import COARSE_SCALES, enlarged, rmse, to_landing, trainable
+from speckleflow.train.networks import COARSE_SCALES, enlarged, rmse, to_detector_grid, trainable
 from speckleflow.train.validate import held_out
 
 HERE = Path(__file__).parent
@@ -80,7 +80,7 @@ def scale_errors(network: published.Espinnet, config: TrainConfig) -> list[float
     found = []
     for batches in held_out(config).values():
         for batch in batches:
-            u = to_landing(batch.displacement)
+            u = to_detector_grid(batch.displacement)
             scales = pyramid(network, batch.reference, batch.sample, COARSE_SCALES)
             found.append(torch.stack([rmse(enlarged(scale, u.shape[-1]), u) for scale in scales]))
     return torch.stack(found).mean(0).tolist()

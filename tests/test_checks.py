@@ -9,10 +9,10 @@ import pytest
 
 from speckleflow.checks import (
     angle_problems,
-    angle_remarks,
+    angle_warnings,
     frame_problems,
     geometry_problems,
-    geometry_remarks,
+    geometry_warnings,
     light_problems,
     radian_problems,
     size_problems,
@@ -193,10 +193,10 @@ def test_angles_of_positions_agree_within_a_tenth_of_a_step(tmp_path, away: floa
     ],
 )
 def test_what_is_odd_about_angles(angles, parts: list[str]):
-    remarks = angle_remarks(np.asarray(angles, float))
-    assert len(remarks) == len(parts), remarks
-    for remark, part in zip(remarks, parts, strict=True):
-        assert part in remark
+    warnings = angle_warnings(np.asarray(angles, float))
+    assert len(warnings) == len(parts), warnings
+    for warning, part in zip(warnings, parts, strict=True):
+        assert part in warning
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,9 @@ def test_hardly_possible_geometry(raw_scan: RawScan, key: str, odd, usual):
     raw_scan.write()
     for value in (*odd, *usual):
         opened = open_scan(raw_scan.spec(geometry={key: value}))
-        assert any("another unit" in remark for remark in geometry_remarks(opened)) == (value in odd), value
+        assert any("another unit" in warning for warning in geometry_warnings(opened)) == (value in odd), (
+            value
+        )
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def test_a_table_may_round_the_files_value_by_one_per_cent(
     stated = raw_scan.metadata[key]
     assert stated is not None
     opened = open_scan(raw_scan.write().spec(geometry={key: stated * factor}))
-    assert any("raw/a/sample_01.h5" in remark for remark in geometry_remarks(opened)) == contradicts
+    assert any("raw/a/sample_01.h5" in warning for warning in geometry_warnings(opened)) == contradicts
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What can be wrong with raw data: problems, or remarks on what is odd but possible."""
+"""What can be wrong with raw data: problems, or warnings of what is odd but possible."""
 
 from __future__ import annotations
 
@@ -168,27 +168,27 @@ def _other_angles(scan: Scan, source: FrameSource, angles: NDArray[np.float64]) 
     ]
 
 
-def angle_remarks(angles_deg: NDArray[np.float64]) -> list[str]:
+def angle_warnings(angles_deg: NDArray[np.float64]) -> list[str]:
     """Odd but possible: angles out of order, repeated, or spanning neither a half nor a full turn."""
     if len(angles_deg) < 2:
         return []
     steps = np.diff(angles_deg)
     step = float(np.median(np.abs(steps)))
-    remarks = []
+    warnings = []
     if not (np.all(steps > 0) or np.all(steps < 0)):
-        remarks.append("the angles are not in order (an interlaced scan?)")
+        warnings.append("the angles are not in order (an interlaced scan?)")
     if len(np.unique(angles_deg)) < len(angles_deg):
-        remarks.append(
+        warnings.append(
             f"{len(angles_deg) - len(np.unique(angles_deg))} of {len(angles_deg)} angles are repeated"
         )
     span = float(np.ptp(angles_deg)) + step
     if min(abs(span - turn) for turn in (180, 360)) > max(2 * step, 1):
-        remarks.append(f"the angles span {span:.4g} degrees, neither a half nor a full turn")
-    return remarks
+        warnings.append(f"the angles span {span:.4g} degrees, neither a half nor a full turn")
+    return warnings
 
 
 def geometry_problems(scan: Scan) -> list[InputError]:
-    """Values in the files that cannot be (those of the sheet were looked at when it was read)."""
+    """Values in the files that cannot be (those of the scan table were looked at when it was read)."""
     problems = []
     for key in POSSIBLE:
         value = getattr(scan.geometry, key)
@@ -200,20 +200,20 @@ def geometry_problems(scan: Scan) -> list[InputError]:
     return problems
 
 
-def geometry_remarks(scan: Scan) -> list[str]:
-    """Values that are hardly possible, and values of the sheet that contradict the file's."""
-    remarks = []
+def geometry_warnings(scan: Scan) -> list[str]:
+    """Values that are hardly possible, and values of the scan table that contradict the file's."""
+    warnings = []
     for key, (least, most) in _PLAUSIBLE.items():
         value = getattr(scan.geometry, key)
         if value is None:
             continue
         unit = _UNIT[key]
         if not least <= value <= most:
-            remarks.append(f"{key} is {value:g} {unit}; was it given in another unit?")
+            warnings.append(f"{key} is {value:g} {unit}; was it given in another unit?")
         stated = getattr(scan.sample[0].metadata, key)
-        # one per cent: rounding of a sheet filled in by hand
+        # one per cent: rounding of a scan table filled in by hand
         if stated is not None and abs(value - stated) > 0.01 * stated:
-            remarks.append(
-                f"{key} is {value:g} {unit} in the sheet but {stated:g} {unit} in {scan.sample[0].name}"
+            warnings.append(
+                f"{key} is {value:g} {unit} in the scan table but {stated:g} {unit} in {scan.sample[0].name}"
             )
-    return remarks
+    return warnings

@@ -36,7 +36,7 @@ _INTERRUPTED = 130
 _SHOWN = 200
 
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration file, e.g. config/config.yaml.")]
-OneScan = Annotated[str | None, typer.Option(help="Only this scan of the sheet.")]
+OneScan = Annotated[str | None, typer.Option(help="Only this scan of the scan table.")]
 
 
 def main() -> None:
@@ -90,7 +90,7 @@ def _scans(path: Path, only: str | None) -> dict[str, Any]:
     if only is None:
         return dict(scans)
     if only not in scans:
-        raise ConfigError(f"{path}: expected a scan of the sheet ({', '.join(scans)}), found '{only}'")
+        raise ConfigError(f"{path}: expected one of the scan table ({', '.join(scans)}), found '{only}'")
     return {only: scans[only]}
 
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from speckleflow.checks import (
     angle_problems,
-    angle_remarks,
+    angle_warnings,
     frame_problems,
     geometry_problems,
-    geometry_remarks,
+    geometry_warnings,
     light_problems,
     size_problems,
     tomography_problems,
@@ -192,7 +192,7 @@ def _manifest(scan: Scan) -> Manifest:
         raw_bytes=sum(entry.bytes for entry in entries),
         result_bytes=scan.n_projections * fields * image + 2 * volumes * volume,
         projection_bytes=image * scan.n_positions,
-        warnings=(*geometry_remarks(scan), *angle_remarks(scan.angles_deg)),
+        warnings=(*geometry_warnings(scan), *angle_warnings(scan.angles_deg)),
         excluded=tuple(scan.excluded),
         positions=tuple(scan.layout.positions),
         angles_deg=tuple(scan.angles_deg.tolist()),

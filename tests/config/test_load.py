@@ -1,4 +1,4 @@
-"""Reading a configuration: overrides by the sheet, refusals that name the nearest key."""
+"""Reading a configuration: overrides by the scan table, refusals that name the nearest key."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from speckleflow.config.models import ScanConfig
 from speckleflow.errors import ConfigError
 
 
-def write(tmp_path, sheet: str, **sections):
-    (tmp_path / "scans.tsv").write_text(sheet)
+def write(tmp_path, table: str, **sections):
+    (tmp_path / "scans.tsv").write_text(table)
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"scans": str(tmp_path / "scans.tsv"), **sections}))
     return load_config(config)
@@ -63,7 +63,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(raw, says):
 
 
 @pytest.mark.parametrize(
-    ("sheet", "says"),
+    ("table", "says"),
     [
         ("scan\n", ["at least one scan"]),
         ("name\na\n", ["columns between tabs, one of them 'scan'", "name"]),
@@ -83,8 +83,8 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(raw, says):
         ("scan\treference\na\tnull\n", []),
     ],
 )
-def test_a_sheet_that_cannot_be_used(tmp_path, sheet, says):
-    config = write(tmp_path, sheet)
+def test_a_scan_table_that_cannot_be_used(tmp_path, table, says):
+    config = write(tmp_path, table)
     if not says:  # YAML's null in a cell is a value: no reference, refused only by the coupled check below
         with pytest.raises(ConfigError, match="'absorption'"):
             load_scans(config)
@@ -96,7 +96,7 @@ def test_a_sheet_that_cannot_be_used(tmp_path, sheet, says):
 
 
 @pytest.mark.parametrize(
-    "sheet",
+    "table",
     [
         b"scan\tenergy_kev\r\na\t20\r\n\r\n   \r\n",
         b"\xef\xbb\xbfscan\tenergy_kev\na\t20\n",
@@ -105,9 +105,9 @@ def test_a_sheet_that_cannot_be_used(tmp_path, sheet, says):
     ],
     ids=["windows", "byte order mark", "trailing tabs", "quotes"],
 )
-def test_sheets_as_spreadsheets_save_them(tmp_path, sheet):
+def test_scan_tables_as_spreadsheets_save_them(tmp_path, table):
     config = write(tmp_path, "")
-    Path(config.scans).write_bytes(sheet)
+    Path(config.scans).write_bytes(table)
     assert load_scans(config)["a"].geometry.energy_kev == 20
 
 

@@ -227,7 +227,7 @@ def test_geometry_in_the_configurations_units(make: Callable[[Path], Path], tmp_
 
 
 def test_a_number_without_a_unit_is_no_geometry(tmp_path: Path):
-    """308 of what? Such a file has been read as cm: the sheet has to say it."""
+    """308 of what? Such a file has been read as cm: the scan table has to say it."""
     path = data_exchange(tmp_path)
     with h5py.File(path, "r+") as file:
         del file["measurement/instrument/detector/distance"].attrs["units"]
@@ -322,7 +322,7 @@ def test_nxtomo_that_is_not(tmp_path: Path, change: Callable[[h5py.File], None],
 
 
 def test_nxtomo_frames_that_the_sheet_names(tmp_path: Path):
-    """With two detectors the sheet decides, and image_key is the one beside the frames."""
+    """With two detectors the scan table decides, and image_key is the one beside the frames."""
     from speckleflow.io.data_exchange import Datasets
 
     path = _nxtomo_with(tmp_path, _second_detector)

@@ -91,7 +91,7 @@ def test_stacks_whose_frames_are_positions(tmp_path: Path):
 
 
 def test_stacks_whose_frames_are_projections(tmp_path: Path):
-    """The sheet gives angles: the frames are projections of one position, the references repeats."""
+    """The scan table gives angles: the frames are projections of one position, the references repeats."""
     scan = RawScan(tmp_path, positions=1)
     tifffile.imwrite(tmp_path / "s.tif", scan.frames["sample_01"], photometric="minisblack")
     tifffile.imwrite(tmp_path / "r.tif", scan.frames["reference_01"])
@@ -193,7 +193,7 @@ def test_absorption_scan(tmp_path: Path):
     ],
 )
 def test_angles(raw_scan: RawScan, geometry: dict, expected: list[float]):
-    """Degrees, counter-clockwise seen from above, whatever the file and the sheet say them in."""
+    """Degrees, counter-clockwise seen from above, whatever the file and the scan table say them in."""
     opened = open_scan(raw_scan.write().spec(geometry=geometry))
     np.testing.assert_allclose(opened.angles_deg, expected)
 

@@ -215,7 +215,7 @@ def test_timings_are_summed_by_rule_in_the_order_of_the_data(tmp_path):
     (tmp_path / "retrieve" / "0008-0015.tsv").write_text(head + "10.0\t0:00:10\t810.0\t190\n")
     (tmp_path / "correct.tsv").write_text(head + "1.5\t0:00:01\t-\t-\n")
     (tmp_path / "volume.tsv").write_text(head + "NA\tNA\tNA\tNA\n")
-    assert load_timings(sorted(tmp_path.rglob("*.tsv"))[::-1]) == [
+    assert load_timings(sorted(tmp_path.rglob("*.tsv"))[::-1], ("correct", "retrieve", "volume")) == [
         Timing("correct", 1, 1.5, 1.5, None),
         Timing("retrieve", 2, 22.5, 12.5, 810.0),
     ]

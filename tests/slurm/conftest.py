@@ -55,8 +55,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MiniSlurm]:
 class ClusterProject(Project):
     """A project that is run with ``snakemake --profile slurm`` from the repository's root."""
 
-    def __init__(self, cluster: MiniSlurm, folder: Path, config: dict, sheet: str) -> None:
-        super().__init__(folder, config, sheet)
+    def __init__(self, cluster: MiniSlurm, folder: Path, config: dict, table: str) -> None:
+        super().__init__(folder, config, table)
         self.cluster = cluster
         self.env = environment() | cluster.env
 
@@ -129,15 +129,15 @@ class Running:
 
 @pytest.fixture
 def submitted(slurm: MiniSlurm, finished: Project, tmp_path: Path) -> Iterator[Callable[..., ClusterProject]]:
-    """Make a project for the cluster with the raw files of the local run: ``submitted(sheet=..., ...)``.
+    """Make a project for the cluster with the raw files of the local run: ``submitted(table=..., ...)``.
 
     ``keep`` names results of the local run that are there already, so that a test pays for its own jobs only.
     """
 
     def make(
-        sheet: str = "scan\ntiny\n", keep: tuple[str, ...] = ("manifest.json", "corrected.h5"), **sections
+        table: str = "scan\ntiny\n", keep: tuple[str, ...] = ("manifest.json", "corrected.h5"), **sections
     ) -> ClusterProject:
-        project = ClusterProject(slurm, tmp_path / "project", tiny_config(**sections), sheet)
+        project = ClusterProject(slurm, tmp_path / "project", tiny_config(**sections), table)
         shutil.copytree(finished.folder / "raw", project.folder / "raw")
         project.results().mkdir(parents=True)
         for name in keep:

@@ -1,4 +1,4 @@
-"""``snakemake --profile slurm`` on a real Slurm: a sheet of scans, GPUs, what is asked for."""
+"""``snakemake --profile slurm`` on a real Slurm: a table of scans, GPUs, what is asked for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.slurm.mini import GPUS
 from tests.workflow.conftest import Project, tiny_config
 
 #: four scans of the same raw files that differ in how they are made
-SHEET = """\
+TABLE = """\
 scan	files.sample	files.reference	window	filter	backend
 one	raw/tiny/sample_{position:02d}.h5	raw/tiny/reference_{position:02d}.h5	5	ramlak	fourier
 two	raw/tiny/sample_{position:02d}.h5	raw/tiny/reference_{position:02d}.h5	7	hann	fourier
@@ -29,7 +29,7 @@ VOLUMES = [f"results/{scan}/volumes.h5" for scan in ("one", "two", "three", "fou
 
 
 def test_a_sheet_of_four_scans_gives_the_local_runs_bits(submitted, slurm, finished, tmp_path):
-    cluster = submitted(SHEET, keep=(), **ONE_JOB_A_STAGE)
+    cluster = submitted(TABLE, keep=(), **ONE_JOB_A_STAGE)
     before = len(slurm.jobs())
     with Watcher(cluster.folder / "results") as watcher:
         cluster.submit(*VOLUMES)
@@ -41,7 +41,7 @@ def test_a_sheet_of_four_scans_gives_the_local_runs_bits(submitted, slurm, finis
     assert len(jobs) == 7 * 4
     assert not any(_gpus_asked(slurm, job["id"]) for job in jobs)
 
-    local = Project(tmp_path / "local", tiny_config(**ONE_JOB_A_STAGE), SHEET)
+    local = Project(tmp_path / "local", tiny_config(**ONE_JOB_A_STAGE), TABLE)
     (local.folder / "raw").symlink_to(finished.folder / "raw")
     local.run(*VOLUMES)
     names = same_results(local.folder / "results", cluster.folder / "results")

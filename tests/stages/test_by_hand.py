@@ -118,7 +118,7 @@ def test_a_dataset_with_or_without_a_slash_and_an_earlier_result_replaced(folder
             assert file["transmission"].shape == (32, 40)
 
 
-def test_a_brighter_sample_is_remarked(folder: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_brighter_sample_is_warned_of(folder: Path, capsys: pytest.CaptureFixture[str]):
     retrieve_files(**{**DEFAULTS, "reference": "s.npy", "sample": "r.npy", "method": "absorption"})
     assert (
         "r.npy is 1.25 times as bright as s.npy; are sample and reference swapped" in capsys.readouterr().err

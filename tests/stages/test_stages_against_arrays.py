@@ -256,7 +256,7 @@ def test_warnings_travel_to_the_volumes_and_the_report(tmp_path):
     summary = json.loads(chain.path("summary.json").read_text())["warnings"]
     for words in (
         "the angles span 234 degrees, neither a half nor a full turn",
-        "energy_kev is 22 keV in the sheet but 20 keV in raw/a/sample_01.h5",
+        "energy_kev is 22 keV in the scan table but 20 keV in raw/a/sample_01.h5",
         "the rotation axis is uncertain",
     ):
         assert sum(words in warning for warning in summary) == 1, words

@@ -41,13 +41,13 @@ def tiny_config(**sections) -> dict:
 
 
 class Project:
-    """A folder with a configuration and a sheet, where Snakemake is run."""
+    """A folder with a configuration and a scan table, where Snakemake is run."""
 
-    def __init__(self, folder: Path, config: dict, sheet: str = "scan\ntiny\n") -> None:
+    def __init__(self, folder: Path, config: dict, table: str = "scan\ntiny\n") -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        (folder / "scans.tsv").write_text(sheet)
+        (folder / "scans.tsv").write_text(table)
 
     def command(self, *arguments: str, cores: int = 2) -> list[str]:
         return [
@@ -80,10 +80,10 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture
 def project(tmp_path) -> Callable[..., Project]:
-    """Make a project: ``project(name="a", sheet=..., simulate={...}, ...)``."""
+    """Make a project: ``project(name="a", table=..., simulate={...}, ...)``."""
 
-    def make(name: str = "project", sheet: str = "scan\ntiny\n", **sections) -> Project:
-        return Project(tmp_path / name, tiny_config(**sections), sheet)
+    def make(name: str = "project", table: str = "scan\ntiny\n", **sections) -> Project:
+        return Project(tmp_path / name, tiny_config(**sections), table)
 
     return make
 

@@ -127,7 +127,7 @@ def _with_filter(folder: Path) -> dict:
 
 def test_an_absent_scan_does_not_stop_the_others(project):
     """Two scans, one without raw files: the other is finished, the absent one has one line."""
-    two = project(sheet="scan\tsimulate.enabled\ntiny\ttrue\ngone\tfalse\n", retrieval={"method": "umpa"})
+    two = project(table="scan\tsimulate.enabled\ntiny\ttrue\ngone\tfalse\n", retrieval={"method": "umpa"})
     planned = two.run("--dry-run", "results/tiny/report.html")
     assert "rule report" in planned.stdout
     done = two.run(check=False)

@@ -18,9 +18,9 @@ SCHEMA = Path("workflow/schemas/config.schema.json")
 _HEAD = """# Configuration
 
 `config.yaml` holds what is common to all scans, `scans.tsv` has one scan a row. Any key below may be a
-column of the sheet, by its full name (`geometry.energy_kev`) or, where no other section of the measurement
-has it, by its last part (`energy_kev`); a cell overrides the file for that scan, an empty cell overrides
-nothing. Unknown keys are refused. Try a configuration without computing anything:
+column of the scan table, by its full name (`geometry.energy_kev`) or, where no other section of the
+measurement has it, by its last part (`energy_kev`); a cell overrides the file for that scan, an empty cell
+overrides nothing. Unknown keys are refused. Try a configuration without computing anything:
 `speckleflow inspect config/config.yaml`.
 
 This page and `workflow/schemas/config.schema.json` are generated from `src/speckleflow/config/models.py` by

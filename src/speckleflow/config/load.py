@@ -101,7 +101,7 @@ def parse_config(raw: Mapping[str, Any], where: str) -> Config:
 
 
 def load_scans(config: Config, root: str | Path = ".") -> dict[str, ScanConfig]:
-    """Every scan of the sheet, its row's columns laid over the configuration.
+    """Every scan of the scan table, its row's columns laid over the configuration.
 
     A column is named by its full key (``geometry.energy_kev``) or, where only one section has it, by its last
     part (``energy_kev``). An empty cell overrides nothing. Lines that start with # are comments.
@@ -109,7 +109,7 @@ def load_scans(config: Config, root: str | Path = ".") -> dict[str, ScanConfig]:
     Raises
     ------
     ConfigError
-        The sheet is missing or empty, a column is unknown, a name stands twice, or a value cannot be used.
+        The scan table is missing or empty, a column is unknown, a name stands twice, or a value cannot be used.
     """
     path = Path(root) / config.scans
     rows = list(_rows(path))
@@ -164,7 +164,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             raise ConfigError(f"{path}: expected a tab-separated text file, found a device or pipe")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: expected the sheet of scans, found no such file") from error
+        raise ConfigError(f"{path}: expected the scan table, found no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path}: expected a tab-separated text file, found {_unreadable(error)}"
@@ -201,7 +201,7 @@ def keys(model: type[BaseModel] = ScanConfig, prefix: str = "") -> list[str]:
 
 
 def resolve_key(column: str, where: str) -> str:
-    """The full key that a sheet's column means."""
+    """The full key that a scan table's column means."""
     known = keys()
     if column in known:
         return column

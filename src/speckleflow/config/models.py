@@ -79,7 +79,7 @@ class Config(ScanConfig):
     """The configuration file."""
 
     scans: str = Field(
-        "config/scans.tsv", description="The sheet: a tab-separated table with one scan a row."
+        "config/scans.tsv", description="The scan table: a tab-separated table with one scan a row."
     )
     results: str = Field("results", description="Folder of the results; raw files are never written to.")
 

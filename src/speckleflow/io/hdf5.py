@@ -141,7 +141,7 @@ def text(value: Any) -> str | None:
 def quantity(file: h5py.Group, keys: tuple[str, ...], unit: str) -> float | None:
     """The first positive number among ``keys`` that names a unit of the kind of ``unit``, converted to it.
 
-    A number without a unit is not a quantity: it is passed over, and the sheet has to say it.
+    A number without a unit is not a quantity: it is passed over, and the scan table has to say it.
     """
     for key in keys:
         found = find_dataset(file, key)

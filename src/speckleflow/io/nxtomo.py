@@ -125,7 +125,9 @@ def _discover(file: h5py.File, name: str, frames_key: str | None) -> tuple[str, 
         found_text = ", ".join(f"'{text(found)}' in {entry}" for entry, found in stated.items())
         raise InputError(name, expected="an entry whose definition is 'NXtomo'", found=found_text)
     detectors = [d for d in _detectors(file) if not entries or any(d.startswith(f"{e}/") for e in entries)]
-    if frames_key is not None:  # the sheet names the frames: the keys beside them, or those of as many frames
+    if (
+        frames_key is not None
+    ):  # the scan table names the frames: the keys beside them, or those of as many frames
         length = len(dataset(file, frames_key, name))
         beside = frames_key.rpartition("/")[0]
         detectors = [d for d in detectors if d == beside] or [

@@ -494,7 +494,7 @@ def _unpaired(
 
 
 def _geometry(config: ScanConfig, source: FrameSource) -> tuple[ScanGeometry, list[InputError]]:
-    """The sheet's values over the file's; what neither says is asked for, never guessed."""
+    """The scan table's values over the file's; what neither says is asked for, never guessed."""
     values: dict[str, float | None] = {}
     problems = []
     needed = ("pixel_size_um", "energy_kev", "distance_m") if config.files.reference else ("pixel_size_um",)

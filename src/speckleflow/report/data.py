@@ -26,9 +26,6 @@ BAD_PIXEL_LIMIT = 1e-2  #: scientific cameras have under 0.1 %; 1 % means a wron
 FLUX_LIMIT = 0.1  #: top-up keeps a storage ring within 1 %; 10 % is a shutter, a beam dump or a wrong margin
 CURL_FACTOR = 3.0  #: curl over expected error, both root mean squares of the same noise
 
-#: the way of the data, for the order of the timings
-STAGES = ("simulate", "inspect", "correct", "retrieve", "integrate", "assemble", "reconstruct", "volume")
-
 FOLD_WORDS = (
     "Rays cross in {} of the pixels: the displacement has no single value there, and delta comes out too low "
     "next to steep edges. A shorter propagation distance removes it."
@@ -215,28 +212,32 @@ def spread(total: int, count: int) -> list[int]:
     return [i * total // count for i in range(count)]
 
 
-def load_timings(benchmarks: Iterable[str | Path]) -> list[Timing]:
-    """Sum up Snakemake benchmark files by rule, in the order of the data's way.
+def load_timings(benchmarks: Iterable[str | Path], stages: Iterable[str] = ()) -> list[Timing]:
+    """Sum up Snakemake benchmark files by rule, in the order of ``stages`` (others after them).
 
     The rule is the file's name up to the first dot or, where the files of a rule share a folder of the rule's
     name (``retrieve/0003.tsv``), that folder's: a purely numeric stem is a block or slab. Entries that
-    Snakemake could not measure ("-", "NA") are left out.
+    Snakemake could not measure ("-", "NA") are left out, and so are files that are no tables.
     """
     rows: dict[str, list[tuple[float, float | None]]] = defaultdict(list)
     for path in map(Path, benchmarks):
         stem = path.name.split(".")[0]
         rule = path.parent.name if stem.replace("-", "").replace("_", "").isdigit() else stem
-        with path.open(newline="") as stream:
-            for row in csv.DictReader(stream, delimiter="\t"):
-                seconds = _number(row.get("s"))
-                if seconds is not None:
-                    rows[rule].append((seconds, _number(row.get("max_rss"))))
+        try:
+            with path.open(newline="", encoding="utf-8") as stream:
+                table = list(csv.DictReader(stream, delimiter="\t"))
+        except (OSError, ValueError, csv.Error):
+            continue
+        for row in table:
+            seconds = _number(row.get("s"))
+            if seconds is not None:
+                rows[rule].append((seconds, _number(row.get("max_rss"))))
     out = []
     for rule, jobs in rows.items():
         memory = [m for _, m in jobs if m is not None]
         seconds_of = [s for s, _ in jobs]
         out.append(Timing(rule, len(jobs), sum(seconds_of), max(seconds_of), max(memory, default=None)))
-    order = {stage: i for i, stage in enumerate(STAGES)}
+    order = {stage: i for i, stage in enumerate(stages)}
     return sorted(out, key=lambda timing: order.get(timing.rule, len(order)))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ScanGeometry:
-    """Geometry of a scan, from the sheet or the file; None only where an absorption scan does not need it."""
+    """Geometry of a scan, from the scan table or the file; None only where an absorption scan does not need it."""
 
     pixel_size_um: float
     energy_kev: float | None = None

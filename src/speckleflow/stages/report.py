@@ -36,6 +36,7 @@ from speckleflow.scan.schema import BOUND, CONTRASTS, FOLD, VOLUMES
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import read_warnings
 from speckleflow.stages.inputs import check_made_by, load_manifest
+from speckleflow.stages.registry import STAGES
 from speckleflow.tomo.sinogram import line_integrals
 from speckleflow.tomo.units import QUANTITIES
 
@@ -97,7 +98,7 @@ def report_scan(
         truth=table,
         quality=quality,
         parameters=_shown_settings(config),
-        timings=load_timings(sorted(Path(timings).rglob("*.tsv"))),
+        timings=load_timings(sorted(Path(timings).rglob("*.tsv")), STAGES),
         versions=_versions([projections, *([volumes] if volumes else [])]),
         provenance={
             "commit": str(provenance.get("git_commit", "release")),

@@ -117,7 +117,7 @@ def published_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[T
     """
     assert isinstance(network, Espinnet)
     reference, sample = (scale_positions(s, POSITIONS, "nearest") for s in (batch.reference, batch.sample))
-    truth = to_landing(torch.cat([batch.displacement, batch.transmission, batch.darkfield], 1))
+    truth = to_detector_grid(torch.cat([batch.displacement, batch.transmission, batch.darkfield], 1))
     u, t, d = truth[:, :2], truth[:, 2:3], truth[:, 3:]
     of_reference, of_sample = network.features(reference), network.features(sample)
     scales = network.pyramid(of_reference, of_sample)
@@ -145,7 +145,7 @@ def coarse_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Tens
     """
     assert isinstance(network, Espinnet)
     reference, sample = (scale_positions(s, POSITIONS, "nearest") for s in (batch.reference, batch.sample))
-    u = to_landing(batch.displacement)
+    u = to_detector_grid(batch.displacement)
     weights = [w for w in scale_weights(COARSE_SCALES, progress) if w]
     scales = network.pyramid(network.features(reference), network.features(sample), len(weights))
     loss = torch.zeros((), device=u.device)
@@ -164,7 +164,7 @@ def spinnet_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Ten
     """Eq. (4) of Qiao et al., arXiv:2201.07232, on every level and at full resolution, on the detector grid."""
     assert isinstance(network, Spinnet)
     reference, sample = batch.reference[:, :1], batch.sample[:, :1]
-    u = to_landing(batch.displacement)
+    u = to_detector_grid(batch.displacement)
     levels = network.levels(reference, sample)
     weights = scale_weights(len(levels), progress)
     loss = torch.zeros((), device=u.device)
@@ -181,8 +181,8 @@ def spinnet_loss(network: nn.Module, batch: Batch, progress: float) -> tuple[Ten
     return loss, rmse(last.displacement, u)
 
 
-def to_landing(fields: Tensor) -> Tensor:
-    """Fields (B, C, y, x), the displacement first, from the reference to the landing grid, by fixed point."""
+def to_detector_grid(fields: Tensor) -> Tensor:
+    """Fields (B, C, y, x), the displacement first, from the reference to the detector grid, by fixed point."""
     u = fields[:, :2]
     v = u
     for _ in range(

@@ -76,7 +76,7 @@ def status(config_path: str | Path, root: Path = Path()) -> RenderableType:
     Raises
     ------
     ConfigError
-        The configuration or its sheet cannot be used.
+        The configuration or its scan table cannot be used.
     """
     config = load_config(config_path)
     run = read_run(root)
