@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from speckleflow.retrieval.adaptive import (
     _shrink,
     _unpool,
     fixed_window,
+    free_transmission,
     linearise,
     mixed_windows,
 )
@@ -136,6 +139,33 @@ def test_the_noise_of_the_model_is_that_of_a_sample():
     outside = X + 12 > WIDTH - 2
     assert not model.residual[:, outside].any()
     assert not model.gram[:, outside].any()
+
+
+def test_what_a_pixels_own_transmission_explains_is_no_displacement():
+    """A right-hand side of deviations of T alone is eliminated with the information that goes with it; what noise
+    makes is left alone, and so is the model of one position."""
+    generator = torch.Generator().manual_seed(3)
+    regressors = torch.randn(6, 4, 40, 50, generator=generator)
+    regressors[:, 0] += 3
+    gram = torch.stack([(regressors[:, i] * regressors[:, j]).sum(0) for i, j in PACKED])
+    deviation = 0.2 * torch.randn(40, 50, generator=generator)
+    t = torch.zeros(4, 40, 50)
+    t[0] = deviation
+    right, ones = apply(gram, t), torch.ones(40, 50)
+    model = Linearised(gram, right, 1e-9 * ones, ones, 0.9 + deviation)
+    free = free_transmission(model, 2.0)
+    assert float(free.residual.abs().max()) < 1e-4 * float(right.abs().max())
+    assert float(apply(free.gram, t).abs().max()) < 1e-4 * float(right.abs().max())
+    # what is left over for the others is the Schur complement of the pixel's own T
+    u = PACKED.index((2, 3))
+    schur = gram[u] - gram[PACKED.index((0, 2))] * gram[PACKED.index((0, 3))] / gram[0]
+    torch.testing.assert_close(free.gram[u], schur, rtol=1e-3, atol=1e-3)
+    noisy = 0.9 + torch.randn(40, 50, generator=generator) * (0.04 / gram[0]).sqrt()
+    kept = free_transmission(replace(model, noise=0.04 * ones, transmission=noisy), 2.0)
+    lost = 1 - kept.gram[0] / gram[0]  # half of the pixels stand above the noise's mean by chance
+    assert float(lost.mean()) < 0.15  # measured: 0.08
+    alone = replace(model, transmission=None)
+    assert free_transmission(alone, 2.0) is alone
 
 
 def test_a_windows_variance_is_noise_over_information():

@@ -5,11 +5,16 @@ the wider ones, weighted by 1 - C / P: P is the local mean square of the correct
 (a Wiener filter with an estimated signal, as in the empirical-Bayes shrinkage of James and Stein, Proc. 4th Berkeley
 Symp. 1, 361, 1961). Where the displacement is smooth, the wide windows dominate and average the noise of many pixels;
 at edges the narrow ones contribute. All windows use the quadratic model of one warp, which is a few maps.
+
+Transmission is not constant in a window: light that the sample refracts makes bright and dark fringes as wide as a
+pixel. Left alone they are taken for displacement, since slopes of the pattern do not cancel in so small a window.
+With N positions every pixel knows its own transmission, so its deviation from the window's is a free parameter of that
+pixel, with a variance that the data give, and drops out of the normal equations (:func:`free_transmission`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +38,9 @@ _NEIGHBOURHOOD = 3.0
 _HALF_FROM = 2.0
 #: the noise is averaged over this width: wide enough to know it to a few per cent with N = 3
 _NOISE_SIGMA = 4.0
+#: windows (px) in which the deviation of a pixel's transmission is judged: near the middle of the wide and of the
+#: narrow windows
+FREE_WIDE_PX, FREE_NARROW_PX = 3.0, 1.0
 #: no step moves a ray by more than this: the linear model does not reach farther than a speckle
 _CLAMP_PX = 1.0
 #: limits of T and D: beyond them the data contradict the model
@@ -45,13 +53,15 @@ class Linearised:
     """The quadratic model around an estimate, in the unknowns (T, D, u_x, u_y).
 
     ``gram`` (10, y, x) packed, ``residual`` (4, y, x) its right-hand side, ``noise`` (y, x) variance of one
-    sample about the model, ``valid`` (y, x) 1 where there are data, else 0.
+    sample about the model, ``valid`` (y, x) 1 where there are data, else 0; ``transmission`` (y, x) that every pixel
+    alone finds, None with one position (then it cannot be told from the pattern).
     """
 
     gram: Tensor
     residual: Tensor
     noise: Tensor
     valid: Tensor
+    transmission: Tensor | None = None
 
 
 def linearise(now: Estimate, moments: Moments, basis: Basis) -> Linearised:
@@ -59,10 +69,54 @@ def linearise(now: Estimate, moments: Moments, basis: Basis) -> Linearised:
     slopes = (*torch.gradient(now.ux), *torch.gradient(now.uy))
     maps = (now.t, now.b, *slopes, moments.h, moments.energy, moments.valid, basis.gram)
     gram, residual, squares = map_rows(_regressors, (basis.gram, moments.h, now.t), *maps)
+    positions, transmission = basis.shape[0], None
+    degrees = positions
+    if positions > 1:
+        squares, transmission = map_rows(_pixel_transmission, (now.t, now.t), now.t, gram, residual, squares)
+        degrees = positions - 1
     wide = gaussian(_NOISE_SIGMA, truncate=3.0)
     sums = filter_xy(torch.stack((squares, moments.valid)), wide, wide, "zero")
-    noise = sums[0] / (sums[1] * basis.shape[0]).clamp_min(1e-3)
-    return Linearised(gram, residual, noise, moments.valid)
+    noise = sums[0] / (sums[1] * degrees).clamp_min(1e-3)
+    return Linearised(gram, residual, noise, moments.valid, transmission)
+
+
+def _pixel_transmission(t: Tensor, gram: Tensor, residual: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
+    """Squares that are left, and T, where every pixel has its own."""
+    step = residual[0] / (gram[0] + 1e-9)
+    return (squares - step * residual[0]).clamp_min(0), t + step
+
+
+def free_transmission(model: Linearised, sigma: float) -> Linearised:
+    """The model in which every pixel's T may deviate from that of a window, so that fringes do not look like u.
+
+    The deviation e of each pixel is Gaussian with a variance V of its own; with the regressor g of T (the first row of
+    the pixel's Gram matrix G) and the noise C, eliminating e leaves G - w g g^T and r - w g r_T, w = V / (C + V G_TT)
+    (Sherman and Morrison, Ann. Math. Stat. 21, 124, 1950). V is the local variance, within ``sigma`` pixels (the
+    window's standard deviation), of the T that the pixels find alone, less what noise makes of it.
+
+    With one position the model comes back as it is.
+    """
+    if model.transmission is None:
+        return model
+    kernel = gaussian(sigma, truncate=3.0)
+    values = torch.stack((model.transmission * model.valid, model.valid))
+    mean, ones = filter_xy(values, kernel, kernel, "zero")
+    squares = (model.transmission - mean / ones.clamp_min(1e-3)).square() * model.valid
+    spread = filter_xy(squares[None], kernel, kernel, "zero")[0] / ones.clamp_min(1e-3)
+    gram, residual = map_rows(
+        _eliminate, (model.gram, model.residual), model.gram, model.residual, model.noise, spread
+    )
+    return replace(model, gram=gram, residual=residual)
+
+
+def _eliminate(gram: Tensor, residual: Tensor, noise: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
+    """Pointwise part of :func:`free_transmission`."""
+    first = [gram[PLACE[0, i]] for i in range(4)]
+    variance = (spread - noise / (first[0] + 1e-9)).clamp_min(0)
+    weight = variance / (noise + variance * first[0] + 1e-12)
+    out = torch.stack([gram[k] - weight * first[i] * first[j] for k, (i, j) in enumerate(PACKED)])
+    share = weight * residual[0]
+    return out, residual - share * torch.stack(first)
 
 
 def _regressors(
@@ -123,7 +177,8 @@ def mixed_windows(
     """
     fields = torch.stack((now.t, now.b / now.t, now.ux, now.uy))
     wide = tuple(sigma for sigma in scales if sigma >= _HALF_FROM)
-    delta, expected = _wide_windows(fields, model, gain, wide)
+    delta, expected = _wide_windows(fields, free_transmission(model, FREE_WIDE_PX), gain, wide)
+    model = free_transmission(model, FREE_NARROW_PX)
     for sigma in scales[len(wide) :]:
         kernel = gaussian(sigma, truncate=3.0)
         step, variance = Window(model, kernel).step(model.residual - apply(model.gram, delta), gain(sigma))

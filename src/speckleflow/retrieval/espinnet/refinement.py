@@ -12,7 +12,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speckleflow.retrieval.adaptive import COARSE_SCALES, SCALES, Linearised, linearise, mixed_windows
+from speckleflow.retrieval.adaptive import (
+    COARSE_SCALES,
+    FREE_NARROW_PX,
+    FREE_WIDE_PX,
+    SCALES,
+    Linearised,
+    free_transmission,
+    linearise,
+    mixed_windows,
+)
 from speckleflow.retrieval.blur import PIXEL_VARIANCE
 from speckleflow.retrieval.filters import energy, filter_xy, gaussian
 from speckleflow.retrieval.lowpass import LowPass, choose_low_pass
@@ -45,6 +54,8 @@ CENTRE, FRAMES = 288, 4
 PRIOR_SMOOTHING = gaussian(2.5, truncate=3.0)
 #: widths (px) of the windows whose displacement is offered: from a pixel and its neighbours to several speckles
 WINDOWS = (0.7, 1.2, 2.1, 3.6, 6.0)
+#: windows from this width (px) on count as wide
+_WIDE_FROM_PX = 2.0
 #: standard deviation (px) of what a window adds before the data are asked: what two steps leave at edges
 STEP_PRIOR_PX = 0.3
 #: Steepest logarithm of D per pixel that is believed when the shift of blur is taken off: a speckle is wider than
@@ -176,15 +187,13 @@ def window_displacements(
     Differences (2 len(WINDOWS), y, x) in px and the logs (len(WINDOWS), y, x) of the standard deviations that noise
     gives the windows' displacements.
     """
-    places = [PLACE[2, 2], PLACE[2, 3], PLACE[3, 3]]
-    gram = model.gram[places]
-    asked_x, asked_y = (model.residual - apply(model.gram, change))[2:]
-    asked_x = asked_x + gram[0] * u[0] + gram[1] * u[1]
-    asked_y = asked_y + gram[1] * u[0] + gram[2] * u[1]
-    maps = torch.cat([gram, asked_x[None], asked_y[None]])
+    narrow, wide = (
+        _asked(free_transmission(model, sigma), change, u) for sigma in (FREE_NARROW_PX, FREE_WIDE_PX)
+    )
     steps, errors = [], []
     for sigma in WINDOWS:
         kernel = gaussian(sigma, truncate=3.0)
+        maps = narrow if sigma < _WIDE_FROM_PX else wide
         xx, xy, yy, x, y = filter_xy(maps, kernel, kernel, "zero")
         noise = model.noise * gain(sigma)[2:].mean() * energy(kernel) ** 2 + 1e-12
         # what is missing from u, under the prior that it is STEP_PRIOR_PX
@@ -194,6 +203,13 @@ def window_displacements(
         steps += [(yy * x - xy * y) / determinant, (xx * y - xy * x) / determinant]
         errors.append(0.5 * (noise * (xx + yy) / (2 * determinant)).log())
     return torch.stack(steps), torch.stack(errors)
+
+
+def _asked(model: Linearised, change: Tensor, u: Tensor) -> Tensor:
+    """Information about u of every pixel (xx, xy, yy) and its product with the u that the pixel asks for, (5, y, x)."""
+    xx, xy, yy = (model.gram[PLACE[pair]] for pair in ((2, 2), (2, 3), (3, 3)))
+    x, y = (model.residual - apply(model.gram, change))[2:]
+    return torch.stack((xx, xy, yy, x + xx * u[0] + xy * u[1], y + xy * u[0] + yy * u[1]))
 
 
 def blur_shift(transmission: Tensor, darkfield: Tensor, variance: float) -> Tensor:
