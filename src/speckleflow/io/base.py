@@ -22,12 +22,47 @@ ALL = slice(None)
 
 
 @dataclass(frozen=True)
+class Orientation:
+    """How stored frames become upright ones: rows and columns exchanged first, then mirrored."""
+
+    transpose: bool = False
+    flip_y: bool = False  #: the last row becomes the first
+    flip_x: bool = False  #: the last column becomes the first
+
+    def __bool__(self) -> bool:
+        return self.transpose or self.flip_y or self.flip_x
+
+    def then(self, other: Orientation) -> Orientation:
+        """This one followed by another."""
+        flip_y, flip_x = (self.flip_x, self.flip_y) if other.transpose else (self.flip_y, self.flip_x)
+        return Orientation(
+            self.transpose != other.transpose, flip_y != other.flip_y, flip_x != other.flip_x
+        )
+
+    def size(self, rows: int, columns: int) -> tuple[int, int]:
+        """Size of upright frames."""
+        return (columns, rows) if self.transpose else (rows, columns)
+
+    def apply(self, frames: NDArray) -> NDArray:
+        """Upright frames (..., y, x)."""
+        if self.transpose:
+            frames = np.swapaxes(frames, -1, -2)
+        if self.flip_y:
+            frames = frames[..., ::-1, :]
+        return frames[..., ::-1] if self.flip_x else frames
+
+
+@dataclass(frozen=True)
 class Metadata:
     """What a file says about its geometry, in the units of the configuration; None where it says nothing."""
 
     energy_kev: float | None = None
-    pixel_size_um: float | None = None  #: effective pixel size
+    pixel_size_um: float | None = None  #: effective pixel size along x
     distance_m: float | None = None  #: sample to detector
+    pixel_size_y_um: float | None = None  #: along y, where the file states it
+    half_acquisition: bool | None = None  #: whether the rotation axis lies near an edge of the frames
+    orientation: Orientation | None = None  #: how stored frames are turned to be seen along the beam
+    notes: tuple[str, ...] = ()  #: what the reader left out or took for granted, one sentence each
 
 
 @dataclass(frozen=True)
@@ -88,6 +123,10 @@ class FrameSource(Protocol):
         """Dark frames (k, y, x) or (k, N, y, x); None where the file has none."""
         ...
 
+    def lost(self) -> tuple[NDArray[np.intp], str]:
+        """Numbers of frames that the file announces and does not hold, and why; found without reading frames."""
+        ...
+
 
 #: More problems of one kind than this are told as one: what is wrong is said once, and how often.
 _ALIKE = 2
@@ -116,7 +155,7 @@ def _told(kind: list[InputError]) -> list[str]:
 
 
 _UNITS: dict[str, dict[str, float]] = {
-    "keV": {"ev": 1e-3, "kev": 1.0, "mev": 1e3, "j": 1 / 1.602176634e-16, "joule": 1 / 1.602176634e-16},
+    "keV": {"ev": 1e-3, "kev": 1.0, "mev": 1e3, "gev": 1e6, "j": 1 / 1.602176634e-16, "joule": 1 / 1.602176634e-16},
     "m": {
         "m": 1.0, "meter": 1.0, "metre": 1.0, "cm": 1e-2, "mm": 1e-3, "millimeter": 1e-3, "um": 1e-6,
         "micron": 1e-6, "micrometer": 1e-6, "micrometre": 1e-6, "nm": 1e-9, "nanometer": 1e-9,

@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from speckleflow.errors import InputError
 from speckleflow.io.base import ALL, Angles, Metadata
-from speckleflow.io.hdf5 import dataset, find_dataset, open_hdf5, quantity, read_ordered, text
+from speckleflow.io.hdf5 import (
+    check_virtual,
+    dataset,
+    find_dataset,
+    open_hdf5,
+    quantity,
+    read_ordered,
+    text,
+    unwritten,
+)
 
 FRAMES, FLATS, DARKS, ANGLES = (
     "/exchange/data",
@@ -84,6 +93,7 @@ class DataExchange:
                     expected="numbers of shape (theta, y, x) or (theta, position, y, x)",
                     found=f"{frames.dtype} of shape {frames.shape}",
                 )
+            check_virtual(frames, name)
             order = _axis_order(frames, name)
             return cls(
                 name, (path,), tuple(frames.shape[axis] for axis in order), frames.dtype,
@@ -114,6 +124,11 @@ class DataExchange:
 
     def darks(self) -> NDArray | None:
         return self._optional(str(self.keys.darks))
+
+    def lost(self) -> tuple[NDArray[np.intp], str]:
+        with open_hdf5(self.files[0], self.name) as file:
+            source = dataset(file, str(self.keys.frames), self.name)
+            return unwritten(source, _axis_order(source, self.name)[0])
 
     def _optional(self, key: str) -> NDArray | None:
         with open_hdf5(self.files[0], self.name) as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,11 @@ from numpy.typing import NDArray
 
 from speckleflow.errors import InputError
 from speckleflow.io.base import unit_factor
+
+#: links that are followed one after the other
+_MOST_LINKS = 16
+#: sources of a virtual dataset that are opened to see whether they lead back to it
+_SOURCES_OPENED = 64
 
 
 @contextmanager
@@ -87,25 +93,24 @@ def _words(error: OSError | RuntimeError, path: Path) -> str:
     return f"damage ({text})"
 
 
-def dataset(file: h5py.File, key: str, name: str) -> h5py.Dataset:
+def dataset(file: h5py.Group, key: str, name: str) -> h5py.Dataset:
     """The dataset at ``key``.
 
     Raises
     ------
     InputError
-        Nothing is there, it is no dataset, or it is a link to a file that cannot be opened.
+        Nothing is there, it is no dataset, or it is a link to something that cannot be opened.
     """
-    found = find_dataset(file, key)
-    if found is not None:
+    found, broken = follow(file, key)
+    if isinstance(found, h5py.Dataset):
         return found
-    link = _link(file, key)
-    if isinstance(link, h5py.ExternalLink):
-        what = f"a link to {link.filename}, which cannot be opened"
-    elif key in file:
+    if broken:
+        what = broken
+    elif found is not None:
         what = "a group"
     else:
         parent = key.rpartition("/")[0] or "/"
-        there = file.get(parent)
+        there, _ = follow(file, parent)
         beside = ", ".join(sorted(there)) if isinstance(there, h5py.Group) else ""
         what = f"none ({parent} holds {beside})" if beside else f"none, nor its group {parent}"
     raise InputError(name, expected=f"a dataset {key}", found=what)
@@ -113,18 +118,165 @@ def dataset(file: h5py.File, key: str, name: str) -> h5py.Dataset:
 
 def find_dataset(file: h5py.Group, key: str) -> h5py.Dataset | None:
     """The dataset at ``key``, or None."""
-    try:
-        found = file.get(key)
-    except (KeyError, OSError):  # a broken external link
-        return None
+    found, _ = follow(file, key)
     return found if isinstance(found, h5py.Dataset) else None
 
 
-def _link(file: h5py.File, key: str) -> Any:
+def follow(group: h5py.Group, key: str, depth: int = 0) -> tuple[h5py.Group | h5py.Dataset | None, str]:
+    """The object at ``key`` through links of every kind, and why a link on the way leads nowhere ('' if none does).
+
+    A link to another file is followed only if that is a regular file: opening a pipe never ends.
+    """
+    if depth > _MOST_LINKS:
+        return None, "links that lead in a circle"
+    here: Any = group.file if key.startswith("/") else group
+    parts = [part for part in key.split("/") if part not in ("", ".")]
+    for number, part in enumerate(parts):
+        if not isinstance(here, h5py.Group):
+            return None, ""
+        link = _link(here, part)
+        rest = "/".join(parts[number + 1 :])
+        if isinstance(link, h5py.SoftLink):
+            found, broken = follow(here, link.path, depth + 1)
+            if found is None:
+                return None, broken or f"a link to {link.path}, where nothing is"
+            here = found
+        elif isinstance(link, h5py.ExternalLink):
+            if broken := _broken_external(here.file.filename, link, depth):
+                return None, broken
+            here = _get(here, part)
+            if here is None:
+                return None, f"a link to {link.filename}, which cannot be opened"
+        elif link is None:
+            return None, ""
+        else:
+            here = _get(here, part)
+            if here is None:
+                return None, ""
+        if rest and isinstance(here, h5py.Dataset):
+            return None, ""
+    return here, ""
+
+
+def _broken_external(source: str, link: h5py.ExternalLink, depth: int) -> str:
+    """Why a link to another file leads nowhere, in words; empty if it can be opened."""
+    path = _beside(source, link.filename)
+    if path.exists() and not path.is_file():
+        return f"a link to {link.filename}, which is no regular file"
+    if not path.is_file():
+        return f"a link to {link.filename}, which is not there"
+    try:
+        with h5py.File(path, "r", locking=False) as other:
+            found, broken = follow(other, link.path, depth + 1)
+            return "" if found is not None else broken or f"a link to {link.path} in {link.filename}, where nothing is"
+    except (OSError, RuntimeError):
+        return f"a link to {link.filename}, which cannot be opened"
+
+
+def _beside(source: str, name: str) -> Path:
+    """The file ``name`` as HDF5 looks for it from the file ``source``."""
+    path = Path(name)
+    if path.is_absolute() and path.exists():
+        return path
+    beside = Path(source).parent / (path.name if path.is_absolute() else path)
+    return beside if beside.exists() or not path.exists() or path.is_absolute() else path
+
+
+def identity(found: h5py.Group | h5py.Dataset) -> tuple[str, int]:
+    """What is equal for two names of one object: its file and its address there."""
+    return os.path.realpath(found.file.filename), int(h5py.h5o.get_info(found.id).addr)
+
+
+def _get(group: h5py.Group, key: str) -> Any:
+    try:
+        return group.get(key)
+    except (KeyError, OSError, RuntimeError):  # damaged, or not to be opened
+        return None
+
+
+def _link(file: h5py.Group, key: str) -> Any:
     try:
         return file.get(key, getlink=True)
-    except KeyError:
+    except (KeyError, RuntimeError):
         return None
+
+
+def check_virtual(source: h5py.Dataset, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> None:
+    """Refuse a virtual dataset that is made of itself, of a pipe or device, or of nothing that is there.
+
+    Reading one that is made of itself ends the process.
+
+    Raises
+    ------
+    InputError
+        Such a dataset, or one none of whose source files is there.
+    """
+    if not source.is_virtual:
+        return
+    here = (os.path.realpath(source.file.filename), str(source.name))
+    expected = "a virtual dataset of other datasets"
+    if here in seen:
+        raise InputError(f"{name}:{source.name}", expected=expected, found="one that is made of itself")
+    parts = {(part.file_name, part.dset_name) for part in source.virtual_sources()}
+    for file_name in sorted({file_name for file_name, _ in parts}):
+        path = Path(here[0]) if file_name == "." else _beside(here[0], file_name)
+        if path.exists() and not path.is_file():
+            raise InputError(f"{name}:{source.name}", expected=expected, found=f"{file_name}, which is no file")
+    for file_name, key in sorted(parts)[:_SOURCES_OPENED]:
+        path = Path(here[0]) if file_name == "." else _beside(here[0], file_name)
+        if not path.is_file() or "%" in file_name + key:
+            continue
+        try:
+            with h5py.File(path, "r", locking=False) as other:
+                if (found := find_dataset(other, key)) is not None:
+                    check_virtual(found, name, seen | {here})
+        except (OSError, RuntimeError):
+            continue
+
+
+def unwritten(source: h5py.Dataset, axis: int = 0) -> tuple[NDArray[np.intp], str]:
+    """Numbers of the frames along ``axis`` that are not, or only in part, in the file; and why, in words.
+
+    HDF5 reads such frames as zeros: chunks that were never written, and sources of a virtual dataset that are not
+    there.
+    """
+    if source.is_virtual:
+        return _sources_absent(source, axis)
+    if source.chunks is None or not source.size:
+        return np.empty(0, np.intp), ""
+    grid = [-(-length // chunk) for length, chunk in zip(source.shape, source.chunks, strict=True)]
+    if source.id.get_num_chunks() == int(np.prod(grid)):
+        return np.empty(0, np.intp), ""
+    written = np.zeros(grid[axis], np.intp)
+
+    def count(chunk: Any) -> None:
+        written[chunk.chunk_offset[axis] // source.chunks[axis]] += 1
+
+    source.id.chunk_iter(count)
+    short = np.flatnonzero(written < np.prod(grid) // grid[axis])
+    frames = np.unique((short[:, None] * source.chunks[axis] + np.arange(source.chunks[axis])).ravel())
+    return frames[frames < source.shape[axis]], "never written"
+
+
+def _sources_absent(source: h5py.Dataset, axis: int) -> tuple[NDArray[np.intp], str]:
+    present, absent = np.zeros(source.shape[axis], bool), np.zeros(source.shape[axis], bool)
+    names: list[str] = []
+    there: dict[str, bool] = {}
+    for part in source.virtual_sources():
+        first, last = (int(bound[axis]) for bound in part.vspace.get_select_bounds())
+        if part.file_name not in there:
+            there[part.file_name] = (
+                part.file_name == "." or "%" in part.file_name or _beside(source.file.filename, part.file_name).is_file()
+            )
+        if there[part.file_name]:
+            present[first : last + 1] = True
+        else:
+            names.append(part.file_name)
+            absent[first : last + 1] = True
+    lost = np.flatnonzero(absent | ~present)
+    names = list(dict.fromkeys(names))
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return lost, f"their source {names[0]}{more} is not there" if names else "in no source of the virtual dataset"
 
 
 def text(value: Any) -> str | None:
@@ -138,10 +290,13 @@ def text(value: Any) -> str | None:
     return value.strip("\x00 \n") if isinstance(value, str) else None
 
 
-def quantity(file: h5py.Group, keys: tuple[str, ...], unit: str) -> float | None:
+def quantity(
+    file: h5py.Group, keys: tuple[str, ...], unit: str, most: float = float("inf")
+) -> float | None:
     """The first positive number among ``keys`` that names a unit of the kind of ``unit``, converted to it.
 
-    A number without a unit is not a quantity: it is passed over, and the scan table has to say it.
+    A number without a unit is not a quantity: it is passed over, and the scan table has to say it. So is one above
+    ``most``: the energy of the electrons in a ring, where that of the photons is looked for.
     """
     for key in keys:
         found = find_dataset(file, key)
@@ -150,7 +305,7 @@ def quantity(file: h5py.Group, keys: tuple[str, ...], unit: str) -> float | None
         stated = text(found.attrs.get("units"))
         factor = unit_factor(stated, unit) if stated else None
         value = float(np.asarray(found[()]).ravel()[0])
-        if factor is not None and np.isfinite(value) and value > 0:
+        if factor is not None and np.isfinite(value) and 0 < value * factor <= most:
             return value * factor
     return None
 

@@ -81,6 +81,9 @@ class Images:
     def darks(self) -> NDArray | None:
         return None
 
+    def lost(self) -> tuple[NDArray[np.intp], str]:
+        return np.empty(0, np.intp), ""
+
 
 def find_images(path: Path, name: str) -> tuple[Path, ...]:
     """The image files that a path, folder or glob means, in natural order (2 before 10)."""
