@@ -29,13 +29,13 @@ from speckleflow.correction import air_margins, no_flats, read_mask
 from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource, InputProblems
 from speckleflow.io.images import find_images
-from speckleflow.io.layout import SUBTRACTED
+from speckleflow.io.layout import DIVIDED, SUBTRACTED
 from speckleflow.io.open import read_calibration
 from speckleflow.io.scan import (
     AS_FLATS,
     Scan,
-    datasets,
     no_darks,
+    read_options,
     reference_frames,
     source_count,
     try_open_scan,
@@ -93,7 +93,8 @@ def _source_problems(scan: Scan, role: str, source: FrameSource) -> list[InputEr
 def _stacks(scan: Scan, role: str, source: FrameSource) -> Iterator[tuple[str, Callable[[], NDArray[Any]]]]:
     """Name and reader of each stack of a file, the darks first; of the sample frames a few."""
     as_flats = scan.config.files.reference_dataset == AS_FLATS
-    if source.n_darks and scan.config.files.dark is None:
+    divided = scan.config.files.flat == DIVIDED
+    if source.n_darks and scan.config.files.dark is None and not divided:
         yield "dark frames", lambda: _present(source.darks())
     if source.n_flats and scan.config.files.flat is None and not as_flats:
         yield "flat frames", lambda: _present(source.flats())
@@ -116,13 +117,13 @@ def _calibration_problems(scan: Scan, sources: list[tuple[str, FrameSource]]) ->
         what = f"{kind[:-1]} frames"
         for name in scan.layout.flat if kind == "flats" else scan.layout.dark:
             try:
-                frames = read_calibration(scan.root / name, name, datasets(scan.config), kind)
+                frames = read_calibration(scan.root / name, name, read_options(scan.config, "flat"), kind)
             except InputError as problem:
                 problems.append(problem)
                 continue
             problems += size_problems(frames, (scan.rows, scan.columns), what, name)
             problems += frame_problems(frames, what, name, dark=kind == "darks")
-        if getattr(scan.config.files, kind[:-1]) is None:
+        if getattr(scan.config.files, kind[:-1]) is None and scan.config.files.flat != DIVIDED:
             problems += _absent(scan, kind, sources)
     return problems
 
@@ -209,7 +210,7 @@ def _entry(scan: Scan, source: FrameSource, role: str) -> FileEntry:
 
 
 def _separate(scan: Scan, name: str, role: str) -> FileEntry:
-    frames = read_calibration(scan.root / name, name, datasets(scan.config), f"{role}s")
+    frames = read_calibration(scan.root / name, name, read_options(scan.config, "flat"), f"{role}s")
     path = scan.root / name
     files = tuple(raw_file(p, scan.root) for p in ([path] if path.is_file() else find_images(path, name)))
     return FileEntry(
@@ -229,6 +230,8 @@ def _geometry_from(scan: Scan) -> dict[str, str]:
 
 def _origin(scan: Scan, kind: str) -> str:
     """Where the flats or darks come from, in words."""
+    if scan.config.files.flat == DIVIDED:
+        return "divided already" if kind == "flats" else "subtracted already"
     if kind == "darks" and scan.config.files.dark == SUBTRACTED:
         return "subtracted already"
     names = scan.layout.flat if kind == "flats" else scan.layout.dark

@@ -58,7 +58,7 @@ def test_one_image_is_a_stack_of_one(stored: Path):
         ("text.npy", "text.npy: expected a complete image file, found damage"),
         ("nan.npy", "nan.npy: expected finite values, found 2 NaN or infinite"),
         ("five.npy", "five.npy: expected one image"),
-        ("colour.tif", "colour.tif: expected a grey image, found 3 colours a pixel"),
+        ("colour.tif", "colour.tif: expected grey images, found 3 samples a pixel"),
         (
             "mixed",
             r"mixed/b.tif: expected uint16 of shape \(4, 5\) as in a.tif, found uint16 of shape \(4, 4\)",
@@ -85,5 +85,5 @@ def test_what_is_no_stack(stored: Path, name: str, said: str):
 def test_a_truncated_tiff(stored: Path):
     with (stored / "stack.tif").open("r+b") as stream:
         stream.truncate(300)
-    with pytest.raises(InputError, match="expected a complete image file, found damage"):
+    with pytest.raises(InputError, match="found 300: the file was cut short"):
         read_stack(f"{stored}/stack.tif")

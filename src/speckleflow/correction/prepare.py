@@ -15,6 +15,7 @@ from speckleflow.correction.frames import Correction, check_mostly_good, over_da
 from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource
 from speckleflow.io.images import Images
+from speckleflow.io.layout import DIVIDED
 from speckleflow.io.scan import Scan
 from speckleflow.margins import Margins
 
@@ -34,7 +35,7 @@ def prepare_correction(scan: Scan) -> Correction:
     """
     settings = scan.config.correct
     dark, flat = scan.read_dark("sample"), scan.read_flat("sample")
-    if flat is None and not scan.has_reference:
+    if flat is None and not scan.has_reference and scan.config.files.flat != DIVIDED:
         raise no_flats(scan)
     raw = scan.read_reference() if scan.has_reference else None
     ref_dark, ref_flat = (

@@ -35,9 +35,7 @@ class Orientation:
     def then(self, other: Orientation) -> Orientation:
         """This one followed by another."""
         flip_y, flip_x = (self.flip_x, self.flip_y) if other.transpose else (self.flip_y, self.flip_x)
-        return Orientation(
-            self.transpose != other.transpose, flip_y != other.flip_y, flip_x != other.flip_x
-        )
+        return Orientation(self.transpose != other.transpose, flip_y != other.flip_y, flip_x != other.flip_x)
 
     def size(self, rows: int, columns: int) -> tuple[int, int]:
         """Size of upright frames."""

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h5py
@@ -33,6 +33,11 @@ FRAMES, FLATS, DARKS, ANGLES = (
     "/exchange/data_dark",
     "/exchange/theta",
 )
+#: other names of the axes of angles and diffuser positions
+_AXES = {
+    "angle": "theta", "projection": "theta", "frame": "theta", "image": "theta", "step": "position",
+    "positions": "position", "diffuser": "position", "n": "position", "z": "y",
+}  # fmt: skip
 _ROTATION = "/process/acquisition/rotation"
 _INSTRUMENT = "/measurement/instrument"
 _ENERGY = (f"{_INSTRUMENT}/monochromator/energy", f"{_INSTRUMENT}/source/energy")
@@ -51,12 +56,17 @@ _DISTANCE = (
 
 @dataclass(frozen=True)
 class Datasets:
-    """HDF5 paths that replace the format's own; None: the format's own."""
+    """HDF5 paths that replace the format's own, and the stored axes of the frames; None: the format's own."""
 
     frames: str | None = None
     flats: str | None = None
     darks: str | None = None
     angles: str | None = None
+    axes: tuple[str, ...] | None = None
+
+    def with_axes(self, axes: tuple[str, ...]) -> Datasets:
+        """The same with stored axes."""
+        return replace(self, axes=axes)
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,11 @@ class DataExchange:
         """
         keys = keys or Datasets()
         keys = Datasets(
-            keys.frames or FRAMES, keys.flats or FLATS, keys.darks or DARKS, keys.angles or ANGLES
+            keys.frames or FRAMES,
+            keys.flats or FLATS,
+            keys.darks or DARKS,
+            keys.angles or ANGLES,
+            keys.axes,
         )
         with open_hdf5(path, name) as file:
             frames = dataset(file, str(keys.frames), name)
@@ -94,7 +108,7 @@ class DataExchange:
                     found=f"{frames.dtype} of shape {frames.shape}",
                 )
             check_virtual(frames, name)
-            order = _axis_order(frames, name)
+            order = _axis_order(frames, name, keys.axes)
             return cls(
                 name, (path,), tuple(frames.shape[axis] for axis in order), frames.dtype,
                 _count(file, str(keys.flats)), _count(file, str(keys.darks)), _metadata(file), keys,
@@ -104,7 +118,7 @@ class DataExchange:
         with open_hdf5(self.files[0], self.name) as file:
             source = dataset(file, str(self.keys.frames), self.name)
             middle = (ALL,) * (source.ndim - 3)
-            return read_ordered(source, _axis_order(source, self.name), (frames, *middle, rows, ALL))
+            return read_ordered(source, self._order(source), (frames, *middle, rows, ALL))
 
     def angles(self) -> Angles | None:
         with open_hdf5(self.files[0], self.name) as file:
@@ -128,7 +142,7 @@ class DataExchange:
     def lost(self) -> tuple[NDArray[np.intp], str]:
         with open_hdf5(self.files[0], self.name) as file:
             source = dataset(file, str(self.keys.frames), self.name)
-            return unwritten(source, _axis_order(source, self.name)[0])
+            return unwritten(source, self._order(source)[0])
 
     def _optional(self, key: str) -> NDArray | None:
         with open_hdf5(self.files[0], self.name) as file:
@@ -137,25 +151,35 @@ class DataExchange:
                 return None
             if source.ndim == 2:  # one averaged image
                 return np.asarray(source[()])[None]
-            return read_ordered(source, _axis_order(source, self.name), (ALL,) * source.ndim)
+            return read_ordered(source, self._order(source), (ALL,) * source.ndim)
+
+    def _order(self, source: h5py.Dataset) -> tuple[int, ...]:
+        return _axis_order(source, self.name, self.keys.axes)
 
 
-def _axis_order(source: h5py.Dataset, name: str) -> tuple[int, ...]:
-    """Stored axis of (frames[, N], y, x): the attribute ``axes``, or the stored order where there is none."""
+def _axis_order(source: h5py.Dataset, name: str, axes: tuple[str, ...] | None = None) -> tuple[int, ...]:
+    """Stored axis of (frames[, N], y, x): by ``axes``, the attribute ``axes``, or the stored order without both."""
     stated = text(source.attrs.get("axes"))
+    if axes is not None and len(axes) == source.ndim:
+        stated = ":".join(axes)
     if stated is None:
         return tuple(range(source.ndim))
     # theta_white and theta_dark number the flats and darks: the same axis for this purpose
-    axes = [axis.split("_")[0].strip().lower() for axis in stated.split(":")]
+    named = [
+        _AXES.get(part, part) for part in (axis.split("_")[0].strip().lower() for axis in stated.split(":"))
+    ]
     usual = ["theta", "y", "x"] if source.ndim == 3 else ["theta", "position", "y", "x"]
-    if len(axes) != source.ndim or not {"theta", "y", "x"} <= set(axes):
+    if len(named) != source.ndim or sorted(named) != sorted(usual):
+        other = next((axis for axis in named if axis not in usual), None)
         raise InputError(
             f"{name}:{source.name}",
             expected=f"axes such as {':'.join(usual)} for shape {source.shape}",
             found=f"'{stated}'",
+            hint=f"an axis {other} is no diffuser position; set files.axes if it is one, or choose one part of it"
+            if other is not None and len(named) == source.ndim == 4
+            else "set files.axes",
         )
-    other = [axis for axis in range(source.ndim) if axes[axis] not in ("theta", "y", "x")]
-    return (axes.index("theta"), *other, axes.index("y"), axes.index("x"))
+    return tuple(named.index(axis) for axis in usual)
 
 
 def _count(file: h5py.File, key: str) -> int:

@@ -51,7 +51,7 @@ def detector_images(path: Path, name: str, frames: range | NDArray[np.intp]) -> 
     """Chosen images (f, y, x) of a file."""
     with _opened(path) as image:
         read = [np.asarray(image.get_frame(int(frame)).data) for frame in frames]
-    return np.asarray(read)
+        return np.asarray(read) if read else np.empty((0, *image.shape), image.dtype)
 
 
 def _frames(image: Any, path: Path, name: str) -> Iterator[tuple[Any, Any]]:
@@ -61,7 +61,9 @@ def _frames(image: Any, path: Path, name: str) -> Iterator[tuple[Any, Any]]:
         header = {str(key).lower(): value for key, value in getattr(frame, "header", {}).items()}
         stated = [int(header[key.lower()]) for key in _DIMENSIONS if key.lower() in header]
         if any(length < 1 for length in stated):
-            raise InputError(name, expected="positive image sizes", found=f"{stated} in the header of image {number}")
+            raise InputError(
+                name, expected="positive image sizes", found=f"{stated} in the header of image {number}"
+            )
         part = frame if hasattr(frame, "incomplete_data") else getattr(frame, "_frame", frame)
         if getattr(part, "incomplete_data", False) or getattr(part, "incomplete_file", False):
             raise InputError(

@@ -168,7 +168,11 @@ def _broken_external(source: str, link: h5py.ExternalLink, depth: int) -> str:
     try:
         with h5py.File(path, "r", locking=False) as other:
             found, broken = follow(other, link.path, depth + 1)
-            return "" if found is not None else broken or f"a link to {link.path} in {link.filename}, where nothing is"
+            return (
+                ""
+                if found is not None
+                else broken or f"a link to {link.path} in {link.filename}, where nothing is"
+            )
     except (OSError, RuntimeError):
         return f"a link to {link.filename}, which cannot be opened"
 
@@ -221,7 +225,9 @@ def check_virtual(source: h5py.Dataset, name: str, seen: frozenset[tuple[str, st
     for file_name in sorted({file_name for file_name, _ in parts}):
         path = Path(here[0]) if file_name == "." else _beside(here[0], file_name)
         if path.exists() and not path.is_file():
-            raise InputError(f"{name}:{source.name}", expected=expected, found=f"{file_name}, which is no file")
+            raise InputError(
+                f"{name}:{source.name}", expected=expected, found=f"{file_name}, which is no file"
+            )
     for file_name, key in sorted(parts)[:_SOURCES_OPENED]:
         path = Path(here[0]) if file_name == "." else _beside(here[0], file_name)
         if not path.is_file() or "%" in file_name + key:
@@ -265,9 +271,8 @@ def _sources_absent(source: h5py.Dataset, axis: int) -> tuple[NDArray[np.intp], 
     for part in source.virtual_sources():
         first, last = (int(bound[axis]) for bound in part.vspace.get_select_bounds())
         if part.file_name not in there:
-            there[part.file_name] = (
-                part.file_name == "." or "%" in part.file_name or _beside(source.file.filename, part.file_name).is_file()
-            )
+            known = part.file_name == "." or "%" in part.file_name
+            there[part.file_name] = known or _beside(source.file.filename, part.file_name).is_file()
         if there[part.file_name]:
             present[first : last + 1] = True
         else:
@@ -276,7 +281,10 @@ def _sources_absent(source: h5py.Dataset, axis: int) -> tuple[NDArray[np.intp], 
     lost = np.flatnonzero(absent | ~present)
     names = list(dict.fromkeys(names))
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return lost, f"their source {names[0]}{more} is not there" if names else "in no source of the virtual dataset"
+    return (
+        lost,
+        f"their source {names[0]}{more} is not there" if names else "in no source of the virtual dataset",
+    )
 
 
 def text(value: Any) -> str | None:
@@ -290,9 +298,7 @@ def text(value: Any) -> str | None:
     return value.strip("\x00 \n") if isinstance(value, str) else None
 
 
-def quantity(
-    file: h5py.Group, keys: tuple[str, ...], unit: str, most: float = float("inf")
-) -> float | None:
+def quantity(file: h5py.Group, keys: tuple[str, ...], unit: str, most: float = float("inf")) -> float | None:
     """The first positive number among ``keys`` that names a unit of the kind of ``unit``, converted to it.
 
     A number without a unit is not a quantity: it is passed over, and the scan table has to say it. So is one above

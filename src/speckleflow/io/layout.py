@@ -8,11 +8,12 @@ from pathlib import Path
 
 from speckleflow.errors import InputError
 from speckleflow.io.base import InputProblems
-from speckleflow.io.images import SUFFIXES, find_images
+from speckleflow.io.images import SUFFIXES, find_images, is_pattern
 from speckleflow.io.patterns import Pattern, parse_positions
 from speckleflow.scan.spec import ScanSpec
 
 SUBTRACTED = "subtracted"  #: value of files.dark for frames whose dark was taken off already
+DIVIDED = "divided"  #: value of files.flat for frames that are over their flat, and so over their dark
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def find_layout(spec: ScanSpec) -> tuple[Layout, list[InputError]]:
     names = {role: _names(pattern, scan, positions) for role, pattern in patterns.items()}
     for key in ("flat", "dark"):
         text = getattr(files, key)
-        if text is not None and text != SUBTRACTED:
+        if text is not None and text != {"flat": DIVIDED, "dark": SUBTRACTED}[key]:
             names[key] = _names(Pattern(text, f"files.{key}"), scan, positions)
     layout = Layout(
         positions,
@@ -81,7 +82,7 @@ def raw_files(spec: ScanSpec) -> list[Path]:
     for name in (*layout.sample, *layout.reference, *layout.flat, *layout.dark):
         path = spec.root / name
         try:
-            if any(sign in name for sign in "*?[") or (path.is_dir() and path.suffix.lower() not in SUFFIXES):
+            if is_pattern(path) or (path.is_dir() and path.suffix.lower() not in SUFFIXES):
                 found += find_images(path, name)
             elif not path.exists() and name not in layout.missing:
                 raise InputError(name, expected="a raw file", found="no such file")

@@ -105,7 +105,9 @@ class NXtomo:
             source = dataset(file, self.angles_key, self.name)
             if source.dtype.kind not in "fiu":
                 raise InputError(
-                    f"{self.name}:{self.angles_key}", expected="angles", found=f"values of type {source.dtype}"
+                    f"{self.name}:{self.angles_key}",
+                    expected="angles",
+                    found=f"values of type {source.dtype}",
                 )
             values = np.asarray(source[()], np.float64).ravel()
             unit = text(source.attrs.get("units"))
@@ -165,7 +167,9 @@ def _discover(file: h5py.File, name: str, frames_key: str | None) -> tuple[str, 
             name,
             expected="one detector group with data and image_key",
             found=found_text,
-            hint=f"name the frames in files.sample_dataset, for example {detectors[0]}/data" if detectors else "",
+            hint=f"name the frames in files.sample_dataset, for example {detectors[0]}/data"
+            if detectors
+            else "",
         )
     detector = detectors[0]
     entry = next(
@@ -182,7 +186,9 @@ def _detectors(file: h5py.File) -> tuple[list[str], dict[str, str]]:
     found: dict[tuple[str, int], list[str]] = {}
     broken: dict[str, str] = {}
     for path, group in _groups(file, _DEPTH):
-        keys = next((k for k in ("image_key_control", "image_key") if find_dataset(group, k) is not None), None)
+        keys = next(
+            (k for k in ("image_key_control", "image_key") if find_dataset(group, k) is not None), None
+        )
         if keys is None:
             continue
         frames, why = follow(group, "data")
@@ -194,7 +200,9 @@ def _detectors(file: h5py.File) -> tuple[list[str], dict[str, str]]:
     def rank(path: str) -> tuple[bool, bool, int]:
         return text(file[path].attrs.get("NX_class")) != "NXdetector", "/instrument" not in path, len(path)
 
-    return [min(paths, key=rank) for paths in found.values()], dict(sorted(broken.items(), key=lambda b: rank(b[0])))
+    return [min(paths, key=rank) for paths in found.values()], dict(
+        sorted(broken.items(), key=lambda b: rank(b[0]))
+    )
 
 
 def _groups(file: h5py.File, depth: int) -> Iterator[tuple[str, h5py.Group]]:
@@ -266,8 +274,12 @@ def _metadata(file: h5py.File, entry: str, detector: str, name: str, alignment: 
 
     notes = [f"{alignment} alignment views (image_key_control below 0) are left out"] if alignment else []
     return Metadata(
-        energy_kev=quantity(file, (f"{instrument}/beam/incident_energy", f"{entry}/beam/incident_energy"), "keV")
-        or quantity(file, (f"{instrument}/monochromator/energy", f"{instrument}/source/energy"), "keV", most=1e3),
+        energy_kev=quantity(
+            file, (f"{instrument}/beam/incident_energy", f"{entry}/beam/incident_energy"), "keV"
+        )
+        or quantity(
+            file, (f"{instrument}/monochromator/energy", f"{instrument}/source/energy"), "keV", most=1e3
+        ),
         pixel_size_um=micrometres("x"),
         # the sample's is that of a parallel beam: the real distance over the magnification
         distance_m=quantity(file, (f"{entry}/sample/propagation_distance", f"{detector}/distance"), "m"),
@@ -280,11 +292,10 @@ def _metadata(file: h5py.File, entry: str, detector: str, name: str, alignment: 
 
 def _half(file: h5py.File, detector: str) -> bool | None:
     """Whether the field of view is half the sample's, where the file says so."""
-    flag = find_dataset(file, f"{detector}/half_acquisition")
-    if flag is not None and flag.size == 1 and flag.dtype.kind in "biu":
-        return bool(np.ravel(flag[()])[0])
-    stated = find_dataset(file, f"{detector}/field_of_view")
-    return {"half": True, "full": False}.get((text(stated) or "").lower()) if stated is not None else None
+    stated = text(find_dataset(file, f"{detector}/field_of_view")) or ""
+    if _flag(file, f"{detector}/half_acquisition") or stated.lower() == "half":
+        return True
+    return False if stated else None
 
 
 def _orientation(file: h5py.File, detector: str, name: str) -> Orientation:
@@ -301,7 +312,11 @@ def _orientation(file: h5py.File, detector: str, name: str) -> Orientation:
                 continue
             axis = _axis(found.attrs.get("vector"))
             factor = unit_factor(text(found.attrs.get("units")) or "deg", "deg") or 1.0
-            angle = float(np.ravel(found[()])[0]) * factor % 360 if found.size and found.dtype.kind in "fiu" else 0.0
+            angle = (
+                float(np.ravel(found[()])[0]) * factor % 360
+                if found.size and found.dtype.kind in "fiu"
+                else 0.0
+            )
             if min(angle, 360 - angle) < _HALF_TURN_DEG:
                 continue
             if axis is None or abs(angle - 180) > _HALF_TURN_DEG or np.ptp(found[()]) > 0:
@@ -315,7 +330,9 @@ def _orientation(file: h5py.File, detector: str, name: str) -> Orientation:
     if turns:
         about = {axis: turns.get(axis, 0) % 2 for axis in "xyz"}
         return Orientation(flip_y=bool(about["x"] ^ about["z"]), flip_x=bool(about["y"] ^ about["z"]))
-    return Orientation(flip_y=_flag(file, f"{detector}/y_flipped"), flip_x=_flag(file, f"{detector}/x_flipped"))
+    return Orientation(
+        flip_y=_flag(file, f"{detector}/y_flipped"), flip_x=_flag(file, f"{detector}/x_flipped")
+    )
 
 
 def _axis(vector: object) -> str | None:
@@ -327,4 +344,6 @@ def _axis(vector: object) -> str | None:
 
 def _flag(file: h5py.File, key: str) -> bool:
     found = find_dataset(file, key)
-    return found is not None and found.size == 1 and found.dtype.kind in "biu" and bool(np.ravel(found[()])[0])
+    return (
+        found is not None and found.size == 1 and found.dtype.kind in "biu" and bool(np.ravel(found[()])[0])
+    )

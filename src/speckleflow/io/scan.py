@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from speckleflow.config import ScanConfig
 from speckleflow.errors import InputError
-from speckleflow.io.base import ALL, FrameSource, InputProblems, frame_range, unit_factor
+from speckleflow.io.base import ALL, FrameSource, InputProblems, Orientation, frame_range, unit_factor
 from speckleflow.io.data_exchange import Datasets
-from speckleflow.io.layout import SUBTRACTED, Layout, find_layout, raw_files
-from speckleflow.io.open import open_source, read_calibration
+from speckleflow.io.layout import DIVIDED, SUBTRACTED, Layout, find_layout, raw_files
+from speckleflow.io.open import ReadOptions, open_source, read_calibration
 from speckleflow.io.patterns import Pattern, parse_positions
 from speckleflow.scan.geometry import ScanGeometry
 from speckleflow.scan.spec import ScanSpec
@@ -93,16 +93,13 @@ class Scan:
     reference: tuple[FrameSource, ...] = field(repr=False)
     #: number in the raw files of every projection that is used; None: all of them
     used: NDArray[np.intp] | None = field(default=None, repr=False)
+    #: raw projections that are not used, in order
+    excluded: tuple[int, ...] = ()
 
     @property
     def raw_indices(self) -> NDArray[np.intp]:
         """Number in the raw files of every projection."""
         return np.arange(self.n_projections) if self.used is None else self.used
-
-    @property
-    def excluded(self) -> list[int]:
-        """Raw projections that are not used, in order."""
-        return exclusions(self.config)
 
     @property
     def has_reference(self) -> bool:
@@ -156,6 +153,8 @@ class Scan:
 
     def read_flat(self, role: str = "sample") -> FrameMean | None:
         """Flats (beam without diffuser) of the 'sample' or 'reference' frames; None where there are none."""
+        if self.config.files.flat == DIVIDED:
+            return None
         return self._calibration("flats", role)
 
     def read_dark(self, role: str = "sample") -> FrameMean | None:
@@ -166,7 +165,7 @@ class Scan:
         InputError
             There are none: a missing dark is never taken as 0.
         """
-        if self.config.files.dark == SUBTRACTED:
+        if self.config.files.dark == SUBTRACTED or self.config.files.flat == DIVIDED:
             return None
         found = self._calibration("darks", role)
         if found is None:
@@ -177,8 +176,8 @@ class Scan:
         """Separate files where they are configured, else those in the role's files, else in the other's."""
         names = self.layout.flat if kind == "flats" else self.layout.dark
         if names:
-            keys = datasets(self.config)
-            held = (read_calibration(self.root / name, name, keys, kind) for name in names)
+            options = read_options(self.config, "flat")
+            held = (read_calibration(self.root / name, name, options, kind) for name in names)
             return FrameMean.stack([FrameMean.of(frames, spread=kind == "darks") for frames in held])
         roles = [self.sample, self.reference]
         for sources in roles if role == "sample" else reversed(roles):
@@ -218,7 +217,8 @@ def scan_shape(spec: ScanSpec) -> tuple[int, int, int, int]:
         raise InputProblems(problems)
     source = _open(spec, layout.sample[0])
     projections, positions = _axes(spec.config, layout, source)
-    projections = len(_used(spec.config, projections))
+    lost = _lost([source], projections) if spec.config.files.missing_frames == "allow" else ()
+    projections = len(_used(spec.config, projections, lost))
     return projections, positions, int(source.shape[-2]), int(source.shape[-1])
 
 
@@ -266,7 +266,11 @@ def try_open_scan(
         problems.append(_maybe_swapped(problem, first, opened["reference"]))
     used = np.arange(projections)
     try:
-        used = _used(config, projections)
+        lost = _lost(opened["sample"], projections)
+        if config.files.missing_frames == "refuse":
+            problems += _missing_frames(spec, opened["sample"], projections)
+            lost = ()
+        used = _used(config, projections, lost)
     except InputError as problem:
         problems.append(problem)
     geometry, missing = _geometry(config, first)
@@ -288,6 +292,7 @@ def try_open_scan(
             sample=tuple(opened["sample"]),
             reference=tuple(opened["reference"]),
             used=used,
+            excluded=tuple(np.setdiff1d(np.arange(projections), used).tolist()),
         ),
         problems,
         both,
@@ -300,8 +305,36 @@ def exclusions(config: ScanConfig) -> list[int]:
     return sorted(parse_positions(text, "correct.exclude_projections")) if text else []
 
 
-def _used(config: ScanConfig, projections: int) -> NDArray[np.intp]:
-    """Numbers of the projections that are used.
+def _lost(sources: list[FrameSource], projections: int) -> tuple[int, ...]:
+    """Projections that one of the positions lacks."""
+    lost = {int(frame) for source in sources if source.shape[0] == projections for frame in source.lost()[0]}
+    return tuple(sorted(lost))
+
+
+def _missing_frames(spec: ScanSpec, sources: list[FrameSource], projections: int) -> list[InputError]:
+    """Sample files that announce frames they do not hold."""
+    problems = []
+    excluded = exclusions(spec.config)
+    for source in sources:
+        numbers, why = source.lost()
+        if source.shape[0] == projections:
+            numbers = np.setdiff1d(numbers, excluded)
+        if not len(numbers):
+            continue
+        shown = ", ".join(map(str, numbers[:4])) + (" ..." if len(numbers) > 4 else "")
+        problems.append(
+            InputError(
+                source.name,
+                expected=f"{source.shape[0]} frames",
+                found=f"{len(numbers)} of them missing, frame {shown}: {why}",
+                hint="files.missing_frames: allow leaves them out and keeps the angles of the others",
+            )
+        )
+    return problems
+
+
+def _used(config: ScanConfig, projections: int, lost: tuple[int, ...] = ()) -> NDArray[np.intp]:
+    """Numbers of the projections that are used: neither excluded nor ``lost``.
 
     Raises
     ------
@@ -315,7 +348,7 @@ def _used(config: ScanConfig, projections: int) -> NDArray[np.intp]:
             expected=f"numbers from 0 to {projections - 1}",
             found=f"{beyond[0]}",
         )
-    used = np.setdiff1d(np.arange(projections), np.asarray(exclusions(config), int))
+    used = np.setdiff1d(np.arange(projections), np.asarray([*exclusions(config), *lost], int))
     if not len(used):
         raise InputError(
             "correct.exclude_projections", expected="at least one projection to use", found="none left"
@@ -330,6 +363,20 @@ def datasets(config: ScanConfig, role: str = "sample") -> Datasets:
     if role == "reference" and files.reference_dataset not in (None, AS_FLATS):
         frames = files.reference_dataset
     return Datasets(frames, files.flat_dataset, files.dark_dataset, files.angles_dataset)
+
+
+def read_options(config: ScanConfig, role: str = "sample") -> ReadOptions:
+    """How the files of a role ('sample', 'reference', 'flat' or 'dark') are read."""
+    files = config.files
+    sample = role == "sample"
+    return ReadOptions(
+        format=files.format,
+        keys=datasets(config, role),
+        axes=files.axes if sample else None,
+        positions=None if files.positions == "auto" else len(parse_positions(files.positions)),
+        orientation=Orientation(files.transpose, files.flip_y, files.flip_x),
+        frames=files.frames if sample else None,
+    )
 
 
 def read_angles(config: ScanConfig, source: FrameSource, projections: int) -> NDArray[np.float64]:
@@ -379,7 +426,7 @@ def read_angles(config: ScanConfig, source: FrameSource, projections: int) -> ND
 
 
 def _open(spec: ScanSpec, name: str, role: str = "sample") -> FrameSource:
-    return open_source(spec.root / name, name, spec.config.files.format, datasets(spec.config, role))
+    return open_source(spec.root / name, name, options=read_options(spec.config, role))
 
 
 def reference_frames(source: FrameSource, config: ScanConfig) -> NDArray:

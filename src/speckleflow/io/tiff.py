@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -52,8 +53,12 @@ class TiffLayout:
     stored: np.dtype = field(repr=False)
 
 
-def tiff_layout(path: Path, name: str) -> TiffLayout:
+def tiff_layout(path: Path, name: str, by_pages: bool = False) -> TiffLayout:
     """The layout of a TIFF file; its pages are looked at, no image is read.
+
+    Parameters
+    ----------
+    by_pages : whether what the metadata (OME, ImageJ) say of number and order of images is left aside.
 
     Raises
     ------
@@ -61,16 +66,16 @@ def tiff_layout(path: Path, name: str) -> TiffLayout:
         Colours, pages of several sizes, fewer pages than the metadata promise, or a file cut short.
     """
     stat = path.stat()
-    return _layout(path, name, stat.st_size, stat.st_mtime_ns)
+    return _layout(path, name, by_pages, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)
-def _layout(path: Path, name: str, size: int, _modified: int) -> TiffLayout:
+def _layout(path: Path, name: str, by_pages: bool, size: int, _modified: int) -> TiffLayout:
     with tifffile.TiffFile(path) as tiff:
-        pages = [page for page in tiff.pages if not page.is_reduced]
+        pages = _pages(tiff)
         if not pages:
             raise InputError(name, expected="a TIFF image", found="none in the file")
-        first = pages[0].aspage()
+        first: Any = pages[0].aspage()
         if any(page.keyframe.samplesperpixel > 1 or page.keyframe.photometric in _COLOURS for page in pages):
             raise InputError(
                 name,
@@ -80,7 +85,9 @@ def _layout(path: Path, name: str, size: int, _modified: int) -> TiffLayout:
             )
         kinds = Counter((page.shape, str(page.dtype)) for page in pages)
         if len(kinds) > 1:
-            listed = ", ".join(f"{n} of {' x '.join(map(str, shape))} ({kind})" for (shape, kind), n in kinds.items())
+            listed = ", ".join(
+                f"{n} of {' x '.join(map(str, shape))} ({kind})" for (shape, kind), n in kinds.items()
+            )
             raise InputError(
                 name,
                 expected="pages of one size",
@@ -91,7 +98,7 @@ def _layout(path: Path, name: str, size: int, _modified: int) -> TiffLayout:
         if len(frame) != 2:
             raise InputError(name, expected="pages (y, x)", found=f"pages of shape {frame}")
         offsets, count = _contiguous(tiff, pages)
-        lead = _axes(tiff, count, name, size)
+        lead = (count,) if by_pages else _axes(tiff, count, name, size)
         if offsets is None and len(pages) == 1 and count > 1:
             raise InputError(name, expected=f"{count} pages", found="1")
         _check_complete(pages, first, count, offsets, name, size)
@@ -121,10 +128,16 @@ def read_pages(path: Path, name: str, layout: TiffLayout, frames: range | NDArra
                 image[:] = np.frombuffer(data, layout.stored).reshape(size)
     elif len(frames):
         with tifffile.TiffFile(path) as tiff:
-            pages = [page for page in tiff.pages if not page.is_reduced]
+            pages = _pages(tiff)
             for image, frame in zip(images, frames, strict=True):
                 image[:] = pages[frame].asarray()
     return images if layout.white_level is None else layout.dtype.type(layout.white_level) - images
+
+
+def _pages(tiff: tifffile.TiffFile) -> list[Any]:
+    """Pages without reduced copies of others."""
+    pages: list[Any] = list(tiff.pages)
+    return [page for page in pages if not page.keyframe.is_reduced]
 
 
 def _contiguous(tiff: tifffile.TiffFile, pages: list) -> tuple[tuple[int, ...] | None, int]:
@@ -135,7 +148,13 @@ def _contiguous(tiff: tifffile.TiffFile, pages: list) -> tuple[tuple[int, ...] |
         # ImageJ and others write one page and let the images of a large stack follow each other behind it
         series = tiff.series[0] if tiff.series else None
         count = int(np.prod(series.shape)) // int(np.prod(first.shape)) if series is not None else 1
-        if count > 1 and plain and tiff.pages[0].dataoffsets and series is not None and series.dataoffset is not None:
+        if (
+            count > 1
+            and plain
+            and tiff.pages[0].dataoffsets
+            and series is not None
+            and series.dataoffset is not None
+        ):
             return tuple(int(series.dataoffset) + k * first.nbytes for k in range(count)), count
         return ((int(pages[0].dataoffsets[0]),) if plain and pages[0].dataoffsets else None), max(count, 1)
     offsets = []
@@ -175,13 +194,15 @@ def _check_complete(
     if offsets is not None:
         end = max(offsets) + first.nbytes
     else:
-        end = max(
-            (start + length for page in pages for start, length in zip(page.dataoffsets, page.databytecounts, strict=True)),
-            default=0,
-        )
+        strips = [
+            strip for page in pages for strip in zip(page.dataoffsets, page.databytecounts, strict=True)
+        ]
+        end = max((start + length for start, length in strips), default=0)
         if count * first.nbytes > _MOST_PACKED * size:
             raise InputError(
-                name, expected="images that the file can hold", found=f"{count} of {first.nbytes} bytes in {size}"
+                name,
+                expected="images that the file can hold",
+                found=f"{count} of {first.nbytes} bytes in {size}",
             )
     if end > size:
         raise InputError(

@@ -23,7 +23,7 @@ class FrameView:
     """
 
     source: FrameSource
-    orientation: Orientation = Orientation()
+    orientation: Orientation = field(default_factory=Orientation)
     frames: NDArray[np.intp] | None = field(default=None, repr=False)
 
     @property

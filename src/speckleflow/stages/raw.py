@@ -10,7 +10,7 @@ from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource
 from speckleflow.io.layout import Layout
 from speckleflow.io.open import open_source
-from speckleflow.io.scan import Scan, datasets
+from speckleflow.io.scan import Scan, read_options
 from speckleflow.scan.manifest import FileEntry, Manifest
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.inputs import load_manifest
@@ -55,12 +55,13 @@ def open_manifest(manifest: Manifest, spec: ScanSpec) -> Scan:
         tuple(sources["sample"]),
         tuple(sources["reference"]),
         used,
+        tuple(manifest.excluded),
     )
 
 
 def _open_entry(entry: FileEntry, spec: ScanSpec) -> FrameSource:
-    keys = datasets(spec.config, entry.role)
-    source = open_source(spec.root / entry.path, entry.path, spec.config.files.format, keys)
+    options = read_options(spec.config, entry.role)
+    source = open_source(spec.root / entry.path, entry.path, options=options)
     there = (source.shape, source.n_flats, source.n_darks, len(source.files))
     if there != (entry.shape, entry.flats, entry.darks, len(entry.files)):
         raise InputError(

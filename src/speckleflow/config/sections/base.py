@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,3 +21,19 @@ class Section(BaseModel):
     """A group of keys. Unknown keys are refused, values do not change after they were read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def numbers_and_ranges(value: Any, example: str) -> Any:
+    """Text such as '3,17-19', or None.
+
+    Raises
+    ------
+    ValueError
+        Something else.
+    """
+    if value is None:
+        return None
+    text = str(value).strip()
+    if isinstance(value, bool) or not re.fullmatch(r"\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*", text):
+        raise ValueError(f"expected numbers and ranges such as '{example}', found {value!r}")
+    return text

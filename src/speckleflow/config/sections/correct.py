@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from speckleflow.config.sections.base import Margins, Positive, Section
+from speckleflow.config.sections.base import Margins, Positive, Section, numbers_and_ranges
 
 
 class Correct(Section):
@@ -43,12 +42,7 @@ class Correct(Section):
     @field_validator("exclude_projections", mode="before")
     @classmethod
     def _numbers_and_ranges(cls, value: Any) -> Any:
-        if value is None:
-            return None
-        text = str(value).strip()
-        if isinstance(value, bool) or not re.fullmatch(r"\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*", text):
-            raise ValueError(f"expected numbers and ranges such as '3,17-19', found {value!r}")
-        return text
+        return numbers_and_ranges(value, "3,17-19")
 
     @field_validator("air_px", mode="before")
     @classmethod
