@@ -13,21 +13,26 @@ from __future__ import annotations
 
 import argparse
 import ast
+import difflib
+import importlib
 import os
 import random
 import re
-import shlex
+import signal
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from cosmic_ray.commands.init import _all_work_items
-from cosmic_ray.mutating import mutate_and_test
+from cosmic_ray.mutating import use_mutation
+from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkItem, WorkResult
+from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkItem, WorkResult
 from coverage import CoverageData
 from rich.progress import Progress
 
@@ -40,9 +45,14 @@ SOURCES = ("src/speckleflow", "scripts")
 LEFT_OUT = ("tests/slurm", "tests/envs", "tests/benchmarks")
 MARKS = "not workflow and not slurm"
 #: seconds of one test function, and of all that are run against one mutant
-ONE_TEST_S, ALL_TESTS_S = 20.0, 60.0
+ONE_TEST_S, ALL_TESTS_S = 10.0, 30.0
 #: a mutant that takes this many times as long as the tests usually do, and a minute, runs for ever
 PATIENCE, GRACE_S = 4, 90
+#: imported once, before a process is forked for each mutant
+SLOW_IMPORTS = (
+    "torch", "scipy.ndimage", "scipy.optimize", "h5py", "hdf5plugin", "hypothesis", "pydantic", "tifffile",
+    "safetensors.torch", "finufft", "typer.testing", "xraylib", "matplotlib.pyplot", "torch.utils.data",
+)  # fmt: skip
 
 
 def annotations(tree: ast.AST) -> list[tuple[tuple[int, int], tuple[int, int]]]:
@@ -90,6 +100,10 @@ def cover() -> None:
     """Run the tests once: which lines each reaches, how long it takes, and whether it passes."""
     if JUNIT.exists():
         return
+    subprocess.run(
+        [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", TREE / "src"],
+        check=True,
+    )
     print("Which test reaches which line (all fast tests, once) ...", flush=True)
     settings = WORK / "coverage.ini"
     settings.write_text(f"[run]\nsource = src/speckleflow\ndata_file = {COVERAGE}\n")
@@ -172,17 +186,43 @@ def test(item: WorkItem, tests: Tests) -> WorkResult:
     """Result of one mutant; a run that ends without a failed test is no kill."""
     (mutation,) = item.mutations
     names = tests.reach(mutation)
-    if not names:
-        command, limit = f"{sys.executable} -c pass", GRACE_S
-    else:
-        command = shlex.join(
-            [sys.executable, "-m", "pytest", "-x", "-q", "--tb=line", "-p", "no:cacheprovider", *names]
-        )
-        limit = GRACE_S + PATIENCE * sum(tests.seconds[name] for name in names)
-    result = mutate_and_test(item.mutations, command, limit)
-    if result.test_outcome == TestOutcome.KILLED and not killer(result):
-        return WorkResult(result.worker_outcome, result.output, TestOutcome.INCOMPETENT, result.diff)
-    return result
+    limit = GRACE_S + PATIENCE * sum(tests.seconds[name] for name in names)
+    operator = get_operator(mutation.operator_name)(**mutation.operator_args)
+    with use_mutation(mutation.module_path, operator, mutation.occurrence) as (before, after):
+        code, output = pytest_in_a_child(names, limit) if names else (0, "no test reaches this place")
+    diff = "\n".join(difflib.unified_diff(before.split("\n"), after.split("\n"), lineterm=""))
+    outcome = {0: TestOutcome.SURVIVED, 1: TestOutcome.KILLED}.get(code, TestOutcome.INCOMPETENT)
+    return WorkResult(WorkerOutcome.NORMAL, output, outcome, diff)
+
+
+def pytest_in_a_child(names: list[str], limit: float) -> tuple[int, str]:
+    """Exit status and output of pytest in a fork of this process, which has the slow imports behind it.
+
+    The status is 1 where a test fails or the limit (s) passes; other than 0 and 1 where tests cannot be run.
+    """
+    log = WORK / "output.txt"
+    child = os.fork()
+    if not child:
+        os.setsid()
+        with log.open("w") as stream:
+            for target in (1, 2):
+                os.dup2(stream.fileno(), target)
+        code = pytest.main(["-x", "-q", "--tb=line", "-p", "no:cacheprovider", *names])
+        sys.stdout.flush()
+        os._exit(int(code))
+    end = time.monotonic() + limit
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if time.monotonic() > end:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return 1, "timeout"
+        time.sleep(0.05)
+    output = log.read_text(errors="replace")
+    code = os.waitstatus_to_exitcode(ended[1])
+    if code < 0:  # a crash, such as a segmentation fault
+        return 1, f"FAILED signal {-code}\n{output}"
+    # status 2 to 4: the mutated module cannot be imported, so that no test is collected
+    return (1 if code == 2 and "ERROR tests/" in output else code), output
 
 
 def killer(result: WorkResult) -> str:
@@ -196,22 +236,29 @@ def killer(result: WorkResult) -> str:
 def run(db: WorkDB, items: list[WorkItem]) -> None:
     """Test mutants one by one; each result is on disk before the next begins."""
     tests = Tests()
-    os.environ.update(environment())
+    os.environ.update(environment(), PYTHONDONTWRITEBYTECODE="1")
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(TREE / "src"))
     os.chdir(TREE)
-    with Progress() as progress:
+    for name in SLOW_IMPORTS:
+        importlib.import_module(name)
+    with Progress(auto_refresh=False) as progress:
         task = progress.add_task("mutants", total=len(items))
         for item in items:
             (mutation,) = item.mutations
             result = test(item, tests)
             db.set_result(item.job_id, result)
             place = f"{mutation.module_path}:{mutation.start_pos[0]}"
-            progress.console.print(f"{result.test_outcome.value:11} {place} {killer(result)}", highlight=False)
+            progress.console.print(
+                f"{result.test_outcome.value:11} {place} {killer(result)}", highlight=False
+            )
             progress.advance(task)
+            progress.refresh()
 
 
 def change(result: WorkResult) -> str:
     """The changed line, before and after."""
-    lines = (result.diff or "").splitlines()[3:]
+    lines = (result.diff or "").splitlines()[2:]
     before = next((line[1:].strip() for line in lines if line.startswith("-")), "")
     after = next((line[1:].strip() for line in lines if line.startswith("+")), "")
     return f"`{before}` → `{after}`".replace("|", "\\|")
@@ -229,7 +276,9 @@ def write_table(db: WorkDB) -> None:
     kept = {}
     if TABLE.exists():
         rows = (row.split(" | ") for row in TABLE.read_text().splitlines() if row.startswith("| "))
-        kept = {cells[0].removeprefix("| "): cells[-1].removesuffix(" |") for cells in rows if len(cells) == 3}
+        kept = {
+            cells[0].removeprefix("| "): cells[-1].removesuffix(" |") for cells in rows if len(cells) == 3
+        }
     done = sorted(db.completed_work_items, key=lambda pair: key(pair[0]))
     survivors = [(i, r) for i, r in done if r.test_outcome == TestOutcome.SURVIVED]
     invalid = sum(r.test_outcome == TestOutcome.INCOMPETENT for _, r in done)
@@ -249,9 +298,10 @@ def write_table(db: WorkDB) -> None:
     text = [
         "# Mutation test",
         "",
-        f"`make mutants`: {len(done)} of {db.num_work_items} mutants of `src/speckleflow` and `scripts` at {commit}, one at "
-        "each of as many places drawn at random (cosmic-ray's operators, types left out; see `benchmarks/mutation.py`), "
-        f"each against the tests that reach the place and take at most {ALL_TESTS_S:.0f} s together (no Snakemake, no Slurm).",
+        f"`make mutants`: {len(done)} of {db.num_work_items} mutants of `src/speckleflow` and `scripts` at {commit}, "
+        "one at each of as many places drawn at random (cosmic-ray's operators, types left out; see "
+        "`benchmarks/mutation.py`), each against the tests that reach the place and take at most "
+        f"{ALL_TESTS_S:.0f} s together (no Snakemake, no Slurm).",
         "",
         "| | mutants |",
         "|---|---|",
@@ -260,7 +310,8 @@ def write_table(db: WorkDB) -> None:
         f"| survived, equivalent | {same} |",
         f"| survived, left | {len(survivors) - since - same} |",
         f"| no valid run | {invalid} |",
-        f"| **killed now, of those that are not equivalent** | **{killed + since} of {real} ({100 * (killed + since) / real:.1f} %)** |",
+        "| **killed now, of those that are not equivalent** | "
+        f"**{killed + since} of {real} ({100 * (killed + since) / real:.1f} %)** |",
         "",
         "| package | killed when first run | mutants |",
         "|---|---|---|",
@@ -290,7 +341,8 @@ def again(db: WorkDB) -> None:
     for item, result in db.completed_work_items:
         if key(item) not in verdicts:
             continue
-        patch = "\n".join((result.diff or "").splitlines()[1:]) + "\n"
+        path = item.mutations[0].module_path
+        patch = f"--- a/{path}\n+++ b/{path}\n" + "\n".join((result.diff or "").splitlines()[2:]) + "\n"
         subprocess.run(["git", "-C", fresh, "checkout", "-q", "--force", "."], check=True)
         applied = subprocess.run(
             ["git", "-C", fresh, "apply", "-C1", "--recount"], input=patch, text=True
