@@ -213,7 +213,9 @@ def test_positions_and_drift_are_given_as_x_and_y(tmp_path):
         positions, drift = truth["positions_px"][:], truth["drift_px"][:]
     first, *others = (corrected(path).mean(0) for path in files[3:6])
     for n, other in enumerate(others, 1):
-        assert shift(first, other) == pytest.approx(positions[n] - positions[0], abs=0.7)  # whole pixels are found
+        assert shift(first, other) == pytest.approx(
+            positions[n] - positions[0], abs=0.7
+        )  # whole pixels are found
     step = positions[1] - positions[0]  # a line 1 : 2: twice as far along x as along y
     assert step[0] == pytest.approx(2 * step[1], abs=1)
     air = np.s_[:12]  # rows above the sphere

@@ -26,7 +26,7 @@ from speckleflow.train.loss import (
     relative_error,
     scene_loss,
 )
-from speckleflow.train.networks import Trainable, enlarged, rmse, scale_weights, to_landing
+from speckleflow.train.networks import Trainable, enlarged, rmse, scale_weights, to_detector_grid
 from speckleflow.train.stream import Batch, SceneStream, generator, make_batch
 
 STEPS, CROP = 6, 64
@@ -52,6 +52,22 @@ class Weight(nn.Module):
         self.value = nn.Parameter(torch.zeros(1))
 
 
+def empty_scene(batch: int, n: int) -> Batch:
+    frames, field = torch.zeros(batch, n, CROP, CROP), torch.zeros(batch, 1, CROP, CROP)
+    return Batch(frames, frames, field.expand(-1, 2, -1, -1), field, field, torch.zeros(batch))
+
+
+class EmptyScenes:
+    """Frames of no light, in the numbers that a stream of scenes has."""
+
+    def __init__(self, config, rank, world) -> None:
+        self.config = config
+
+    def from_step(self, first):
+        for step in range(first, self.config.steps):
+            yield empty_scene(self.config.batch, self.config.scenes.positions[step % 3])
+
+
 class Run:
     """A training run of ``Weight`` whose loss in step k is ``weight + k``; what it was called with is kept."""
 
@@ -62,6 +78,9 @@ class Run:
         kind = Trainable(Weight, self.loss)
         for module in (loop, validate):
             monkeypatch.setattr(module, "trainable", lambda config: kind)
+        monkeypatch.setattr(loop, "SceneStream", EmptyScenes)
+        held_out = {n: [empty_scene(1, n)] * 2 for n in (1, 2, 3)}
+        monkeypatch.setattr(validate, "held_out", lambda config: held_out)
         self.config = TrainConfig(**{**TINY, **changes}, folder=str(folder))
         self.said: list[str] = []
 
@@ -329,7 +348,7 @@ def test_fields_on_the_detector_grid():
     a, b = 0.06, -0.04
     y, x = torch.meshgrid(torch.arange(40.0), torch.arange(48.0), indexing="ij")
     other = 1 + 0.01 * x - 0.02 * y
-    landed = to_landing(torch.stack([a * (x - 20), b * (y - 15), other])[None])[0, :, 6:-6, 6:-6]
+    landed = to_detector_grid(torch.stack([a * (x - 20), b * (y - 15), other])[None])[0, :, 6:-6, 6:-6]
     at_x, at_y = ((x - 20) / (1 + a))[6:-6, 6:-6], ((y - 15) / (1 + b))[6:-6, 6:-6]
     assert torch.allclose(landed[0], a * at_x, atol=1e-4)
     assert torch.allclose(landed[1], b * at_y, atol=1e-4)
