@@ -5,4 +5,4 @@ from speckleflow.workflow.job import job
 with job(snakemake) as spec:
     from speckleflow.stages.simulate import simulate
 
-    simulate(spec, truth=snakemake.output.truth)
+    simulate(spec, truth=snakemake.output.truth, threads=snakemake.threads)

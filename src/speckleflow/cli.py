@@ -118,7 +118,13 @@ def simulate(config: ConfigFile, scan: OneScan = None) -> None:
     if not scans:
         raise ConfigError(f"{config}: expected a scan with simulate.enabled: true, found none")
     for name, settings in scans.items():
-        make(ScanSpec(name, settings), truth=Path("raw") / name / "truth.h5")
+        make(ScanSpec(name, settings), truth=Path("raw") / name / "truth.h5", threads=_cpus())
+
+
+def _cpus() -> int:
+    """CPUs that this process may use, at most four: each holds a projection in memory."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, cpus)
 
 
 @app.command()

@@ -173,6 +173,7 @@ def _manifest(scan: Scan) -> Manifest:
         *(_entry(scan, source, "reference") for source in scan.reference),
         *(_separate(scan, name, "flat") for name in scan.layout.flat),
         *(_separate(scan, name, "dark") for name in scan.layout.dark),
+        *_mask(scan),
     ]
     fields = 7 if scan.has_reference else 1
     volumes = (3 if scan.has_reference else 1) * (scan.n_projections > 1)
@@ -216,6 +217,15 @@ def _separate(scan: Scan, name: str, role: str) -> FileEntry:
     return FileEntry(
         name, role, sum(file.bytes for file in files), len(frames), 0, 0, files, tuple(frames.shape)
     )
+
+
+def _mask(scan: Scan) -> list[FileEntry]:
+    """The mask of bad pixels, a file that decides results like the frames."""
+    name = scan.config.correct.mask
+    if name is None:
+        return []
+    file = raw_file(scan.root / name, scan.root)
+    return [FileEntry(name, "mask", file.bytes, 0, 0, 0, (file,), (scan.rows, scan.columns))]
 
 
 def _geometry_from(scan: Scan) -> dict[str, str]:

@@ -13,6 +13,7 @@ from speckleflow.correction import load_correction, prepare_correction
 from speckleflow.errors import InputError
 from speckleflow.io.results import read_provenance
 from speckleflow.io.scan import open_scan
+from speckleflow.io.sealed_json import write_sealed
 from speckleflow.phase import integrate_displacement, remove_drift
 from speckleflow.retrieval import registry
 from speckleflow.scan.spec import ScanSpec
@@ -273,16 +274,32 @@ def test_the_correction_on_disk_is_that_of_the_raw_files(finished_chain):
     assert (made.air, made.flux) == (read.air, read.flux)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"scan": "a"}', '{"scan": 1, "warnings": 2}'])
-def test_show_names_a_damaged_summary(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "the summary of a finished scan, found damage"),
+        ("{", "the summary of a finished scan, found damage"),
+        ("[]", "the summary of a finished scan, found damage"),
+        ("{}", "the summary of a finished scan as it was written"),
+        ('{"scan": "a", "sha256": "0"}', "the summary of a finished scan as it was written"),
+    ],
+)
+def test_show_names_a_damaged_summary(tmp_path, text, words):
     (tmp_path / "summary.json").write_text(text)
-    with pytest.raises(InputError, match="expected the summary of a finished scan, found damage"):
+    with pytest.raises(InputError, match=f"expected {words}"):
+        show(tmp_path)
+
+
+@pytest.mark.parametrize("summary", [{}, {"scan": "a"}, {"scan": 1, "warnings": 2}])
+def test_show_names_a_summary_of_another_version(tmp_path, summary):
+    write_sealed(tmp_path / "summary.json", summary)
+    with pytest.raises(InputError, match="expected a summary of this version"):
         show(tmp_path)
 
 
 def test_show_prints_warnings_and_files(tmp_path, capsys):
     summary = {"scan": "a", "warnings": ["the axis [x] is uncertain"], "files": ["v.h5"], "truth": None}
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    write_sealed(tmp_path / "summary.json", summary)
     show(tmp_path)
     said = capsys.readouterr().out
     assert "Warning: the axis [x] is uncertain" in said

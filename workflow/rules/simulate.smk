@@ -8,7 +8,7 @@ rule simulate:
         f"{LOGS}/simulate.tsv"
     conda:
         "../../envs/simulate.yaml"
-    threads: 1  # a sum split over threads rounds differently: the files would depend on the machine
+    threads: 2  # projections made at a time, each by one thread: the files do not depend on it
     resources:
         mem_mb=memory("simulate"),
         runtime=runtime("simulate"),

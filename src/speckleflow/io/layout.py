@@ -70,7 +70,7 @@ def find_layout(spec: ScanSpec) -> tuple[Layout, list[InputError]]:
 
 
 def raw_files(spec: ScanSpec) -> list[Path]:
-    """Every raw file of a scan, in a fixed order; opens none.
+    """Every raw file of a scan and its mask of bad pixels, in a fixed order; opens none.
 
     Raises
     ------
@@ -79,7 +79,8 @@ def raw_files(spec: ScanSpec) -> list[Path]:
     """
     layout, problems = find_layout(spec)
     found: list[Path] = []
-    for name in (*layout.sample, *layout.reference, *layout.flat, *layout.dark):
+    mask = spec.config.correct.mask
+    for name in (*layout.sample, *layout.reference, *layout.flat, *layout.dark, *([mask] if mask else [])):
         path = spec.root / name
         try:
             if is_pattern(path) or (path.is_dir() and path.suffix.lower() not in SUFFIXES):

@@ -91,22 +91,24 @@ class BlockSet:
         layers: dict[str, Layer] = {}
         attrs: dict[str, Any] = {}
         reference, at, total = Path(paths[0]), 0, 0
-        settings, sources = "", {}
+        origin: dict[str, str] = {}
+        sources: dict[Path, str] = {}
         warnings: list[str] = []
+        versions: list[str] = []
         for path in map(Path, paths):
             with open_result(path) as file:
                 found = _layers(file)
                 first, whole = int(file.attrs["first_projection"]), int(file.attrs["n_projections"])
                 count = len(next(item for item in file.values() if isinstance(item, h5py.Dataset)))
-                of = str(file[PROVENANCE].attrs["settings_sha256"])
+                made = _origin(file, whole)
                 if not blocks:
-                    layers, attrs, total, settings = found, dict(file.attrs), whole, of
+                    layers, attrs, total, origin = found, dict(file.attrs), whole, made
                 _check_same(path, reference, found, layers)
-                if of != settings or whole != total:
+                if differing := [what for what, value in made.items() if value != origin[what]]:
                     raise InputError(
                         path,
-                        expected=f"a block made with the settings of {reference.name}",
-                        found="other settings or another number of projections",
+                        expected=f"a block made with the {differing[0]} of {reference.name}",
+                        found=f"one of another {differing[0].rstrip('s')}",
                         hint=_AGAIN,
                     )
                 if first != at:
@@ -118,12 +120,16 @@ class BlockSet:
                     )
                 sources[path] = str(file.attrs.get("fields_identity", ""))
                 warnings += read_warnings(file)
+                versions.append(_code_version(file))
                 blocks.append(Block(path, str(file.attrs[IDENTITY]), first, count))
                 at += count
         if at != total:
             raise InputError(
                 blocks[-1].path, expected=f"projections to {total}", found=f"projections to {at}", hint=_AGAIN
             )
+        if len(different := list(dict.fromkeys(versions))) > 1:
+            words = " and ".join(different)
+            warnings.append(f"the blocks of {reference.parent.name}/ were made by different code ({words})")
         return cls(blocks, layers, attrs, sources, warnings)
 
     def read(self, name: str, projections: slice | NDArray[np.intp] = ALL, rows: slice = ALL) -> NDArray[Any]:
@@ -299,6 +305,31 @@ def pack_projections(source: str | Path, output: str | Path) -> None:
                 continue
             for i in range(item.shape[0]):
                 written[i : i + 1] = projections.read(name, slice(i, i + 1))
+
+
+def _origin(file: h5py.File, projections: int) -> dict[str, str]:
+    """What all blocks of a scan have in common, under the words for it."""
+    attributes = file[PROVENANCE].attrs
+    return {
+        "number of projections": str(projections),
+        **{
+            words: str(attributes.get(key, ""))
+            for words, key in (
+                ("scan", "scan"),
+                ("settings", "settings_sha256"),
+                ("raw files", "raw_sha256"),
+                ("weights", "weights_sha256"),
+            )
+        },
+    }
+
+
+def _code_version(file: h5py.File) -> str:
+    """Version of the package that wrote a result, and its commit where it ran from a repository."""
+    attributes = file[PROVENANCE].attrs
+    version = json.loads(attributes["versions"])["speckleflow"]
+    commit = attributes.get("git_commit")
+    return version if commit is None else f"{version}, commit {commit}"
 
 
 def _layers(file: h5py.File) -> dict[str, Layer]:

@@ -2,13 +2,11 @@
 
 manifest = Manifest.load("results/a/manifest.json")
 manifest.check_raw(root)                 every raw file is the one that was inspected
-scan = manifest.open(config, root)       raw data, without a look at what else lies in their folders
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speckleflow.errors import InputError
-from speckleflow.io.atomic import atomic_path
+from speckleflow.io.sealed_json import json_digest, read_sealed, write_sealed
 from speckleflow.scan.geometry import ScanGeometry
 
 if TYPE_CHECKING:
@@ -147,10 +145,7 @@ class Manifest:
 
     def save(self, path: str | Path) -> None:
         """Write as JSON, closed by the hash of what stands before."""
-        values = asdict(self)
-        values["sha256"] = _digest(values)
-        with atomic_path(path) as private:
-            private.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_sealed(path, asdict(self))
 
     @classmethod
     def load(cls, path: str | Path) -> Manifest:
@@ -162,16 +157,8 @@ class Manifest:
             Absent, damaged, edited, or of another version of the package.
         """
         hint = "delete it and run the workflow again, which inspects the raw data anew"
+        values = read_sealed(path, "a manifest", hint)
         try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-            stated = values.pop("sha256", None)
-            if stated != _digest(values):
-                raise InputError(
-                    path,
-                    expected="a manifest as it was written",
-                    found="one changed or damaged since",
-                    hint=hint,
-                )
             values["geometry"] = ScanGeometry(**values["geometry"])
             values["files"] = tuple(
                 FileEntry(
@@ -186,15 +173,17 @@ class Manifest:
             for key in ("warnings", "excluded", "positions", "angles_deg"):
                 values[key] = tuple(values[key])
             return cls(**values)
-        except FileNotFoundError as error:
-            raise InputError(path, expected="a manifest", found="no such file", hint=hint) from error
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(path, expected="a manifest", found=f"damage ({error})", hint=hint) from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                path, expected="a manifest of this version", found=f"another one ({error})", hint=hint
+            ) from error
 
     @property
     def raw_sha256(self) -> str:
         """Hash of names, sizes and samples of all raw files; a copy of them has the same."""
-        return _digest([(file.path, file.bytes, file.sha256) for entry in self.files for file in entry.files])
+        return json_digest(
+            [(file.path, file.bytes, file.sha256) for entry in self.files for file in entry.files]
+        )
 
     def check_raw(self, root: Path = Path()) -> None:
         """Compare every raw file with the one that was inspected.
@@ -214,7 +203,3 @@ class Manifest:
         from speckleflow.scan.table import manifest_table
 
         return manifest_table(self)
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -19,10 +19,12 @@ and ``jacobian_min`` and ``crossing_share``: the smallest Jacobian of x -> x + u
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -33,12 +35,14 @@ from speckleflow.config.models import ScanConfig, Simulate
 from speckleflow.errors import ConfigError
 from speckleflow.io.atomic import atomic_path
 from speckleflow.io.data_exchange import ANGLES, DARKS, FLATS, FRAMES
+from speckleflow.io.results import result_file, write_provenance
 from speckleflow.simulate.detector import Detector, seeded
 from speckleflow.simulate.forward import ProjectedFields
 from speckleflow.simulate.phantoms import Phantom, phantom
 from speckleflow.simulate.scene import Scene
 from speckleflow.simulate.warp import jacobian
 
+Made = TypeVar("Made")
 Progress = Callable[[int, int], None]
 
 #: Independent streams of random numbers.
@@ -57,6 +61,8 @@ def simulate_scan(
     truth: str | Path | None = None,
     root: str | Path = ".",
     progress: Progress | None = None,
+    settings_record: Mapping[str, Any] | None = None,
+    threads: int = 1,
 ) -> list[Path]:
     """Simulate the beamtime of ``config.simulate`` and write its files where ``config.files`` says.
 
@@ -66,6 +72,8 @@ def simulate_scan(
     truth : where the truth goes; None: ``truth.h5`` beside the sample files.
     root : folder that relative patterns start from.
     progress : called as progress(done, total) after every projection.
+    threads : projections made at a time, each by one thread; the files do not depend on it.
+    settings_record : settings that the truth's provenance names; None: those of ``config.simulate``.
 
     Returns
     -------
@@ -94,7 +102,14 @@ def simulate_scan(
         solids = phantom(settings.phantom, scene.beam.pixel_size_m, settings.rows, settings.columns)
         angles = np.arange(settings.projections, dtype=np.float64) * (180.0 / settings.projections)
         drift, flux = _drifts(settings)
-        truth_file = stack.enter_context(_new_file(truth, stack))
+        truth_file = stack.enter_context(result_file(truth))
+        write_provenance(
+            truth_file,
+            stage="simulate",
+            scan=scan,
+            settings=settings_record or settings.model_dump(mode="json"),
+            packages=("scipy", "torch"),
+        )
         _write_truth_frame(truth_file, settings, scene, solids, detector, angles, drift, flux)
         files = [stack.enter_context(_new_file(path, stack)) for path in sample]
         for n, (file, path) in enumerate(zip(files, reference, strict=True)):
@@ -102,11 +117,20 @@ def simulate_scan(
             with atomic_path(path) as private, h5py.File(private, "w") as other:
                 _write_reference(other, settings, detector, scene, n)
         crossed, smallest = 0.0, math.inf
-        for k, angle in enumerate(angles):
-            image, fields = scene.sample(solids, float(angle), (float(drift[k, 0]), float(drift[k, 1])))
-            for n, file in enumerate(files):
-                generator = seeded(settings.seed, _SAMPLE, k, n)
-                file[FRAMES][k] = detector.expose(image[n], generator, float(flux[k, n]))[0]
+
+        def exposed(k: int) -> tuple[list[NDArray[np.uint16]], ProjectedFields]:
+            """Raw frames and true fields of one projection."""
+            image, fields = scene.sample(solids, float(angles[k]), (float(drift[k, 0]), float(drift[k, 1])))
+            generators = [seeded(settings.seed, _SAMPLE, k, n) for n in range(len(files))]
+            frames = [
+                detector.expose(one, generator, float(flux[k, n]))[0]
+                for n, (one, generator) in enumerate(zip(image, generators, strict=True))
+            ]
+            return frames, fields
+
+        for k, (frames, fields) in enumerate(_in_order(exposed, len(angles), threads)):
+            for file, frame in zip(files, frames, strict=True):
+                file[FRAMES][k] = frame
             for name, field in fields._asdict().items():
                 truth_file[f"projected/{name}"][k] = field.cpu().numpy()
             determinant = jacobian(fields.ux, fields.uy)
@@ -118,11 +142,25 @@ def simulate_scan(
     return [*sample, *reference, truth]
 
 
+def _in_order(make: Callable[[int], Made], count: int, threads: int) -> Iterator[Made]:
+    """make(0), make(1), ..., several at a time; no more are finished ahead than there are threads."""
+    if threads == 1:
+        yield from map(make, range(count))
+        return
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        coming = deque(pool.submit(make, k) for k in range(min(threads, count)))
+        for k in range(count):
+            made = coming.popleft().result()
+            if k + threads < count:
+                coming.append(pool.submit(make, k + threads))
+            yield made
+
+
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """torch on one thread: sums split over threads round differently, and the files would depend on the machine.
 
-    It costs nothing: the arrays are small, and beside other jobs several threads are slower than one.
+    It costs nothing: projections are made beside each other instead.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -282,6 +320,7 @@ def _compressed(
         compression="gzip",
         compression_opts=1,
         shuffle=True,
+        fletcher32=True,
         track_times=False,
     )
     created.attrs["units"] = unit

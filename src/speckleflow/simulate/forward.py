@@ -91,18 +91,27 @@ def project(
         for n, c in zip(samples, centre_px, strict=True)
     )
     s, z = corners_x * beam.pixel_size_m, corners_y * beam.pixel_size_m
-    integrals = phantom.line_integrals(beam.energy_kev, angle_deg, s, z)
-    phase = -beam.wavenumber_m * integrals.delta
     per_sample = beam.phase_per_px / oversampling
-    ux, uy = corner_gradients(phase / per_sample)
-    fields = (
-        corner_mean(phase),
-        torch.exp(-corner_mean(integrals.mu)),
-        torch.exp(-corner_mean(integrals.extinction)),
-        ux,
-        uy,
-    )
-    return ProjectedFields(*(field.to(torch.float32) for field in fields))
+    fields = ProjectedFields(*torch.empty(5, *samples, device=device))
+    for first in range(0, samples[0], _ROWS):  # a few rows at a time: what is between stays in the cache
+        rows = slice(first, min(samples[0], first + _ROWS))
+        integrals = phantom.line_integrals(beam.energy_kev, angle_deg, s, z[rows.start : rows.stop + 1])
+        phase = -beam.wavenumber_m * integrals.delta
+        ux, uy = corner_gradients(phase / per_sample)
+        values = (
+            corner_mean(phase),
+            torch.exp(-corner_mean(integrals.mu)),
+            torch.exp(-corner_mean(integrals.extinction)),
+            ux,
+            uy,
+        )
+        for field, value in zip(fields, values, strict=True):
+            field[rows] = value
+    return fields
+
+
+#: rows of samples whose fields are made at a time
+_ROWS = 16
 
 
 def modulated_sample(reference: Tensor, fields: ProjectedFields, oversampling: int) -> Tensor:

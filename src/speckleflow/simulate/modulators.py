@@ -104,7 +104,7 @@ class Pattern:
         moved = shift_spectrum(self._spectrum, (height, width), position_yx_px[0] * s, position_yx_px[1] * s)
         y = torch.arange(-margin * s, (rows + margin) * s, device=moved.device) % moved.shape[0]
         x = torch.arange(-margin * s, (columns + margin) * s, device=moved.device) % moved.shape[1]
-        return moved[y[:, None], x[None, :]]
+        return moved.index_select(0, y).index_select(1, x)
 
     def visibility(self, detector_blur_px: float = 0.0) -> float:
         """Standard deviation over mean of the pattern as a detector of this point spread sees it."""

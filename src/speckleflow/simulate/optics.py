@@ -93,26 +93,78 @@ def shift_wave(wave: Tensor, places_px: list[tuple[float, float]], oversampling:
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
     """Gaussian blur (standard deviation in samples) of images (..., y, x); at the border the kernel is cut.
 
-    As two products with a band matrix: single-channel convolutions are several times slower on a CPU.
+    As products with the blocks of a band matrix: single-channel convolutions are several times slower on a CPU.
     """
     if sigma == 0:
         return image
-    rows, columns = (blur_matrix(n, 1, 0, sigma, image) for n in image.shape[-2:])
-    return rows @ image @ columns.T
+    rows, columns = (LineBlur(n, 1, 0, sigma, image) for n in image.shape[-2:])
+    return columns.along_x(rows.along_y(image))
+
+
+class LineBlur:
+    """What a line of detector pixels sees of its samples: Gaussian point spread, then the mean over each pixel.
+
+    The line begins ``margin`` pixels before the first pixel; the point spread is cut at 5 sigma and its weights sum to
+    1 within the line. Held as blocks of the band matrix (pixels, (pixels + 2 margin) * oversampling), most of
+    which is 0.
+
+    Parameters
+    ----------
+    pixels : of the line, without its margins.
+    oversampling : samples a pixel.
+    margin : pixels on each side.
+    sigma : standard deviation of the point spread in samples.
+    like : tensor whose type and device the blocks have.
+    """
+
+    def __init__(self, pixels: int, oversampling: int, margin: int, sigma: float, like: Tensor) -> None:
+        self.pixels, self._samples = pixels, (pixels + 2 * margin) * oversampling
+        self._blocks: list[tuple[slice, slice, Tensor]] = []
+        reach = math.floor(5 * sigma)
+        step = max(1, _BLOCK_SAMPLES // oversampling)
+        for start in range(0, pixels, step):
+            stop = min(pixels, start + step)
+            first, last = (margin + start) * oversampling, (margin + stop) * oversampling
+            seen = slice(max(0, first - reach), min(self._samples, last + reach))
+            inner = torch.arange(first, last, dtype=torch.float64, device=like.device)
+            place = torch.arange(seen.start, seen.stop, dtype=torch.float64, device=like.device)
+            apart = inner[:, None] - place[None, :]
+            inside = apart.abs() <= 5 * sigma
+            kernel = torch.exp(-(apart**2) / (2 * sigma**2)) * inside if sigma else inside.to(torch.float64)
+            kernel = kernel.reshape(stop - start, oversampling, -1).sum(1)
+            kernel = (kernel / kernel.sum(1, keepdim=True)).to(like.dtype)
+            self._blocks.append((slice(start, stop), seen, kernel))
+
+    @property
+    def matrix(self) -> Tensor:
+        """The band matrix (pixels, samples)."""
+        whole = self._blocks[0][2].new_zeros(self.pixels, self._samples)
+        for pixels, samples, kernel in self._blocks:
+            whole[pixels, samples] = kernel
+        return whole
+
+    def along_y(self, images: Tensor) -> Tensor:
+        """Images (..., sample, x) to (..., pixel, x)."""
+        result = images.new_empty(*images.shape[:-2], self.pixels, images.shape[-1])
+        for pixels, samples, kernel in self._blocks:
+            result[..., pixels, :] = kernel @ images[..., samples, :]
+        return result
+
+    def along_x(self, images: Tensor) -> Tensor:
+        """Images (..., y, sample) to (..., y, pixel)."""
+        result = images.new_empty(*images.shape[:-1], self.pixels)
+        for pixels, samples, kernel in self._blocks:
+            result[..., pixels] = images[..., samples] @ kernel.T
+        return result
 
 
 def blur_matrix(pixels: int, oversampling: int, margin: int, sigma: float, like: Tensor) -> Tensor:
-    """What a line of detector pixels sees: (pixels, (pixels + 2 margin) * oversampling), rows sum to 1.
+    """The whole band matrix of a :class:`LineBlur`, for lines that are short: (pixels, samples), rows sum to 1."""
+    return LineBlur(pixels, oversampling, margin, sigma, like).matrix
 
-    A Gaussian point spread of ``sigma`` samples (cut at 5 sigma) and the mean over each pixel's samples; the
-    line begins ``margin`` pixels before the first pixel. In the type and on the device of ``like``.
-    """
-    place = torch.arange((pixels + 2 * margin) * oversampling, dtype=torch.float64, device=like.device)
-    inner = place[margin * oversampling : (margin + pixels) * oversampling]
-    apart = inner[:, None] - place[None, :]
-    kernel = torch.exp(-(apart**2) / (2 * sigma**2)) * (apart.abs() <= 5 * sigma) if sigma else apart == 0
-    kernel = kernel.to(torch.float64).reshape(pixels, oversampling, -1).sum(1)
-    return (kernel / kernel.sum(1, keepdim=True)).to(like.dtype)
+
+#: samples of the pixels of one block of a :class:`LineBlur`: a product of that size stays in the cache
+_BLOCK_SAMPLES = 64
 
 
 def bin_mean(image: Tensor, factor: int) -> Tensor:

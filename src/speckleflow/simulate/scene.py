@@ -16,7 +16,7 @@ from speckleflow.simulate.forward import (
     propagated_sample,
 )
 from speckleflow.simulate.modulators import Modulator, modulated_wave, pattern_of, thickness_for_visibility
-from speckleflow.simulate.optics import Beam, blur_matrix, shift_wave
+from speckleflow.simulate.optics import Beam, LineBlur, shift_wave
 from speckleflow.simulate.phantoms import Phantom
 from speckleflow.simulate.trajectories import trajectory
 
@@ -71,7 +71,7 @@ class Scene:
         like = self.pattern.intensity
         blur = settings.detector.blur_px * self.oversampling
         self._rows, self._columns = (
-            blur_matrix(n, self.oversampling, MARGIN, blur, like) for n in (settings.rows, settings.columns)
+            LineBlur(n, self.oversampling, MARGIN, blur, like) for n in (settings.rows, settings.columns)
         )
 
     def _step_px(self) -> float:
@@ -84,7 +84,7 @@ class Scene:
 
     def _detect(self, image: Tensor) -> Tensor:
         """Blur, bin and crop: oversampled images with margins to detector pixels."""
-        return self._rows @ image @ self._columns.T
+        return self._columns.along_x(self._rows.along_y(image))
 
     def reference(self, position: int) -> Tensor:
         """Reference image (y, x) of one diffuser position, mean 1."""

@@ -48,24 +48,29 @@ def splat(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
     y, x : where the samples land, (h, w).
     """
     count, height, width = images.shape
-    below, left = y.floor(), x.floor()
-    weights_y, weights_x = _spline_weights(y - below), _spline_weights(x - left)
     wide = width + 2 * _RIM
-    # the four taps begin one sample before; the rim takes what lands outside
-    row = (below.long() - 1).clamp(-4, height).add_(_RIM)
-    column = (left.long() - 1).clamp(-4, width).add_(_RIM)
-    first = (row * wide + column).flatten()
     canvas = images.new_zeros(count, (height + 2 * _RIM) * wide)
-    flat = images.reshape(count, -1)
-    for j, weight_y in enumerate(weights_y):
-        for i, weight_x in enumerate(weights_x):
-            place, weight = first + (j * wide + i), (weight_y * weight_x).flatten()
-            for image, content in zip(canvas, flat, strict=True):
-                image.index_add_(0, place, weight * content)
+    # a few rows at a time: their sixteen taps stay in the cache
+    for rows in torch.arange(height).split(max(1, _SPLAT_SAMPLES // width)):
+        part = slice(int(rows[0]), int(rows[-1]) + 1)
+        below, left = y[part].floor(), x[part].floor()
+        weights_y, weights_x = _spline_weights(y[part] - below), _spline_weights(x[part] - left)
+        # the four taps begin one sample before; the rim takes what lands outside
+        row = (below.long() - 1).clamp(-4, height).add_(_RIM)
+        column = (left.long() - 1).clamp(-4, width).add_(_RIM)
+        first = (row * wide + column).flatten()
+        flat = images[:, part].reshape(count, -1)
+        for j, weight_y in enumerate(weights_y):
+            for i, weight_x in enumerate(weights_x):
+                place, weight = first + (j * wide + i), (weight_y * weight_x).flatten()
+                for image, content in zip(canvas, flat, strict=True):
+                    image.index_add_(0, place, weight * content)
     inner = canvas.view(count, -1, wide)[:, _RIM:-_RIM, _RIM:-_RIM]
     return _spline_coefficients(inner)
 
 
+#: samples that :func:`splat` carries at a time
+_SPLAT_SAMPLES = 1 << 15
 #: samples around an image that take what :func:`splat` carries out of it
 _RIM = 4
 

@@ -16,6 +16,8 @@ from speckleflow.scan.manifest import Manifest
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.registry import STAGES, changed_settings, result_settings
 
+#: attribute of slabs and volumes: identity of the projections.h5 that they were reconstructed from
+PROJECTIONS_IDENTITY = "projections_identity"
 _AGAIN = "delete it and run the workflow again, which makes it anew"
 
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speckleflow.io.projections import open_projections
-from speckleflow.io.results import create, result_file
+from speckleflow.io.results import IDENTITY, create, result_file
 from speckleflow.scan.schema import VOLUMES
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import collected_warnings, read_warnings, write_warnings
-from speckleflow.stages.inputs import check_made_by, describe
+from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, describe
 from speckleflow.tomo.slab import SlabReconstruction
 from speckleflow.tomo.units import QUANTITIES
 
@@ -40,6 +40,7 @@ def reconstruct_slab(
         axis = float(source.attrs["rotation_axis_px"])
         energy = source.attrs.get("energy_kev")
         file.attrs.update({key: source.attrs[key] for key in _GEOMETRY if key in source.attrs})
+        file.attrs[PROJECTIONS_IDENTITY] = source.attrs[IDENTITY]
         file.attrs.update({"first_row": start, "rotation_axis_px": axis, "voxel_size_m": pixel_m})
         for key in ("backend", "filter"):
             file.attrs[key] = getattr(settings, key)

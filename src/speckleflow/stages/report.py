@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import platform
 from collections.abc import Iterable
@@ -13,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from speckleflow.config import ScanConfig
-from speckleflow.io.atomic import atomic_path
-from speckleflow.io.hdf5 import open_hdf5
+from speckleflow.errors import InputError
 from speckleflow.io.projections import Projections, open_projections
-from speckleflow.io.results import open_result, read_provenance
+from speckleflow.io.results import IDENTITY, open_result, read_provenance
+from speckleflow.io.sealed_json import write_sealed
 from speckleflow.report.data import (
     AxisSearch,
     Picture,
@@ -35,7 +34,7 @@ from speckleflow.scan.manifest import Manifest
 from speckleflow.scan.schema import BOUND, CONTRASTS, FOLD, VOLUMES
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import read_warnings
-from speckleflow.stages.inputs import check_made_by, load_manifest
+from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, load_manifest
 from speckleflow.stages.registry import STAGES
 from speckleflow.tomo.sinogram import line_integrals
 from speckleflow.tomo.units import QUANTITIES
@@ -65,7 +64,7 @@ def report_scan(
     contract = load_manifest(manifest, spec)
     with open_projections(projections) as file:
         check_made_by(file.file, projections, "assemble", spec, contract)
-        warnings = read_warnings(file.file)
+        warnings, identity = read_warnings(file.file), str(file.attrs[IDENTITY])
         shown = spread(file.count, config.report.pictures_per_contrast)
         angles = file.angles_deg
         pictures = {
@@ -77,15 +76,22 @@ def report_scan(
         pixel_m = float(file.attrs["pixel_size_um"]) * 1e-6
         sinograms = dict(_sinograms(file)) if volumes else {}
         axis = _axis(file)
-        quality = _quality(file, corrected)
+        quality = _quality(file, spec, corrected, contract)
         facts = [*_facts(file), *_exclusions(contract)]
     slices: dict[str, Slices] = {}
     if volumes:
         with open_result(volumes) as file:
             check_made_by(file, volumes, "volume", spec)
+            if file.attrs.get(PROJECTIONS_IDENTITY) != identity:
+                raise InputError(
+                    volumes,
+                    expected=f"the volumes of {projections}",
+                    found="those of another version of it",
+                    hint="delete them and run the workflow again",
+                )
             warnings += [words for words in read_warnings(file) if words not in warnings]
             slices = {name: orthogonal_slices(file[name]) for name in VOLUMES if name in file}
-    table = _against_truth(volumes, truth) if volumes and truth else None
+    table = _against_truth(volumes, truth, spec) if volumes and truth else None
     provenance = read_provenance(projections)
     data = ReportData(
         scan=scan,
@@ -110,14 +116,15 @@ def report_scan(
     )
     picture_fields(Path(picture), first, pixel_size_m=pixel_m, title=scan)
     build_report(html, data)
-    with atomic_path(summary) as private:
-        found: dict[str, Any] = {
+    write_sealed(
+        summary,
+        {
             "scan": scan,
             "files": [str(p) for p in (volumes, projections, html) if p],
             "warnings": [*data.warnings, *quality.warnings()],
             "truth": table.to_dict() if table else None,
-        }
-        private.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        },
+    )
 
 
 def _shown_settings(config: ScanConfig) -> dict[str, Any]:
@@ -177,7 +184,7 @@ def _axis(file: Projections) -> AxisSearch | None:
     return AxisSearch(value, centre, words, search["tried_px"][:], search["cost"][:])
 
 
-def _quality(file: Projections, corrected: str | Path) -> Quality:
+def _quality(file: Projections, spec: ScanSpec, corrected: str | Path, manifest: Manifest) -> Quality:
     some = np.unique(np.linspace(0, file.count - 1, SAMPLED).astype(int))
     values: dict[str, Any] = {}
     if "flags" in file:
@@ -197,12 +204,14 @@ def _quality(file: Projections, corrected: str | Path) -> Quality:
         # of each diffuser position by itself: their references need not have seen the same flux
         values["flux_range"] = float(np.ptp(flux / np.median(flux, axis=0), axis=0).max())
     with open_result(corrected) as correction:
+        check_made_by(correction, corrected, "correct", spec, manifest)
         values["bad_pixel_share"] = float(correction["bad_pixels"][:].mean())
     return Quality(**values)
 
 
-def _against_truth(volumes: str | Path, truth: str | Path) -> TruthTable:
-    with open_result(volumes) as result, open_hdf5(truth) as known:
+def _against_truth(volumes: str | Path, truth: str | Path, spec: ScanSpec) -> TruthTable:
+    with open_result(volumes) as result, open_result(truth) as known:
+        check_made_by(known, truth, "simulate", spec)
         return evaluate_truth(
             {name: result[name] for name in VOLUMES if name in result},
             {name: known["volumes"][name] for name in VOLUMES},

@@ -11,7 +11,7 @@ from speckleflow.errors import InputError
 from speckleflow.io.results import IDENTITY, create, open_result, result_file
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import WARNINGS, read_warnings, write_warnings
-from speckleflow.stages.inputs import check_made_by, describe
+from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, describe
 
 #: attributes of a slab that are its own, not the volume's
 _OF_A_SLAB = {IDENTITY, WARNINGS, "first_row"}
@@ -46,6 +46,13 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
         for path in slabs:
             with open_result(path) as slab:
                 check_made_by(slab, path, "reconstruct", spec)
+                if slab.attrs.get(PROJECTIONS_IDENTITY) != attributes.get(PROJECTIONS_IDENTITY):
+                    raise InputError(
+                        path,
+                        expected=f"a slab of the same projections as {Path(slabs[0]).name}",
+                        found="one of other projections",
+                        hint="delete both and run the workflow again",
+                    )
                 warnings += read_warnings(slab)
                 if path == slabs[0]:
                     describe(file, "volume", spec, upstream=[slab])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rich.console import Console
 
 from speckleflow.errors import InputError
+from speckleflow.io.sealed_json import read_sealed
 from speckleflow.report.truth import TruthTable
 
 
@@ -20,18 +20,14 @@ def show(results: Path) -> None:
         The scan is not finished, or its summary is damaged.
     """
     path = results / "summary.json"
+    hint = "delete it and run the workflow again, which makes it anew"
+    summary = read_sealed(path, "the summary of a finished scan", hint)
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
         name, warnings, files = summary["scan"], list(summary["warnings"]), list(summary["files"])
         truth = TruthTable.from_dict(summary["truth"]) if summary["truth"] else None
-    except FileNotFoundError as error:
-        raise InputError(path, expected="the summary of a finished scan", found="no such file") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            path,
-            expected="the summary of a finished scan",
-            found=f"damage ({error})",
-            hint="delete it and run the workflow again, which makes it anew",
+            path, expected="a summary of this version", found=f"another one ({error})", hint=hint
         ) from error
     console = Console(highlight=False)
     if truth is not None:
