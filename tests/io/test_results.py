@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from speckleflow.errors import InputError
 from speckleflow.io import results
 from speckleflow.io.results import (
+    IDENTITY,
     create,
     open_result,
     read_provenance,
@@ -39,7 +41,7 @@ with result_file(sys.argv[1]) as file:
 
 
 def test_same_bytes_in_another_process_second_and_folder(tmp_path: Path):
-    """No time, no machine, no order of a hash: a resumed run is compared byte by byte with another."""
+    """With SOURCE_DATE_EPOCH: no time, no machine, no order of a hash. A resumed run is compared with another."""
     for i, name in enumerate(("one.h5", "other/two.h5")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         if i:
@@ -47,6 +49,30 @@ def test_same_bytes_in_another_process_second_and_folder(tmp_path: Path):
         environment = {**os.environ, "PYTHONHASHSEED": str(i), "TZ": "UTC" if i else "Asia/Tokyo"}
         subprocess.run([sys.executable, "-c", WRITE, str(tmp_path / name)], check=True, env=environment)
     assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "other/two.h5").read_bytes()
+
+
+def test_history_tells_when_and_where_and_is_no_part_of_the_identity(tmp_path: Path, monkeypatch):
+    found = {}
+    for epoch in ("1700000000", None):
+        if epoch is None:
+            monkeypatch.delenv("SOURCE_DATE_EPOCH")
+        path = tmp_path / f"{epoch}.h5"
+        before = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+        with result_file(path) as file:
+            create(file, "a", np.ones(5), unit="", description="")
+            earlier = [{"stage": "first", "history": [{"stage": "first", "made": "then", "host": "there"}]}]
+            write_provenance(file, stage="second", settings={}, chain=earlier)
+        with open_result(path) as file:
+            found[epoch] = file.attrs[IDENTITY]
+        records = read_provenance(path)["history"]
+        assert records[0] == {"stage": "first", "made": "then", "host": "there"}
+        assert read_provenance(path)["chain"] == [{"stage": "first"}]
+    assert records[1]["stage"] == "second"
+    assert (
+        before <= datetime.datetime.fromisoformat(records[1]["made"]) <= datetime.datetime.now(datetime.UTC)
+    )
+    assert "CPUs" in records[1]["host"]
+    assert found["1700000000"] == found[None]
 
 
 def test_units_and_chunks(tmp_path: Path):

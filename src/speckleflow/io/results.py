@@ -1,19 +1,23 @@
-"""Result files: HDF5 with units, complete or absent, and the same bytes whenever and wherever they are made.
+"""Result files: HDF5 with units and provenance, complete or absent.
 
     with result_file(target) as file:
         create(file, "ux", shape=(B, y, x), unit="px", description="...")[...] = ux
         write_provenance(file, stage="retrieve", settings={...}, raw_files=[...], packages=("torch",))
 
-Nothing in a file tells when or on which machine it was written, so that a resumed run can be compared byte by
-byte.
+When and on what kind of machine a file and those before it were made stands in the attribute ``history`` of its
+provenance, and nowhere else: it is no part of the identity. With the environment variable ``SOURCE_DATE_EPOCH``
+(seconds since 1970) in place of the clock, files are the same bytes whenever and wherever they are made.
 """
 
 from __future__ import annotations
 
+import datetime
 import functools
 import hashlib
 import importlib.metadata
 import json
+import os
+import platform
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +36,8 @@ from speckleflow.io.hdf5 import dataset, open_hdf5, raised_by_h5py
 PROVENANCE = "provenance"
 #: attribute of every result: hash of its checksums, attributes and shapes (see :func:`identity_of`)
 IDENTITY = "identity"
+#: attribute of the provenance: when and where each stage ran; not part of the identity
+HISTORY = "history"
 #: A result of at most so many bytes ends with these and the SHA-256 of what stands before them.
 _SEALED_BYTES, _SEAL = 16 << 20, b"speckleflow-sha256:"
 _SEAL_BYTES = len(_SEAL) + 32
@@ -143,7 +149,7 @@ def identity_of(file: h5py.File, path: Path) -> str:
     def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
         digest.update(name.encode() + b"\0")
         for key in sorted(item.attrs):
-            if not (name == "/" and key == IDENTITY):
+            if (name, key) not in (("/", IDENTITY), (PROVENANCE, HISTORY)):
                 value = np.asarray(item.attrs[key])
                 content = repr(value.tolist()).encode() if value.dtype.hasobject else value.tobytes()
                 digest.update(f"{key}:{value.dtype}:{value.shape}:".encode() + content)
@@ -263,8 +269,23 @@ def write_provenance(
         attributes["git_commit"] = commit
     given = {"weights_sha256": weights_sha256, "scan": scan, "raw_sha256": raw_sha256}
     attributes.update({key: value for key, value in given.items() if value is not None})
-    if chain:
-        attributes["chain"] = canonical_json(list({record["stage"]: record for record in chain}.values()))
+    records = {record["stage"]: dict(record) for record in chain}
+    history = {entry["stage"]: entry for record in records.values() for entry in record.pop(HISTORY, [])}
+    history[stage] = _here_and_now(stage)
+    attributes[HISTORY] = canonical_json(list(history.values()))
+    if records:
+        attributes["chain"] = canonical_json(list(records.values()))
+
+
+def _here_and_now(stage: str) -> dict[str, str]:
+    """Stage, time (UTC) and class of machine."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if epoch.isdigit():
+        time, host = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC), "not recorded"
+    else:
+        time = datetime.datetime.now(datetime.UTC)
+        host = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"
+    return {"stage": stage, "made": time.isoformat(timespec="seconds"), "host": host}
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
@@ -288,7 +309,7 @@ def provenance_of(file: h5py.File) -> list[dict[str, Any]]:
 
 
 def _parsed(file: h5py.File) -> dict[str, Any]:
-    as_json = {"settings", "versions", "raw_files", "chain"}
+    as_json = {"settings", "versions", "raw_files", "chain", HISTORY}
     attributes = dict(file[PROVENANCE].attrs)
     return {key: json.loads(value) if key in as_json else value for key, value in attributes.items()}
 
