@@ -164,6 +164,34 @@ def test_one_angle_gives_no_volume(tmp_path):
     assert tomography_problems(scan_of(tmp_path, [30])) == []
 
 
+@pytest.mark.parametrize(
+    ("angles", "sections", "said"),
+    [
+        (
+            np.arange(12) * 15 * 60.0,
+            {},
+            "steps of 900 degrees, which are a scan over 180 degrees in arc minutes",
+        ),
+        (np.arange(12) * 30 * 180 / np.pi, {}, "over 360 degrees in degrees labelled as radians"),
+        (
+            np.arange(12) * 10.0,
+            {},
+            "found 110 degrees, without directions over 60; give the axis in tomography.axis_px",
+        ),
+        (np.arange(12) * 10.0, {"tomography": {"axis_px": 19.5}}, ""),
+        (np.arange(12) * 137.508, {}, ""),  # the golden angle
+        (np.arange(12) * 60.0, {}, ""),  # two turns
+        (np.arange(12) * 15.0, {}, ""),
+    ],
+)
+def test_angles_of_another_unit_or_of_less_than_half_a_turn(tmp_path, angles, sections: dict, said: str):
+    scan = RawScan(tmp_path, projections=12)
+    scan.angles = dict.fromkeys(scan.angles, angles)
+    found = sentences(tomography_problems(open_scan(scan.write().spec(**sections))))
+    assert len(found) == bool(said)
+    assert all(said in sentence for sentence in found)
+
+
 @pytest.mark.parametrize(("away", "fits"), [(0.9, True), (-0.9, True), (1.1, False), (-1.1, False)])
 def test_angles_of_positions_agree_within_a_tenth_of_a_step(tmp_path, away: float, fits: bool):
     scan = RawScan(tmp_path, positions=3)
@@ -187,9 +215,12 @@ def test_angles_of_positions_agree_within_a_tenth_of_a_step(tmp_path, away: floa
         ([0.0], []),
         (np.arange(0, 200, 10.0), []),  # 20 degrees too many: two steps
         (np.arange(0, 210, 10.0), ["span 210 degrees, neither a half nor a full turn"]),
-        (np.arange(0, 150, 10.0), ["span 150 degrees"]),
+        (np.arange(0, 150, 10.0), ["span 150 degrees", "missing wedge: no projection over 30 degrees"]),
         ([0, 90, 45, 135], ["not in order"]),
-        ([0, 45, 45, 90, 135], ["not in order", "1 of 5 angles are repeated"]),
+        ([0, 45, 45, 90, 135], ["1 of 5 angles are repeated"]),
+        (np.repeat(np.arange(0, 180, 10.0), 3), []),  # three exposures at every angle
+        (np.tile(np.arange(0, 180, 10.0), 3), ["not in order"]),
+        (np.arange(0, 1800, 18.0), ["span 1800 degrees", "10 half turns"]),
     ],
 )
 def test_what_is_odd_about_angles(angles, parts: list[str]):
@@ -242,3 +273,16 @@ def test_impossible_geometry_of_a_file(raw_scan: RawScan, key: str, least: float
         assert all(
             line.startswith(f"raw/a/sample_01.h5, {key}: expected {least:g} to {most:g}") for line in found
         )
+
+
+def test_counts_that_wrapped_below_zero_are_not_called_saturated():
+    frames = np.random.default_rng(1).poisson(200, (2, 20, 30)).astype(np.uint16)
+    frames[0, 3, 4:9] = [65530, 65534, 65535, 65533, 65531]
+    frames[:, 5, :6] = 0
+    (problem,) = frame_problems(frames, "sample frames", "a.h5")
+    assert "5 pixels near 65535 beside others near 0: counts that wrapped below zero" in str(problem)
+
+
+def test_the_highest_pixel_of_a_small_frame_is_not_saturated():
+    frames = np.random.default_rng(1).poisson(8000, (4, 1, 60)).astype(np.uint16)
+    assert frame_problems(frames, "sample frames", "a.h5") == []

@@ -430,7 +430,8 @@ def test_radians_that_pass_for_degrees(tmp_path: Path):
 def test_odd_values_are_warned_of(raw_scan: RawScan):
     """50 m, a scan table that contradicts the file, a scan over half a half turn."""
     raw_scan.angles = {name: a if a is None else a / 2 for name, a in raw_scan.angles.items()}
-    text = " ".join(table(raw_scan.write(), geometry={"distance_m": 50}).split())
+    sections = {"geometry": {"distance_m": 50}, "tomography": {"axis_px": 19.5}}
+    text = " ".join(table(raw_scan.write(), **sections).split())
     assert "distance_m is 50 m; was it given in another unit?" in text
     assert "distance_m is 50 m in the scan table but 0.2 m in raw/a/sample_01.h5" in text
     assert "the angles span 90 degrees, neither a half nor a full turn" in text

@@ -17,6 +17,14 @@ _SATURATED_PART = 1e-3
 _FULL_SCALE = frozenset(2**bits - 1 for bits in (8, 10, 12, 14, 16))
 #: No image has one value, its highest, in a larger part of its pixels, but few counts have.
 _CLIPPED_PART, _FEW_COUNTS = 0.01, 255
+#: and not in so many pixels: in a small frame a single one is the highest by chance
+_CLIPPED_PIXELS = 8
+#: Counts that wrapped below zero lie in this top part of an unsigned type's range, with none in the part below it.
+_WRAPPED, _EMPTY = 0.98, 0.5
+#: orders of a regular step in degrees that a mistaken unit gives: its name, and how many of it are a degree
+_MISTAKEN = {"arc minutes": 60.0, "arc seconds": 3600.0, "degrees labelled as radians": 180 / np.pi}
+#: Steps larger than this, all alike, are looked at for a mistaken unit, in degrees.
+_LARGE_STEP = 30.0
 #: detectors mark gaps and dead pixels by -1 and -2; together these are less than a fifth
 _NEGATIVE_PART = 0.2
 #: Angles of two positions agree when they differ by less than this part of a step: half of it is a tenth of a
@@ -26,6 +34,8 @@ _ANGLE_PART = 0.1
 _TURN_DEG = 5.0
 #: (least, most) of what X-ray imaging with modulators uses; outside, a unit was probably mistaken
 _PLAUSIBLE = {"energy_kev": (4.0, 300.0), "pixel_size_um": (0.01, 300.0), "distance_m": (1e-3, 30.0)}
+#: pixels whose sides differ by less are square
+_SQUARE = 0.01
 _UNIT = {"energy_kev": "keV", "pixel_size_um": "um", "distance_m": "m"}
 
 
@@ -56,11 +66,25 @@ def frame_problems(frames: NDArray, what: str, where: str, *, dark: bool = False
         return InputError(where, expected=f"{what} below saturation", found=found, hint=hint)
 
     top = int(frames.max()) if frames.dtype.kind in "ui" else 0
-    if top in _FULL_SCALE:
+    if frames.dtype.kind == "u" and (wrapped := _wrapped(frames)):
+        problems.append(
+            InputError(
+                where,
+                expected=f"counts of at least 0 in the {what}",
+                found=f"{wrapped} pixels near {np.iinfo(frames.dtype).max} beside others near 0: counts that wrapped "
+                "below zero",
+                hint="subtract the dark in signed numbers, or give the frames before it was subtracted",
+            )
+        )
+    elif top in _FULL_SCALE:
         part = (frames == top).mean(axes)
         if part.max() > _SATURATED_PART:
             problems.append(saturated(part, f"{top}", "shorten the exposure"))
-    elif top > _FEW_COUNTS and _CLIPPED_PART < (part := (frames == top).mean(axes)).max() < 1:
+    elif (
+        top > _FEW_COUNTS
+        and _CLIPPED_PART < (part := (frames == top).mean(axes)).max() < 1
+        and (frames == top).sum(axes).max() >= _CLIPPED_PIXELS
+    ):
         hint = "a detector that clips there? shorten the exposure"
         problems.append(saturated(part, f"their highest value {top}", hint))
     if frames.dtype.kind == "i" and (part := (frames < 0).mean(axes)).max() > _NEGATIVE_PART:
@@ -80,6 +104,18 @@ def frame_problems(frames: NDArray, what: str, where: str, *, dark: bool = False
             InputError(where, expected=f"an image in the {what}", found=f"only {value:g}{which(first)}")
         )
     return problems
+
+
+def _wrapped(frames: NDArray) -> int:
+    """Pixels of unsigned frames just below the largest number, where none lie between them and the image."""
+    most = float(np.iinfo(frames.dtype).max)
+    high = frames > _WRAPPED * most
+    count = int(high.sum())
+    # light that saturates leaves pixels of every count below it, and stands at one value
+    values = np.unique(frames[high]) if count else np.empty(0)
+    if len(values) < 2 or ((frames > _EMPTY * most) & ~high).any() or float(frames.min()) > 0.01 * most:
+        return 0
+    return count
 
 
 def size_problems(frames: NDArray, size: tuple[int, int], what: str, where: str) -> list[InputError]:
@@ -130,25 +166,80 @@ def tomography_problems(scan: Scan) -> list[InputError]:
     settings, span = scan.config.tomography, float(np.ptp(scan.angles_deg))
     if scan.n_projections == 1 or settings.enabled == "no":
         return []
+    where = scan.sample[0].name
     if span == 0:
         return [
             InputError(
-                scan.sample[0].name,
+                where,
                 expected="more than one angle, for volumes",
                 found=f"{scan.angles_deg[0]:g} deg at all {scan.n_projections} projections",
                 hint="tomography.enabled: no, if the sample was not turned",
             )
         ]
+    if problem := _unit_problem(scan):
+        return [problem]
     whole = span * scan.n_projections / (scan.n_projections - 1)
     if settings.offset_axis and abs(whole - 360) > _TURN_DEG:
         return [
             InputError(
-                scan.sample[0].name,
+                where,
                 expected="angles over 360 degrees (tomography.offset_axis)",
                 found=f"{whole:.4g} degrees",
             )
         ]
+    if scan.sample[0].metadata.half_acquisition and not settings.offset_axis:
+        return [
+            InputError(
+                where,
+                expected="tomography.offset_axis: true, as the file says that the field of view is half the sample's",
+                found="false",
+                hint="set it, with angles over 360 degrees, or choose another file",
+            )
+        ]
+    missing, step = missing_wedge(scan.angles_deg)
+    if settings.axis_px == "auto" and missing > max(2 * step, _TURN_DEG) and span < 180 - 2 * step:
+        radians = "; geometry.angles_unit: rad, if they are radians" if span < 2 * np.pi else ""
+        return [
+            InputError(
+                where,
+                expected="angles over 180 degrees, so that the rotation axis can be found",
+                found=f"{span:.4g} degrees, without directions over {missing:.3g}",
+                hint=f"give the axis in tomography.axis_px, and the volumes will show the missing wedge{radians}",
+            )
+        ]
     return []
+
+
+def missing_wedge(angles_deg: NDArray[np.float64]) -> tuple[float, float]:
+    """Largest range of directions (of 180 degrees) without a projection, and the usual step, both in degrees."""
+    directions = np.unique(np.round(np.mod(angles_deg, 180.0), 3) % 180.0)
+    if len(directions) < 2:
+        return 180.0, 0.0
+    gaps = np.diff(directions, append=directions[0] + 180.0)
+    step = float(np.median(gaps))
+    return max(float(gaps.max()) - step, 0.0), step
+
+
+def _unit_problem(scan: Scan) -> InputError | None:
+    """Angles that make a half or full turn only in another unit than the one taken."""
+    angles = scan.angles_deg
+    if scan.config.geometry.angles == "range" or len(angles) < 3:
+        return None
+    steps = np.diff(angles)
+    step = float(np.median(steps))
+    if abs(step) < _LARGE_STEP or np.ptp(steps) > 0.01 * abs(step):
+        return None
+    whole = abs(step) * len(angles)
+    for unit, factor in _MISTAKEN.items():
+        for turn in (180.0, 360.0):
+            if min(abs(whole / factor - turn), abs((whole - abs(step)) / factor - turn)) < 1e-3 * turn:
+                return InputError(
+                    scan.sample[0].name,
+                    expected="angles in degrees, or in the unit that the file names",
+                    found=f"steps of {step:g} degrees, which are a scan over {turn:g} degrees in {unit}",
+                    hint="set geometry.angles_unit, or geometry.angles: range",
+                )
+    return None
 
 
 def _other_angles(scan: Scan, source: FrameSource, angles: NDArray[np.float64]) -> list[InputError]:
@@ -169,27 +260,51 @@ def _other_angles(scan: Scan, source: FrameSource, angles: NDArray[np.float64]) 
 
 
 def angle_warnings(angles_deg: NDArray[np.float64]) -> list[str]:
-    """Odd but possible: angles out of order, repeated, or spanning neither a half nor a full turn."""
-    if len(angles_deg) < 2:
+    """Odd but possible: angles out of order, some repeated, a missing wedge, or many turns."""
+    count = len(angles_deg)
+    if count < 2 or np.ptp(angles_deg) == 0:
         return []
     steps = np.diff(angles_deg)
-    step = float(np.median(np.abs(steps)))
+    distinct, repeats = np.unique(np.round(angles_deg, 3), return_counts=True)
     warnings = []
-    if not (np.all(steps > 0) or np.all(steps < 0)):
+    if not (np.all(steps >= 0) or np.all(steps <= 0)):
         warnings.append("the angles are not in order (an interlaced scan?)")
-    if len(np.unique(angles_deg)) < len(angles_deg):
-        warnings.append(
-            f"{len(angles_deg) - len(np.unique(angles_deg))} of {len(angles_deg)} angles are repeated"
-        )
-    span = float(np.ptp(angles_deg)) + step
+    if np.ptp(repeats) > 0:  # exposures that are all repeated alike are meant to be
+        warnings.append(f"{count - len(distinct)} of {count} angles are repeated")
+    step = float(np.median(np.diff(distinct))) if len(distinct) > 1 else 0.0
+    span = float(np.ptp(distinct)) + step
+    missing, usual = missing_wedge(angles_deg)
     if min(abs(span - turn) for turn in (180, 360)) > max(2 * step, 1):
         warnings.append(f"the angles span {span:.4g} degrees, neither a half nor a full turn")
+    if missing > max(2 * usual, 1):
+        warnings.append(f"missing wedge: no projection over {missing:.3g} degrees of directions")
+    if span > 3 * 180 and step < _LARGE_STEP and np.all(np.abs(steps) < _LARGE_STEP):
+        turns = round(span / 180)
+        warnings.append(
+            f"{turns} half turns one after the other are taken as one scan: if the sample changed, choose one of them "
+            "by files.frames"
+        )
     return warnings
 
 
 def geometry_problems(scan: Scan) -> list[InputError]:
     """Values in the files that cannot be (those of the scan table were looked at when it was read)."""
     problems = []
+    x, y = scan.sample[0].metadata.pixel_size_um, scan.sample[0].metadata.pixel_size_y_um
+    if (
+        x is not None
+        and y is not None
+        and abs(y / x - 1) > _SQUARE
+        and scan.config.geometry.pixel_size_um is None
+    ):
+        problems.append(
+            InputError(
+                f"{scan.sample[0].name}, pixel size",
+                expected="square pixels",
+                found=f"{x:g} um along x and {y:g} um along y",
+                hint="bin the frames to square pixels, or set geometry.pixel_size_um if they are",
+            )
+        )
     for key in POSSIBLE:
         value = getattr(scan.geometry, key)
         if value is None or getattr(scan.config.geometry, key) is not None or not np.isfinite(value):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from speckleflow.agreement import pairing_problems, repeat_problems, repeat_warnings
 from speckleflow.checks import (
     angle_problems,
     angle_warnings,
@@ -25,7 +26,7 @@ from speckleflow.checks import (
     size_problems,
     tomography_problems,
 )
-from speckleflow.correction import air_margins, no_flats, read_mask
+from speckleflow.correction import air_margins, no_flats, prepare_correction, read_mask
 from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource, InputProblems
 from speckleflow.io.images import find_images
@@ -43,9 +44,12 @@ from speckleflow.io.scan import (
 from speckleflow.retrieval import registry
 from speckleflow.scan.manifest import FileEntry, Manifest, raw_file
 from speckleflow.scan.spec import ScanSpec
+from speckleflow.scan.warnings import collected_warnings
 
 #: Sample frames read of each position: first, last and some between; all would take as long as the work.
 _PROBES = 5
+#: a mask of bad pixels marks less
+_MOST_BAD = 0.5
 
 
 def inspect_scan(spec: ScanSpec) -> Manifest:
@@ -60,19 +64,48 @@ def inspect_scan(spec: ScanSpec) -> Manifest:
     if opened is None:
         raise InputProblems(problems)
     problems += _calibration_problems(opened, sources)
+    warnings = [f"{source.name}: {note}" for _, source in sources for note in source.metadata.notes]
     for role, source in sources:
-        problems += _source_problems(opened, role, source)
+        problems += _source_problems(opened, role, source, warnings)
     problems += [*angle_problems(opened), *geometry_problems(opened)]
     if not problems:  # angles that could be read and are in degrees
         problems += tomography_problems(opened)
     problems += _settings_problems(opened)
+    if not problems:
+        problems += _agreement_problems(opened, warnings)
     if problems:
         raise InputProblems({str(problem): problem for problem in problems}.values())
-    return _manifest(opened)
+    return _manifest(opened, warnings)
 
 
-def _source_problems(scan: Scan, role: str, source: FrameSource) -> list[InputError]:
-    """Everything that is wrong inside one file."""
+def _agreement_problems(scan: Scan, warnings: list[str]) -> list[InputError]:
+    """Air margins without air, and sample frames that do not show the pattern of their reference."""
+    try:
+        with collected_warnings() as logged:
+            correction = prepare_correction(scan)
+    except InputError as problem:
+        return [problem]
+    warnings += [warning.removeprefix(f"{scan.name}: ") for warning in logged]
+    if correction.reference is None or scan.n_positions * scan.rows * scan.columns == 0:
+        return []
+    frames = correction.correct_frames(scan.read_sample(slice(0, 1)))[0]
+    files = len(scan.sample) > 1
+    names = [
+        scan.sample[n].name if files else f"{scan.sample[0].name}, position {n}"
+        for n in range(scan.n_positions)
+    ]
+    single = len(scan.reference) == 1
+    partners = [
+        f"{scan.reference[0].name}, position {n}" if single else scan.reference[n].name
+        for n in range(scan.n_positions)
+    ]
+    problems, unsure = pairing_problems(frames, correction.reference, names, partners)
+    warnings += unsure
+    return problems
+
+
+def _source_problems(scan: Scan, role: str, source: FrameSource, warnings: list[str]) -> list[InputError]:
+    """Everything that is wrong inside one file; what is odd goes to ``warnings``."""
     size = (scan.rows, scan.columns)
     where, problems, level = source.name, [], None
     for what, read in _stacks(scan, role, source):
@@ -83,11 +116,26 @@ def _source_problems(scan: Scan, role: str, source: FrameSource) -> list[InputEr
             continue
         problems += size_problems(frames, size, what, where)
         problems += frame_problems(frames, what, where, dark=what == "dark frames")
+        if what in ("flat frames", "reference frames") and frames.shape[-2:] == size:
+            warnings += _repeat_warnings(scan, frames, what, where)
+            if what == "reference frames" and _are_repeats(scan, frames):
+                problems += repeat_problems(frames, what, where)
         if what == "dark frames":
             level = _level(frames)
         elif level is not None:
             problems += light_problems(_level(frames), level, what, where)
     return problems
+
+
+def _are_repeats(scan: Scan, frames: NDArray[Any]) -> bool:
+    """Whether reference frames (k, y, x) are of one position."""
+    return frames.ndim == 3 and (len(scan.reference) > 1 or scan.n_positions == 1)
+
+
+def _repeat_warnings(scan: Scan, frames: NDArray[Any], what: str, where: str) -> list[str]:
+    if what == "reference frames" and not _are_repeats(scan, frames):
+        return []
+    return repeat_warnings(frames, what, where)
 
 
 def _stacks(scan: Scan, role: str, source: FrameSource) -> Iterator[tuple[str, Callable[[], NDArray[Any]]]]:
@@ -113,6 +161,7 @@ def _stacks(scan: Scan, role: str, source: FrameSource) -> Iterator[tuple[str, C
 def _calibration_problems(scan: Scan, sources: list[tuple[str, FrameSource]]) -> list[InputError]:
     """Flats and darks that are missing, or wrong where they are in files of their own."""
     problems = []
+    levels: dict[str, tuple[float, str]] = {}
     for kind in ("flats", "darks"):
         what = f"{kind[:-1]} frames"
         for name in scan.layout.flat if kind == "flats" else scan.layout.dark:
@@ -123,8 +172,19 @@ def _calibration_problems(scan: Scan, sources: list[tuple[str, FrameSource]]) ->
                 continue
             problems += size_problems(frames, (scan.rows, scan.columns), what, name)
             problems += frame_problems(frames, what, name, dark=kind == "darks")
+            levels[kind] = _level(frames), name
         if getattr(scan.config.files, kind[:-1]) is None and scan.config.files.flat != DIVIDED:
             problems += _absent(scan, kind, sources)
+    if len(levels) == 2 and levels["flats"][0] <= levels["darks"][0]:
+        (light, flat), (level, dark) = levels["flats"], levels["darks"]
+        problems.append(
+            InputError(
+                flat,
+                expected=f"flat frames brighter than the dark frames of {dark} ({level:g} counts)",
+                found=f"{light:g}",
+                hint="are files.flat and files.dark exchanged?",
+            )
+        )
     return problems
 
 
@@ -161,13 +221,29 @@ def _settings_problems(scan: Scan) -> list[InputError]:
     try:
         air_margins(settings, size)
         if settings.mask is not None:
-            read_mask(scan.root / settings.mask, settings.mask, size)
+            problems += _mask_problems(
+                read_mask(scan.root / settings.mask, settings.mask, size), settings.mask
+            )
     except InputError as problem:
         problems.append(problem)
     return problems
 
 
-def _manifest(scan: Scan) -> Manifest:
+def _mask_problems(bad: NDArray[np.bool_], name: str) -> list[InputError]:
+    """A mask in the other convention."""
+    if bad.mean() <= _MOST_BAD:
+        return []
+    return [
+        InputError(
+            name,
+            expected="a mask of bad pixels, 0 where a pixel is good",
+            found=f"{100 * bad.mean():.0f} % of the pixels marked",
+            hint="is it a mask of good pixels? store 1 - mask",
+        )
+    ]
+
+
+def _manifest(scan: Scan, warnings: list[str]) -> Manifest:
     entries = [
         *(_entry(scan, source, "sample") for source in scan.sample),
         *(_entry(scan, source, "reference") for source in scan.reference),
@@ -194,7 +270,9 @@ def _manifest(scan: Scan) -> Manifest:
         raw_bytes=sum(entry.bytes for entry in entries),
         result_bytes=scan.n_projections * fields * image + 2 * volumes * volume,
         projection_bytes=image * scan.n_positions,
-        warnings=(*geometry_warnings(scan), *angle_warnings(scan.angles_deg)),
+        warnings=tuple(
+            dict.fromkeys([*geometry_warnings(scan), *angle_warnings(scan.angles_deg), *warnings])
+        ),
         excluded=tuple(scan.excluded),
         positions=tuple(scan.layout.positions),
         angles_deg=tuple(scan.angles_deg.tolist()),

@@ -10,19 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speckleflow.correction.air import air_margins, sides_without_sample
-from speckleflow.correction.bad_pixels import bad_pixels
+from speckleflow.correction.bad_pixels import Image, bad_pixels
 from speckleflow.correction.frames import Correction, check_mostly_good, over_dark
 from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource
 from speckleflow.io.images import Images
 from speckleflow.io.layout import DIVIDED
-from speckleflow.io.scan import Scan
+from speckleflow.io.scan import FrameMean, Scan
 from speckleflow.margins import Margins
 
 _log = logging.getLogger(__name__)
 
 #: projections that are looked at to find the margins that the sample never enters
 _AIR_PROBES = 8
+#: Air as bright as the beam without sample to within this part needs no word: beams decay and are refilled.
+_EXPOSURE = 0.15
+#: Light that falls by this part from the outer to the inner half of both margins is behind the sample.
+_FALLS = 0.01
 
 
 def prepare_correction(scan: Scan) -> Correction:
@@ -35,6 +39,8 @@ def prepare_correction(scan: Scan) -> Correction:
     """
     settings = scan.config.correct
     dark, flat = scan.read_dark("sample"), scan.read_flat("sample")
+    if flat is not None and settings.flat_scale != 1:
+        flat = _scaled(flat, dark, settings.flat_scale)
     if flat is None and not scan.has_reference and scan.config.files.flat != DIVIDED:
         raise no_flats(scan)
     raw = scan.read_reference() if scan.has_reference else None
@@ -64,24 +70,86 @@ def prepare_correction(scan: Scan) -> Correction:
     return replace(plain, air=free_margins(scan, plain) if settings.air_px == "auto" else air, flux=flux)
 
 
+def _scaled(flat: FrameMean, dark: FrameMean | None, scale: float) -> FrameMean:
+    """The flat as it would be at the exposure of the sample frames."""
+    level = np.float32(0) if dark is None else dark.mean
+    return replace(flat, mean=np.asarray(level + scale * (flat.mean - level), np.float32))
+
+
 def free_margins(scan: Scan, correction: Correction) -> Margins:
-    """The margins of ``correction.air`` without the side that the sample enters, from a few projections."""
+    """The margins of ``correction.air`` without the side that the sample enters, from a few projections.
+
+    Raises
+    ------
+    InputError
+        Both margins show the sample: they are darker than the beam, and the light in them falls towards the sample.
+    """
     left, right = correction.air[:2]
     sides: list[Margins] = [(left, 0, 0, 0), (0, right, 0, 0)]
     probes = np.unique(np.linspace(0, scan.n_projections - 1, _AIR_PROBES).round().astype(int))
     transmission = np.ones((len(probes), 2))
+    profiles = np.zeros((len(probes), left + right), np.float32)
     for i, probe in enumerate(probes):
         frames = correction.correct_frames(scan.read_sample(slice(probe, probe + 1)))
         for side, margin in enumerate(sides):
             light, beam = correction.light(frames, margin)
             transmission[i, side] = np.mean(light / beam)
+        profiles[i] = _profile(frames, correction, left, right)
     air, both = sides_without_sample(transmission, correction.air)
     if both:
         _log.warning(
             "%s: the sample enters both air margins (%d and %d px), so the incident flux is uncertain; "
             "set correct.air_px, or correct.flux: none", scan.name, left, right,
         )  # fmt: skip
+    if scan.config.correct.flux == "air":
+        _check_air(scan, float(np.median(transmission)), profiles, left, right)
     return air
+
+
+def _profile(frames: Image, correction: Correction, left: int, right: int) -> Image:
+    """Light of each column of both margins over the beam's, mean over rows and positions."""
+    good = ~correction.bad
+    beam = correction.reference if correction.reference is not None else np.ones(frames.shape[1:], np.float32)
+    columns = [*range(left), *range(good.shape[1] - right, good.shape[1])]
+    light = (frames[0] * good).sum((0, 1), dtype=np.float64)[columns]
+    return np.asarray(
+        light / np.maximum((beam * good).sum((0, 1), dtype=np.float64)[columns], 1e-9), np.float32
+    )
+
+
+def _check_air(scan: Scan, level: float, profiles: Image, left: int, right: int) -> None:
+    """Refuse margins that show the sample on both sides, warn of flats of another exposure."""
+    mean = profiles.mean(0, dtype=np.float64)
+    scatter = float(profiles.std(0).mean() / max(float(mean.mean()), 1e-9)) / np.sqrt(
+        max(len(profiles) / 2, 1)
+    )
+    # outer over inner half of each margin: the light of a beam is as even as its flat
+    falls = []
+    for outward in (mean[:left], mean[left:][::-1]):
+        half = len(outward) // 2
+        falls.append(
+            float(outward[:half].mean() / outward[len(outward) - half :].mean()) - 1 if half else 0.0
+        )
+    towards = min(falls) > max(_FALLS, 3 * scatter / np.sqrt(max(left // 2, 1)))
+    about = f"{abs(level - 1):.0%} {'darker' if level < 1 else 'brighter'} than the beam without sample"
+    if towards and abs(level - 1) > _EXPOSURE:
+        raise InputError(
+            scan.sample[0].name,
+            expected="air in both margins, to measure the incident flux in",
+            found=f"margins {about}, whose light falls by {min(falls):.1%} or more towards the sample",
+            hint="correct.flux: none if sample and flats have one exposure (else with correct.flat_scale), or "
+            "correct.air_px for margins of air",
+        )
+    if towards:
+        _log.warning(
+            "%s: the light falls by %.1f %% or more towards the sample in both air margins (%d and %d px): if there is "
+            "no air, set correct.flux: none, with correct.flat_scale where the flats have another exposure",
+            scan.name, 100 * min(falls), left, right,
+        )  # fmt: skip
+    elif abs(level - 1) > _EXPOSURE:
+        _log.warning(
+            "%s: the air margins are %s (another exposure?); their light is divided out", scan.name, about
+        )
 
 
 def read_mask(path: Path, name: str, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -164,7 +164,7 @@ _UNITS: dict[str, dict[str, float]] = {
 
 def unit_factor(unit: str, target: str) -> float | None:
     """Factor from ``unit`` to ``target`` ('keV', 'm' or 'deg'); None where it is not one of its kind."""
-    word = unit.strip().lower().replace("µ", "u").replace("μ", "u")
+    word = unit.strip().lower().removesuffix(".").replace("µ", "u").replace("μ", "u")
     known = _UNITS[target]
     return known.get(word, known.get(word.removesuffix("s")))
 

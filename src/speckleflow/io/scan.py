@@ -409,6 +409,8 @@ def read_angles(config: ScanConfig, source: FrameSource, projections: int) -> ND
             source.name,
             expected=f"{projections} angles, one for each projection",
             found=f"{len(recorded.values)}",
+            hint=f"files.frames: '0-{min(projections, len(recorded.values)) - 1}', if those are the frames "
+            "of the first angles",
         )
     unit = g.angles_unit if g.angles_unit != "file" else recorded.unit or "deg"
     factor = unit_factor(unit, "deg")

@@ -73,9 +73,8 @@ class FrameView:
 
     def angles(self) -> Angles | None:
         recorded = self.source.angles()
-        # angles of another number are for the caller to judge
-        if recorded is None or self.frames is None or len(recorded.values) != self.source.shape[0]:
-            return recorded
+        if recorded is None or self.frames is None or len(recorded.values) <= int(self.frames.max()):
+            return recorded  # too few: for the caller to judge
         return Angles(recorded.values[self.frames], recorded.unit)
 
     def flats(self) -> NDArray | None:

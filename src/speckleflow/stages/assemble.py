@@ -25,6 +25,7 @@ from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import WARNINGS, collected_warnings, write_warnings
 from speckleflow.stages.inputs import check_made_by, describe, geometry_attributes, load_manifest
 from speckleflow.tomo.axis import AxisResult, find_axis
+from speckleflow.tomo.motion import lying_axis_warning, motion_warning, tilt_warning
 from speckleflow.tomo.sinogram import CONTRASTS, line_integrals, log_floor
 
 log = logging.getLogger(__name__)
@@ -144,13 +145,33 @@ def prepare_tomography(
             for row in rows.tolist()
         ]
     )
+    _log_oddities(fields, np.asarray(sinograms, np.float64), angles_deg, some, floors["transmission"])
     search = find_axis(sinograms, angles_deg)
+    if tilted := tilt_warning(rows, search.rows_px):
+        log.warning(tilted)
     log.info("rotation axis %.2f +- %.2f px, from the transmission", search.axis_px, search.uncertainty_px)
     if not search.trusted:
         log.warning(
             "the rotation axis is uncertain; look at it in the report, set tomography.axis_px if need be"
         )
     return Preparation(floors, search.axis_px, "transmission", search)
+
+
+def _log_oddities(
+    fields: BlockSet,
+    sinograms: NDArray[np.float64],
+    angles_deg: NDArray[np.float64],
+    some: NDArray[np.intp],
+    floor: float,
+) -> None:
+    """Warn of a sample that moved, and of a rotation axis that lies along the rows."""
+    images = line_integrals("transmission", fields.read("transmission", some), floor).values
+    for warning in (
+        motion_warning(sinograms, angles_deg),
+        lying_axis_warning(np.asarray(images, np.float64)),
+    ):
+        if warning is not None:
+            log.warning(warning)
 
 
 def _check_pairs(fields: BlockSet, phases: BlockSet) -> None:

@@ -56,7 +56,14 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "correct",
-            (*_FRAMES, "correct.bad_pixel_sigma", "correct.mask", "correct.flux", "correct.air_px"),
+            (
+                *_FRAMES,
+                "correct.bad_pixel_sigma",
+                "correct.mask",
+                "correct.flux",
+                "correct.flat_scale",
+                "correct.air_px",
+            ),
             "corrected.h5",
             ("scipy",),
         ),

@@ -28,6 +28,11 @@ class Correct(Section):
         "at least 4 pixels, on the left and right, without a side that the sample enters.",
         examples=["auto", [12, 12, 0, 0]],
     )
+    flat_scale: Positive = Field(
+        1.0,
+        description="Exposure of the sample frames over that of their flats, where they differ and no margin is air "
+        "(flux: none).",
+    )
     exclude_projections: str | None = Field(
         None,
         description="Projections that are not used, counted from 0: numbers and ranges such as '3,17-19'. They are "

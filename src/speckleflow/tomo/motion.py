@@ -1,0 +1,100 @@
+"""Whether the sample stood still on the axis: its mass and centre of mass in sinograms of the transmission.
+
+The mass of a sample that is wholly in view is the same in every projection, and its centre of mass runs on a
+circle: a sine over the angle. What departs from it moved, or is no scan about an axis along the columns.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Double = NDArray[np.float64]
+
+#: mass that varies by less over the angles (relative standard deviation) is wholly in view
+_WHOLE = 0.05
+#: Centres of mass off their circle by more than this, in pixels, and so many times their noise, moved.
+_MOVED_PX, _TIMES_NOISE = 0.15, 5.0
+#: The mass of rows varies with the angle by so much, and by so many times that of columns, if the axis lies along rows.
+_ROW_PART, _TIMES_COLUMNS = 0.1, 4.0
+#: tilt of the axis that is said, in pixels over the height, and in times the scatter of the rows
+_TILT_PX, _TIMES_SCATTER = 1.0, 4.0
+
+
+def motion_warning(sinograms: Double, angles_deg: Double) -> str | None:
+    """Motion of the sample during the scan, in words; None where there is none, or the sample is not all in view.
+
+    Parameters
+    ----------
+    sinograms : (row, angle, x), line integrals of the transmission.
+    angles_deg : (angle,).
+    """
+    count = len(angles_deg)
+    if count < 12:
+        return None
+    total = sinograms.sum(0)
+    mass = total.sum(1)
+    if np.median(mass) <= 0 or np.std(mass) > _WHOLE * np.median(mass):
+        return None
+    centre = (total @ np.arange(total.shape[1], dtype=np.float64)) / mass
+    angle = np.deg2rad(angles_deg)
+    terms = np.stack([np.ones(count), np.cos(angle), np.sin(angle)], 1)
+    away = centre - terms @ np.linalg.lstsq(terms, centre, rcond=None)[0]
+    order = np.arange(count)
+    noise = 1.4826 * float(np.median(np.abs(np.diff(away, 2)))) / np.sqrt(6)
+    rms = float(np.sqrt(np.mean(away**2)))
+    if rms < max(_MOVED_PX, _TIMES_NOISE * noise):
+        return None
+    # one step, found where it explains most
+    best, at, size = float(np.sum(away**2)), 0, 0.0
+    for split in range(2, count - 2):
+        wider = np.column_stack([terms, order >= split])
+        solution, rest, *_ = np.linalg.lstsq(wider, centre, rcond=None)
+        if rest.size and float(rest[0]) < best:
+            best, at, size = float(rest[0]), split, float(solution[3])
+    stepped = best < 0.2 * float(np.sum(away**2))
+    how = f"by {size:+.1f} px at projection {at}" if stepped else "slowly"
+    return (
+        f"the sample moved {how}: its centre of mass is off its circle by {rms:.2f} px (noise {noise:.2f} px); "
+        "correct.exclude_projections or files.frames leaves projections out"
+    )
+
+
+def lying_axis_warning(images: Double) -> str | None:
+    """Whether the rotation axis seems to lie along the rows, by a few projections (angle, y, x) of line integrals."""
+    if len(images) < 4:
+        return None
+    rows, columns = (_variation(images.sum(axis)) for axis in (2, 1))
+    if rows < max(_ROW_PART, _TIMES_COLUMNS * columns):
+        return None
+    return (
+        f"the mass of each row varies by {rows:.0%} over the angles, that of each column by {columns:.0%}: does the "
+        "rotation axis lie along the rows? files.transpose: true turns the frames"
+    )
+
+
+def tilt_warning(rows: NDArray[np.intp], rows_px: Double) -> str | None:
+    """A tilt of the rotation axis in the plane of the detector, from the axis of each row."""
+    if len(rows) < 5:
+        return None
+    slopes = [
+        (rows_px[j] - rows_px[i]) / (rows[j] - rows[i])
+        for i in range(len(rows))
+        for j in range(i + 1, len(rows))
+    ]
+    slope = float(np.median(slopes))
+    height = float(rows[-1] - rows[0])
+    rest = rows_px - slope * rows
+    scatter = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
+    if abs(slope) * height < max(_TILT_PX, _TIMES_SCATTER * scatter):
+        return None
+    return (
+        f"the rotation axis is tilted: {rows_px[0]:.1f} px in row {rows[0]}, {rows_px[-1]:.1f} px in row {rows[-1]}; "
+        "the volumes are sharp only where it fits"
+    )
+
+
+def _variation(mass: Double) -> float:
+    """Standard deviation over the angles of sums (angle, line), relative to the mean mass of a line."""
+    mean = float(np.abs(mass).mean())
+    return float(mass.std(0).mean()) / mean if mean > 0 else 0.0
