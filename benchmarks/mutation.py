@@ -138,11 +138,13 @@ class Tests:
         contexts = {c for line, names in by_line.items() if lines is None or line in lines for c in names}
         tests = {test for context in contexts for test in self._of_context(context)}
         package = path.parent.relative_to("src/speckleflow") if path.parts[0] == "src" else Path("workflow")
-        if not tests and lines is None:  # run at import only: constants
-            tests = {test for test in self.seconds if test.startswith(f"tests/{package}/")}
+        of_package = {test for test in self.seconds if test.startswith(f"tests/{package}/")}
+        if lines is None:  # run at import only, so that no test is seen to reach it
+            tests |= of_package
 
-        def order(test: str) -> tuple[bool, float]:
-            return Path(test.split("::")[0]).name != f"test_{path.stem}.py", self.seconds[test]
+        def order(test: str) -> tuple[bool, bool, float]:
+            own = Path(test.split("::")[0]).name == f"test_{path.stem}.py"
+            return not own, test not in of_package, self.seconds[test]
 
         chosen, total = [], 0.0
         for test in sorted(tests, key=order):
