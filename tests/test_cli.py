@@ -50,6 +50,7 @@ def stacks(tmp_path_factory):
 INNER = np.s_[20:-20, 20:-20]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("raw", [False, True])
 def test_retrieve_finds_a_known_displacement_transmission_and_dark_field(stacks, tmp_path, raw):
     calibration = ["--flat", stacks / "flat.npy", "--dark", stacks / "dark.npy"] if raw else []
@@ -79,6 +80,7 @@ def test_retrieve_finds_a_known_displacement_transmission_and_dark_field(stacks,
         assert np.median(gradient) == pytest.approx(2 * phase_gradient_per_px(20, 1.3e-6, 0.2), rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_detector_grid_moves_the_fields(stacks, tmp_path):
     for grid in ("reference", "detector"):
         speckleflow(
@@ -91,6 +93,7 @@ def test_the_detector_grid_moves_the_fields(stacks, tmp_path):
         assert np.allclose(at_origin, landed, atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
@@ -119,6 +122,7 @@ def test_retrieve_refuses_in_a_sentence_and_writes_nothing(stacks, tmp_path, cha
     assert not list(tmp_path.glob(".*part"))
 
 
+@pytest.mark.slow
 def test_reconstruct_gives_a_disc_its_value(tmp_path):
     x = np.arange(129) - 60.0
     angles = np.arange(180.0)
@@ -140,6 +144,7 @@ def test_reconstruct_gives_a_disc_its_value(tmp_path):
     assert not (tmp_path / "no.npy").exists()
 
 
+@pytest.mark.slow
 def test_help_is_a_tour_and_methods_are_listed():
     tour = speckleflow("--help").stdout
     for word in ("inspect", "retrieve", "reconstruct", "simulate", "snakemake --profile slurm"):

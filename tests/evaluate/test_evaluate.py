@@ -48,6 +48,7 @@ def test_the_border_does_not_count_and_the_axes_do():
     assert errors(fields, truth, truth, 0.9 * one, one).rmse > e.rmse + 0.01
 
 
+@pytest.mark.slow
 def test_a_cell_is_the_mean_over_its_scenes():
     """Each scene alone, and both together: squares add up."""
     cell = Cell("mask", 3, 5000.0)

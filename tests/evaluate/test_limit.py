@@ -33,6 +33,7 @@ def pattern(n, rng):
     )
 
 
+@pytest.mark.slow
 def test_of_white_information_the_limit_is_proportional_to_the_noise():
     """1.13 s for displacement noise s on 256 x 256 pixels (the sum over 1 / k^2 of the modes)."""
     information = np.zeros((256, 256, 2, 2))

@@ -139,6 +139,7 @@ def test_an_error_leaves_nothing(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_commit_of_the_code(tmp_path: Path):
     """That of the package, '-dirty' only where the package itself was changed; none outside a repository."""
     package = tmp_path / "project/src/speckleflow/io"

@@ -11,6 +11,7 @@ from PIL import Image
 from speckleflow.report.pictures import picture_fields, robust_range, scale_bar
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(40, 50), (20, 300)])
 def test_picture_of_four_contrasts(tmp_path, shape):
     rng = np.random.default_rng(0)

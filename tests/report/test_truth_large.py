@@ -117,6 +117,7 @@ print(peak() - before, table.slices, table.materials[0].mean)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [40, 160])
 def test_memory_does_not_grow_with_the_volume(tmp_path, rows):
     """Under an address limit of 100 MB beyond the imports; the larger volumes and masks take 190 MB."""

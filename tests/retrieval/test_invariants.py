@@ -109,6 +109,7 @@ def test_a_transposed_scan_has_the_fields_transposed(method):
         assert deviation(other.darkfield.mT, fields.darkfield) <= bound.d
 
 
+@pytest.mark.slow
 @QUICK
 @given(factor=st.floats(0.3, 1.2))
 def test_light_scales_the_transmission_alone(method, factor):

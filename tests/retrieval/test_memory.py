@@ -61,6 +61,7 @@ def run(code: str, *arguments: str, **environment: str) -> list[float]:
     return [float(line) for line in done.stdout.split()]
 
 
+@pytest.mark.slow
 def test_umpa_needs_no_more_than_it_plans_with():
     """Peak over the estimate that tiles are cut by, which has a third to spare."""
     # freed arrays go back to the system at once, so that the peak is what is in use

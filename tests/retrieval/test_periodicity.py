@@ -62,6 +62,7 @@ def test_stripes_of_the_beam_are_no_pattern():
     assert periodicity(spectrum(1 + 0.1 * (speckle + stripes))) < 0.2  # measured: 0.117
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("photons", [500.0, 50_000.0])
 def test_modulators_are_told_apart(photons):
     for modulator, expected in (("mask", False), ("sandpaper", False), ("grating", True)):

@@ -159,6 +159,7 @@ def test_crossing_rays_are_flagged(axis):
 RATIO = {3: 0.93, 12: 0.745}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", ["auto", 5, 9])
 def test_the_expected_error_is_the_standard_deviation_of_the_error(window):
     """Even fields (which suit a square window) of a sample that absorbs and scatters; three patterns each."""
@@ -205,6 +206,7 @@ def test_the_expected_error_grows_with_the_noise_as_the_bound_does():
     assert expected[1] / expected[0] == pytest.approx(2, rel=0.01)  # 1.995
 
 
+@pytest.mark.slow
 def test_tiles_give_the_whole():
     pair = make_pair((160, 560), 3, photons=10000, **SMOOTH)
     whole = Umpa(UmpaSettings(max_displacement_px=4))

@@ -131,6 +131,7 @@ def test_geometry_and_drift_in_the_truth(beamtime):
         assert found == pytest.approx(39 / 2 + 2.3 + x * np.cos(angle) + y * np.sin(angle), abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("model", ["rays", "wave"])
 def test_every_modulator_and_model(kind, model, tmp_path):

@@ -32,6 +32,7 @@ def state(folder: Path) -> dict[str, tuple[int, str]]:
     }
 
 
+@pytest.mark.slow
 def test_a_stage_adds_files_and_touches_none_that_is_there(tmp_path):
     """4ed48bd opened projections.h5 for writing while it read the blocks behind it, which touched them."""
     chain = Chain(RawScan(tmp_path, projections=6, size=(24, 48)).write())
@@ -105,6 +106,7 @@ def outcome(
         return None, str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sealed", [True, False])
 @pytest.mark.parametrize("name", READERS)
 def test_flipped_bytes_anywhere_in_a_file_are_noticed_or_harmless(chain, name, sealed):
@@ -193,6 +195,7 @@ def test_a_block_of_an_older_run_is_refused(chain, folder):
     assert f"{folder}/block_0001.h5" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_phases_of_other_fields_are_refused(chain):
     """All fields replaced by those of other raw frames, the phases left as they are."""
     chain.raw.frames["sample_02"][:] = chain.raw.frames["sample_01"]

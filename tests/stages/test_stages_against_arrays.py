@@ -56,6 +56,7 @@ def test_fields_of_unequal_blocks_equal_those_of_the_whole_scan(finished_chain, 
     assert np.array_equal(projections(finished_chain, "angle_deg"), 30.0 * np.arange(6))
 
 
+@pytest.mark.slow
 def test_batches_are_read_in_order(chain, monkeypatch):
     """Blocks of several batches, the last of them shorter (4ed48bd would not have seen projections doubled)."""
     whole = {name: projections(chain, name) for name in ("ux", "transmission", "flux")}
@@ -150,6 +151,7 @@ def test_volumes_are_the_slabs_in_order(finished_chain):
             assert np.array_equal(file[name][:], np.concatenate(parts))
 
 
+@pytest.mark.slow
 def test_excluded_projections_are_left_out_of_everything(raw_scan):
     """Two of eight, one of them dark: fields, angles and volumes are those of a scan without them."""
     tmp = raw_scan.root
@@ -197,6 +199,7 @@ def spoiled(kind: str, frame: np.ndarray) -> np.ndarray:
     return frame
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "words"),
     [("dark", "light at 0.0% of the reference's"), ("half", "50% of its rows of one value"),
@@ -243,6 +246,7 @@ def test_provenance_of_the_volumes_is_the_whole_chain(finished_chain):
     assert stated == {"energy_kev": 20.0, "pixel_size_um": 1.3, "distance_m": 0.2}
 
 
+@pytest.mark.slow
 def test_warnings_travel_to_the_volumes_and_the_report(tmp_path):
     """An axis that is not found for sure, angles that span no half turn, an energy that contradicts the files."""
     raw = RawScan(tmp_path, projections=12, size=(24, 48))

@@ -49,6 +49,7 @@ def uninterrupted(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_resumes_bit_for_bit_after_kill_9(uninterrupted, tmp_path):
     config = tmp_path / "train.yaml"
     config.write_text(yaml.safe_dump({**TINY, "folder": str(tmp_path / "run")}))

@@ -33,6 +33,7 @@ def test_every_computing_rule_has_a_log_an_environment_and_resources(rules):
             assert (ROOT / env).is_file(), f"rule {name}: {env} does not exist"
 
 
+@pytest.mark.slow
 def test_lint_and_format_are_clean():
     lint = subprocess.run(
         [sys.executable, "-m", "snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True, timeout=120

@@ -21,6 +21,7 @@ from speckleflow.stages.export import export_network
 from speckleflow.train.checkpoint import save_weights
 
 
+@pytest.mark.slow
 def test_the_file_gives_what_the_method_gives(tmp_path, monkeypatch):
     for name in ("onnx", "onnxscript"):
         pytest.importorskip(name, reason="ONNX is written by onnx and onnxscript")
@@ -125,6 +126,7 @@ def test_refused_in_a_sentence(tmp_path, changes, parts):
     assert not (tmp_path / "net.onnx").exists()
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_named(tmp_path):
     code = (
         "import sys; sys.modules['onnxscript'] = None\n"

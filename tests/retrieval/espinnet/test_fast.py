@@ -84,6 +84,7 @@ def test_a_pattern_that_repeats_changes_nothing_for_its_neighbours_in_a_batch(ne
         torch.testing.assert_close(both[k : k + 1], alone, atol=2e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_half_precision_is_for_the_convolutions_alone(network, scene):
     with torch.inference_mode():
         reference = network.reference(scene.reference)

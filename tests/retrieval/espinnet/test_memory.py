@@ -32,6 +32,7 @@ def scarce(*arguments: object, folder: Path | None = None) -> subprocess.Complet
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "said"), [("tiles", "smaller tiles"), ("batch", "batches of ")])
 def test_less_memory_means_smaller_parts_and_the_same_result(what, said):
     done = scarce(what)
@@ -40,6 +41,7 @@ def test_less_memory_means_smaller_parts_and_the_same_result(what, said):
     assert float(done.stdout) < 1e-4  # px
 
 
+@pytest.mark.slow
 def test_no_memory_at_all_is_a_sentence_and_leaves_no_file(tmp_path):
     noise = np.random.default_rng(0).normal(size=(3, 96, 112))
     reference = gaussian_filter(noise, (0, 1.5, 1.5), mode="wrap")

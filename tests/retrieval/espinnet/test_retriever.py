@@ -84,6 +84,7 @@ def test_tiled_equals_whole():
         torch.testing.assert_close(other, value, atol=near, rtol=0, msg=name)
 
 
+@pytest.mark.slow
 def test_out_of_memory_goes_on_in_smaller_parts(monkeypatch, caplog, scene):
     method = Espinnet(EspinnetSettings())
     wide = scene.sample.repeat(1, 1, 1, 6), scene.reference[0].repeat(1, 1, 6)
@@ -150,6 +151,7 @@ def test_known_blur_is_taken_off(scene):
     torch.testing.assert_close(change.mean(0), slope[inside[1]], atol=4e-3, rtol=0)  # measured 2.5e-3
 
 
+@pytest.mark.slow
 def test_threads_take_projections_and_change_nothing(scene):
     method = Espinnet(EspinnetSettings())
     batch = torch.cat([scene.sample, 0.9 * scene.sample, scene.sample.flip(-1)])
@@ -224,6 +226,7 @@ def test_short_convolutions_change_little(scene):
     assert found[1].dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_the_batch(monkeypatch, caplog, scene):
     method = Espinnet(EspinnetSettings())
     batch = scene.sample.expand(4, -1, -1, -1)
