@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import yaml
 from scipy.ndimage import gaussian_filter
+from typer.testing import CliRunner
 
+from speckleflow import cli_networks
+from speckleflow.cli import app
+from speckleflow.evaluate import star, table
 from speckleflow.physics import phase_gradient_per_px
 
 
@@ -157,3 +163,49 @@ def test_help_is_a_tour_and_methods_are_listed():
 def test_a_typo_in_a_key_names_the_nearest_one(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"geometry": {"energy_kv": 20}}))
     refused(speckleflow("inspect", "config.yaml", folder=tmp_path), "geometry.energy_kv", "'energy_kev'")
+
+
+def test_inspect_prints_every_scan(raw_scan, monkeypatch):
+    """In this process; a scan that is named alone is alone."""
+    raw_scan.write()
+    monkeypatch.chdir(raw_scan.root)
+    Path("scans.tsv").write_text(
+        "scan\tfiles.sample\na\traw/a/sample_{position:02d}.h5\nb\traw/a/sample_{position:02d}.h5\n"
+    )
+    Path("config.yaml").write_text(
+        "scans: scans.tsv\nfiles: {reference: 'raw/a/reference_{position:02d}.h5'}\n"
+    )
+    both = CliRunner().invoke(app, ["inspect", "config.yaml"])
+    assert both.exit_code == 0, both.output
+    one = CliRunner().invoke(app, ["inspect", "config.yaml", "--scan", "b"])
+    assert both.output.count("sample_01.h5") == 2 * one.output.count("sample_01.h5") > 0
+
+
+def test_curves_of_the_star_are_written(tmp_path, monkeypatch):
+    """Every row of both curves, with its setting; the largest bias without its sign."""
+    waves = [
+        {"method": "umpa", "wavelength_px": w, "bias": b, "rmse": 0.1} for w, b in ((20.0, 0.05), (8.0, 0.5))
+    ]
+    shifts = [
+        {"method": "umpa", "displacement_px": u, "bias": b, "rmse": r}
+        for u, b, r in ((0.25, 0.003, 0.01), (0.5, -0.007, 0.02))
+    ]
+    monkeypatch.setattr(star, "measure_all", lambda methods, setting: (waves, shifts))
+    monkeypatch.setattr(table, "contenders", lambda names, device: {})
+    cli_networks._star(["umpa"], [3, 5], [200.0], tmp_path / "star.csv", "cpu")
+    with (tmp_path / "star.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["positions"], row["curve"]) for row in rows] == [
+        (n, curve) for n in ("3", "5") for curve in ("star", "star", "shift", "shift")
+    ]
+    assert [row["bias"] for row in rows[:4]] == ["0.05", "0.5", "0.003", "-0.007"]
+    assert {row["photons"] for row in rows} == {"200"}
+
+
+def test_curves_of_the_star_are_printed(capsys, monkeypatch):
+    rows = [{"method": "umpa", "wavelength_px": 20.0, "bias": 0.05, "rmse": 0.1}]
+    shifts = [{"method": "umpa", "displacement_px": 0.5, "bias": -0.007, "rmse": 0.02}]
+    monkeypatch.setattr(star, "measure_all", lambda methods, setting: (rows, shifts))
+    monkeypatch.setattr(table, "contenders", lambda names, device: {})
+    cli_networks._star(["umpa"], [3], [200.0], None, "cpu")
+    assert "| 3 | 200 | umpa | 20.0 | 0.0070 | 0.0200 |" in capsys.readouterr().out

@@ -169,3 +169,15 @@ def test_the_published_structure_is_given_the_frames_over_the_mean_of_the_refere
 def test_the_weight_file_decides_the_structure():
     method = Spinnet(SpinnetSettings())
     assert type(method.structure) is Single
+
+
+def test_the_published_structure_has_the_published_channels():
+    """Six levels of features: the image, then 16, 32, 64, 96 and 128 channels, each at half the resolution."""
+    network = published.Spinnet()
+    image = torch.rand(1, 1, 64, 96, generator=torch.Generator().manual_seed(1))
+    for encoder in (network.encoder_reference, network.encoder_sample):
+        shapes, features = [], image
+        for level in encoder:
+            features = level(features)
+            shapes.append(tuple(features.shape[1:]))
+        assert shapes == [(16, 32, 48), (32, 16, 24), (64, 8, 12), (96, 4, 6), (128, 2, 3)]

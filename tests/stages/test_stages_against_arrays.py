@@ -11,6 +11,7 @@ import torch
 
 from speckleflow.correction import load_correction, prepare_correction
 from speckleflow.errors import InputError
+from speckleflow.io.projections import open_projections
 from speckleflow.io.results import read_provenance
 from speckleflow.io.scan import open_scan
 from speckleflow.io.sealed_json import write_sealed
@@ -19,6 +20,7 @@ from speckleflow.retrieval import registry
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import read_warnings
 from speckleflow.stages import batches
+from speckleflow.stages.report import _sinograms
 from speckleflow.tomo.backends.registry import make_backend
 from speckleflow.tomo.rings import remove_rings
 from speckleflow.tomo.sinogram import line_integrals
@@ -308,3 +310,22 @@ def test_show_prints_warnings_and_files(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "Warning: the axis [x] is uncertain" in said
     assert "v.h5" in said
+
+
+def test_a_slab_says_how_it_was_made(finished_chain):
+    with h5py.File(finished_chain.path("slabs/slab_0001.h5")) as slab:
+        assert (slab.attrs["backend"], slab.attrs["filter"]) == ("fourier", "shepp")
+        assert (slab.attrs["first_row"], slab.attrs["rotation_axis_px"]) == (11, 23.5)
+        assert slab.attrs["voxel_size_m"] == pytest.approx(1.3e-6)
+
+
+def test_the_report_shows_the_middle_row_of_every_contrast(finished_chain):
+    contrasts = {"delta": "phase", "mu": "transmission", "darkfield": "darkfield"}
+    with open_projections(finished_chain.path("projections.h5")) as file:
+        drawn = dict(_sinograms(file))
+        assert list(drawn) == list(contrasts)
+        for name, contrast in contrasts.items():
+            values = file.read(contrast, rows=slice(12, 13))[:, 0]
+            expected = line_integrals(contrast, values, file.floor(contrast)).values
+            np.testing.assert_array_equal(drawn[name].image, expected)
+            assert drawn[name].row == 12

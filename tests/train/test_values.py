@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy import ndimage
 from torch import nn
 
 from speckleflow.errors import OutputError
@@ -17,8 +19,10 @@ from speckleflow.train import TrainConfig, loop, stream, train, validate
 from speckleflow.train.checkpoint import NAME, Average
 from speckleflow.train.loss import (
     BORDER_PX,
+    LEAST_BROAD_PX,
     LEAST_PHASE_PX2,
     LEAST_SIGMA_PX,
+    broad_loss,
     contrast_loss,
     displacement_loss,
     laplace,
@@ -320,6 +324,11 @@ def test_losses_are_logarithms_of_errors_without_the_border():
     assert float(contrast_loss(contrast, 0 * contrast)) == pytest.approx(
         0.5 * math.log(0.02**2 + 1e-6), rel=1e-5
     )
+    far = torch.zeros(1, 2, 100, 90) + 0.004
+    assert float(broad_loss(0 * far, 0 * far)) == pytest.approx(math.log(LEAST_BROAD_PX), rel=1e-5)
+    smoothed = ndimage.gaussian_filter(far[0, 0].numpy(), 6, mode="constant", truncate=3)[8:-8, 8:-8]
+    expected = 0.5 * math.log(np.mean(smoothed**2) + LEAST_BROAD_PX**2)
+    assert float(broad_loss(far, 0 * far)) == pytest.approx(expected, abs=1e-3)
     # a constant error is a ramp of phase (measured: 1e-3 more, by the ends of the ramp)
     ramp = torch.zeros(1, 2, 40, 48)
     ramp[:, 0] = 0.1

@@ -10,6 +10,7 @@ from speckleflow.evaluate.held_out import Cell, scenes
 from speckleflow.retrieval.base import FLAG_EDGE, FLAG_FOLD, Fields
 from speckleflow.retrieval.espinnet import published
 from speckleflow.retrieval.espinnet.fast import FastEspinnet
+from speckleflow.retrieval.espinnet.layers import pad_to_multiple, unpad
 from speckleflow.retrieval.espinnet.retriever import Espinnet
 from speckleflow.retrieval.espinnet.scaling import scale_positions
 from speckleflow.retrieval.espinnet.structures import flagged
@@ -167,3 +168,16 @@ def test_precision_is_that_of_the_settings(monkeypatch):
             lambda image: torch.nn.functional.conv2d(image, torch.ones(1, 1, 1, 1)),
         )
         assert method.structure.infer(torch.ones(1, 1, 4, 4)).dtype == expected
+
+
+def test_padding_is_shared_by_both_sides():
+    """13 x 10 px to multiples of 8: three columns and six rows; the edge is repeated, and cut off again."""
+    image = torch.arange(130.0).reshape(1, 1, 10, 13)
+    padded, padding = pad_to_multiple(image, 8)
+    assert padding == (1, 2, 3, 3)
+    assert padded.shape == (1, 1, 16, 16)
+    assert torch.equal(padded[..., 3:13, 1:14], image)
+    assert torch.equal(padded[0, 0, 0, 1:14], image[0, 0, 0])
+    assert torch.equal(padded[0, 0, 3:13, -1], image[0, 0, :, -1])
+    assert torch.equal(unpad(padded, padding), image)
+    assert pad_to_multiple(padded, 8)[0] is padded

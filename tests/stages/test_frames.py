@@ -1,0 +1,82 @@
+"""What a raw frame is refused for: each limit from both sides."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from speckleflow.errors import InputError
+from speckleflow.stages.frames import check_frames
+
+ROWS, COLUMNS, DARK, BEAM = 200, 50, 100.0, 4000.0
+
+
+def refusal(frames, dtype=np.uint16, bad=()):
+    """What the second of two projections is refused for; None if it can be used."""
+    raw = np.stack([usual(), frames]).astype(dtype)[:, None]
+    mask = np.zeros((ROWS, COLUMNS), bool)
+    for place in bad:
+        mask[place] = True
+    correction = SimpleNamespace(
+        bad=mask,
+        dark=np.full((1, ROWS, COLUMNS), DARK),
+        gain=None,
+        reference=np.full((1, ROWS, COLUMNS), BEAM),
+    )
+    source = SimpleNamespace(name="sample.h5")
+    scan = SimpleNamespace(
+        raw_indices=np.array([10, 11, 12, 14, 15]),
+        sample=[source],
+        n_positions=1,
+        angles_deg=np.arange(5) * 7.0,
+    )
+    try:
+        check_frames(raw, scan, correction, 2)
+    except InputError as error:
+        found = str(error)
+    else:
+        return None
+    assert found.startswith("sample.h5, frame 14:")  # projection 3 is the raw frame 14
+    assert "angle 21 deg" in found
+    return found
+
+
+def usual(level: float = BEAM):
+    """Counts around a level over dark, no two neighbours alike."""
+    return DARK + level + np.random.default_rng(2).integers(-3, 4, (ROWS, COLUMNS))
+
+
+def test_light():
+    assert refusal(usual(0.055 * BEAM)) is None
+    assert "light at 4.5% of the reference's" in refusal(usual(0.045 * BEAM))
+    assert "light at 0.0% of the reference's" in refusal(usual(-50))
+
+
+def test_saturation():
+    """More than one pixel in a hundred of the good ones at the largest count."""
+    frame = usual()
+    frame[::2, 0] = 65535
+    assert refusal(frame) is None  # 100 of 10,000
+    frame[0, 1] = 65535
+    assert "1% of its pixels at the largest count" in refusal(frame)
+    assert refusal(frame, bad=[(0, 0), (0, 1)]) is None
+    assert refusal(frame, dtype=np.float32) is None  # no largest count
+
+
+def test_values_that_are_no_numbers():
+    frame = usual()
+    frame[3, 4], frame[5, 6] = np.nan, np.inf
+    assert "2 pixel(s) that are NaN or infinite" in refusal(frame, dtype=np.float32)
+    assert "1 pixel(s) that are NaN or infinite" in refusal(frame, dtype=np.float32, bad=[(3, 4)])
+
+
+def test_rows_of_one_value():
+    frame = usual()
+    frame[:2] = frame[:2, :1]
+    assert refusal(frame) is None  # two of 200
+    frame[2] = 4000
+    assert "2% of its rows of one value" in refusal(frame)
+    # a row is looked at where half of it is good
+    assert refusal(frame, bad=[(slice(1, 3), slice(0, 26))]) is None
+    assert refusal(frame, bad=[(slice(1, 3), slice(0, 24))]) is not None
