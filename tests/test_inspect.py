@@ -74,13 +74,13 @@ def _delete(name: str) -> Callable[[RawScan], None]:
 
 def _nan_dark(scan: RawScan) -> None:
     dark = np.asarray(scan.darks["reference_02"], np.float32)
-    dark[3, 5, 6] = np.nan
+    dark[3, 5, :25] = np.nan  # 2.6 % of the frame; 2 % would be filled
     scan.darks["reference_02"] = dark
 
 
 def _nan_sample(scan: RawScan) -> None:
     scan.frames["sample_01"] = scan.frames["sample_01"].astype(np.float32)
-    scan.frames["sample_01"][0, :2, 0] = np.inf
+    scan.frames["sample_01"][0, :2, :12] = np.inf
     for name in ("sample_02", "sample_03"):
         scan.frames[name] = scan.frames[name].astype(np.float32)
 
@@ -239,9 +239,9 @@ def _wrong_axes(scan: RawScan) -> None:
             _nan_dark,
             "reference_02",
             "finite values in the dark frames",
-            "1 NaN or infinite pixel(s) in frame 3",
+            "25 NaN or infinite pixel(s) in frame 3",
         ),
-        (_nan_sample, "sample_01", "finite values in the sample frame 0", "2 NaN or infinite pixel(s)"),
+        (_nan_sample, "sample_01", "finite values in the sample frame 0", "24 NaN or infinite pixel(s)"),
         (_saturated, "sample_02", "sample frame 3 below saturation", "5.0 % of the pixels at 65535;"),
         (
             _saturated_12_bit,
@@ -393,7 +393,8 @@ def test_no_permission(raw_scan: RawScan):
     raw_scan.path("sample_02").chmod(0)
     root = os.geteuid() == 0
     if root:
-        for folder in (raw_scan.root, *raw_scan.root.parents[:2]):
+        own = [folder for folder in raw_scan.root.parents if folder.name.startswith(("pytest", "popen"))]
+        for folder in (raw_scan.root, *own):
             folder.chmod(0o755)
         os.seteuid(65534)
     try:

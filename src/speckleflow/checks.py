@@ -39,8 +39,21 @@ _SQUARE = 0.01
 _UNIT = {"energy_kev": "keV", "pixel_size_um": "um", "distance_m": "m"}
 
 
-def frame_problems(frames: NDArray, what: str, where: str, *, dark: bool = False) -> list[InputError]:
-    """NaN, saturated and empty frames in (k, ..., y, x); ``what`` names them, e.g. 'flat frames'."""
+def frame_problems(
+    frames: NDArray, what: str, where: str, *, dark: bool = False, filled: float = 0.0
+) -> list[InputError]:
+    """NaN, saturated and empty frames in (k, ..., y, x).
+
+    Parameters
+    ----------
+    what, where : name of the frames, e.g. 'flat frames', and of their file.
+    dark : whether frames of one value are right.
+    filled : share of a frame's pixels that may be NaN or at the largest count of their type.
+
+    Returns
+    -------
+    list of InputError
+    """
     problems = []
     axes = tuple(range(1, frames.ndim))
 
@@ -49,7 +62,7 @@ def frame_problems(frames: NDArray, what: str, where: str, *, dark: bool = False
 
     if frames.dtype.kind == "f":
         bad = (~np.isfinite(frames)).sum(axes)
-        if bad.any():
+        if bad.max(initial=0) > filled * frames[0].size:
             first = int(np.flatnonzero(bad)[0])
             return [
                 InputError(
@@ -78,7 +91,8 @@ def frame_problems(frames: NDArray, what: str, where: str, *, dark: bool = False
         )
     elif top in _FULL_SCALE:
         part = (frames == top).mean(axes)
-        if part.max() > _SATURATED_PART:
+        most = max(_SATURATED_PART, filled if top == np.iinfo(frames.dtype).max else 0.0)
+        if part.max() > most:
             problems.append(saturated(part, f"{top}", "shorten the exposure"))
     elif (
         top > _FEW_COUNTS

@@ -115,7 +115,9 @@ def _source_problems(scan: Scan, role: str, source: FrameSource, warnings: list[
             problems.append(problem)
             continue
         problems += size_problems(frames, size, what, where)
-        problems += frame_problems(frames, what, where, dark=what == "dark frames")
+        problems += frame_problems(
+            frames, what, where, dark=what == "dark frames", filled=scan.config.correct.fill_fraction
+        )
         if what in ("flat frames", "reference frames") and frames.shape[-2:] == size:
             warnings += _repeat_warnings(scan, frames, what, where)
             if what == "reference frames" and _are_repeats(scan, frames):
@@ -171,7 +173,9 @@ def _calibration_problems(scan: Scan, sources: list[tuple[str, FrameSource]]) ->
                 problems.append(problem)
                 continue
             problems += size_problems(frames, (scan.rows, scan.columns), what, name)
-            problems += frame_problems(frames, what, name, dark=kind == "darks")
+            problems += frame_problems(
+                frames, what, name, dark=kind == "darks", filled=scan.config.correct.fill_fraction
+            )
             levels[kind] = _level(frames), name
         if getattr(scan.config.files, kind[:-1]) is None and scan.config.files.flat != DIVIDED:
             problems += _absent(scan, kind, sources)
@@ -334,7 +338,7 @@ def _origin(scan: Scan, kind: str) -> str:
 
 def _level(frames: NDArray[Any]) -> float:
     """Median of about a million pixels: as good as that of all, and seconds faster on a large detector."""
-    return float(np.median(frames.ravel()[:: max(1, frames.size // 1_000_000)]))
+    return float(np.nanmedian(frames.ravel()[:: max(1, frames.size // 1_000_000)]))
 
 
 def _present(frames: NDArray[Any] | None) -> NDArray[Any]:

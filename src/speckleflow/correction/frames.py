@@ -14,7 +14,7 @@ from speckleflow.config.models import Correct
 from speckleflow.correction.bad_pixels import Image, bad_pixels
 from speckleflow.correction.filling import Filling
 from speckleflow.errors import InputError
-from speckleflow.io.scan import FrameMean
+from speckleflow.io.scan import FrameMean, unmeasured
 from speckleflow.margins import Margins, air_mask
 
 
@@ -93,13 +93,17 @@ class Correction:
                     expected=f"{size[0]} x {size[1]} pixels as in the reference",
                     found=f"shape {frames.shape}",
                 )
-        beam = None if flat is None else FrameMean.of(flat)
-        level = None if dark is None else FrameMean.of(dark, spread=True)
-        bad = bad_pixels(
-            [] if level is None else [level],
-            [] if beam is None else [over_dark(beam.mean, level)],
-            Correct().bad_pixel_sigma,
-            size,
+        beam, no_beam = measured(None if flat is None else FrameMean.of(flat), size)
+        level, no_level = measured(None if dark is None else FrameMean.of(dark, spread=True), size)
+        bad = (
+            no_beam
+            | no_level
+            | bad_pixels(
+                [] if level is None else [level],
+                [] if beam is None else [over_dark(beam.mean, level)],
+                Correct().bad_pixel_sigma,
+                size,
+            )
         )
         check_mostly_good(bad, "flat and dark frames")
         plain = cls.from_means(beam, level, bad)
@@ -140,7 +144,18 @@ class Correction:
         if self.gain is not None:
             frames *= self.gain
         self._filling.fill(frames)
+        self._fill_unmeasured(raw, frames)
         return frames
+
+    def _fill_unmeasured(self, raw: NDArray, frames: Image) -> None:
+        """Fill, frame by frame, the pixels that were not measured in it."""
+        lost = unmeasured(raw)
+        if lost is None:
+            return
+        lost &= ~self.bad
+        for index in np.argwhere(lost.any((-1, -2))):
+            place = tuple(index)
+            Filling(lost[place] | self.bad).fill(frames[place])
 
     def _normalise_flux(self, frames: Image) -> Image:
         """Divide each frame by its air's light over the paired reference's (over 1 where there is none)."""
@@ -174,6 +189,21 @@ def check_mostly_good(bad: NDArray[np.bool_], where: str) -> None:
             expected="mostly good pixels",
             found=f"{100 * bad.mean():.0f} % bad ones by dark, flat and mask",
         )
+
+
+def measured(frames: FrameMean | None, size: tuple[int, int]) -> tuple[FrameMean | None, NDArray[np.bool_]]:
+    """Mean frames whose pixels that were not measured have the median in their place, and those pixels (y, x)."""
+    if frames is None:
+        return None, np.zeros(size, bool)
+    lost = ~np.isfinite(frames.mean)
+    if not lost.any():
+        return frames, np.zeros(size, bool)
+    # most of them lost: said by check_mostly_good
+    median = np.nanmedian(frames.mean) if not lost.all() else 0.0
+    spread = None if frames.spread is None else np.where(lost, np.float32(0), frames.spread)
+    return replace(frames, mean=np.where(lost, np.float32(median), frames.mean), spread=spread), np.asarray(
+        lost.any(0)
+    )
 
 
 def over_dark(image: Image, dark: FrameMean | None) -> Image:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from speckleflow.correction.air import air_margins, sides_without_sample
 from speckleflow.correction.bad_pixels import Image, bad_pixels
-from speckleflow.correction.frames import Correction, check_mostly_good, over_dark
+from speckleflow.correction.frames import Correction, check_mostly_good, measured, over_dark
 from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource
 from speckleflow.io.images import Images
@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 _AIR_PROBES = 8
 #: Air as bright as the beam without sample to within this part needs no word: beams decay and are refilled.
 _EXPOSURE = 0.15
+#: Margins as bright as the beam to within this part are air.
+_AIR = 0.05
 #: Light that falls by this part from the outer to the inner half of both margins is behind the sample.
 _FALLS = 0.01
 
@@ -38,17 +40,22 @@ def prepare_correction(scan: Scan) -> Correction:
         Darks are missing; an absorption scan has no flats; a frame or mask does not fit; most pixels are bad.
     """
     settings = scan.config.correct
-    dark, flat = scan.read_dark("sample"), scan.read_flat("sample")
+    size = (scan.rows, scan.columns)
+    dark, no_dark = measured(scan.read_dark("sample"), size)
+    flat, no_flat = measured(scan.read_flat("sample"), size)
+    lost = no_dark | no_flat
     if flat is not None and settings.flat_scale != 1:
         flat = _scaled(flat, dark, settings.flat_scale)
     if flat is None and not scan.has_reference and scan.config.files.flat != DIVIDED:
         raise no_flats(scan)
     raw = scan.read_reference() if scan.has_reference else None
-    ref_dark, ref_flat = (
-        (scan.read_dark("reference"), scan.read_flat("reference")) if scan.has_reference else (None, None)
-    )
-    size = (scan.rows, scan.columns)
-    bad = bad_pixels(
+    ref_dark = ref_flat = None
+    if raw is not None:
+        ref_dark, no_dark = measured(scan.read_dark("reference"), size)
+        ref_flat, no_flat = measured(scan.read_flat("reference"), size)
+        lost |= no_dark | no_flat | ~np.isfinite(raw).all(0)
+        raw = np.where(np.isfinite(raw), raw, np.float32(0))
+    bad = lost | bad_pixels(
         [d for d in (dark, ref_dark) if d is not None],
         [over_dark(f.mean, d) for f, d in ((flat, dark), (ref_flat, ref_dark)) if f is not None]
         or [over_dark(stack, ref_dark) for stack in (raw,) if stack is not None],
@@ -89,20 +96,32 @@ def free_margins(scan: Scan, correction: Correction) -> Margins:
     probes = np.unique(np.linspace(0, scan.n_projections - 1, _AIR_PROBES).round().astype(int))
     transmission = np.ones((len(probes), 2))
     profiles = np.zeros((len(probes), left + right), np.float32)
+    above = np.ones(len(probes))
+    height = min(scan.rows // 8, left)
     for i, probe in enumerate(probes):
         frames = correction.correct_frames(scan.read_sample(slice(probe, probe + 1)))
         for side, margin in enumerate(sides):
             light, beam = correction.light(frames, margin)
             transmission[i, side] = np.mean(light / beam)
         profiles[i] = _profile(frames, correction, left, right)
+        if height:
+            light, beam = correction.light(frames, (0, 0, height, height))
+            above[i] = np.mean(light / beam)
     air, both = sides_without_sample(transmission, correction.air)
     if both:
         _log.warning(
             "%s: the sample enters both air margins (%d and %d px), so the incident flux is uncertain; "
             "set correct.air_px, or correct.flux: none", scan.name, left, right,
         )  # fmt: skip
-    if scan.config.correct.flux == "air":
-        _check_air(scan, float(np.median(transmission)), profiles, left, right)
+    level = float(np.median(transmission))
+    if height and level < 1 - _EXPOSURE and abs(float(np.median(above)) - 1) < _AIR:
+        _log.warning(
+            "%s: the light in the left and right margins is %.0f %% of the beam's, that at the top and bottom %.0f %%: "
+            "does the rotation axis lie along the rows? files.transpose: true turns the frames",
+            scan.name, 100 * level, 100 * float(np.median(above)),
+        )  # fmt: skip
+    elif scan.config.correct.flux == "air":
+        _check_air(scan, level, profiles, left, right)
     return air
 
 
@@ -119,10 +138,9 @@ def _profile(frames: Image, correction: Correction, left: int, right: int) -> Im
 
 def _check_air(scan: Scan, level: float, profiles: Image, left: int, right: int) -> None:
     """Refuse margins that show the sample on both sides, warn of flats of another exposure."""
-    mean = profiles.mean(0, dtype=np.float64)
-    scatter = float(profiles.std(0).mean() / max(float(mean.mean()), 1e-9)) / np.sqrt(
-        max(len(profiles) / 2, 1)
-    )
+    shapes = profiles / np.maximum(profiles.mean(1, keepdims=True), 1e-9)  # the flux wavers
+    mean = shapes.mean(0, dtype=np.float64)
+    scatter = float(shapes.std(0).mean()) / np.sqrt(max(len(profiles) / 2, 1))
     # outer over inner half of each margin: the light of a beam is as even as its flat
     falls = []
     for outward in (mean[:left], mean[left:][::-1]):

@@ -39,9 +39,22 @@ AS_FLATS = "flats"
 _TRIM_FROM = 5
 
 
+def unmeasured(frames: NDArray) -> NDArray[np.bool_] | None:
+    """Pixels that are not finite or at the largest count of their type; None where there are none."""
+    if frames.dtype.kind == "f":
+        return None if np.isfinite(frames).all() else ~np.isfinite(frames)
+    if frames.dtype.kind not in "ui" or not frames.size:
+        return None
+    most = np.iinfo(frames.dtype).max
+    return frames == most if frames.max() == most else None
+
+
 @dataclass(frozen=True)
 class FrameMean:
-    """Mean and standard deviation (None: too few, or not asked) of repeated frames, each (1 or N, y, x)."""
+    """Mean and standard deviation (None: too few, or not asked) of repeated frames, each (1 or N, y, x).
+
+    A pixel that one of the frames did not measure (NaN, or at the largest count of its type) is NaN in the mean.
+    """
 
     mean: NDArray[np.float32]
     spread: NDArray[np.float32] | None
@@ -61,6 +74,8 @@ class FrameMean:
                 squares += np.square(frame - mean)
             deviation = np.sqrt(squares / count).astype(np.float32)
             deviation = deviation if deviation.ndim == 3 else deviation[None]
+        if (lost := unmeasured(frames)) is not None:
+            mean[lost.any(0)] = np.nan
         return cls((mean if mean.ndim == 3 else mean[None]).astype(np.float32), deviation, count)
 
     @classmethod
@@ -149,7 +164,7 @@ class Scan:
         frames = reference_frames(self.reference[0], self.config)
         if frames.ndim == 4 or self.n_positions == 1:
             return FrameMean.of(frames).mean
-        return frames.astype(np.float32)
+        return FrameMean.of(frames[None]).mean
 
     def read_flat(self, role: str = "sample") -> FrameMean | None:
         """Flats (beam without diffuser) of the 'sample' or 'reference' frames; None where there are none."""

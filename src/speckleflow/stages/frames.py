@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from speckleflow.correction import Correction
 from speckleflow.errors import InputError
-from speckleflow.io.scan import Scan
+from speckleflow.io.scan import Scan, unmeasured
 
 #: Light over dark below this part of the reference's is no sample but a closed shutter.
 LEAST_LIGHT = 0.05
@@ -17,8 +17,12 @@ MOST_SATURATED = 0.01
 MOST_CONSTANT_ROWS = 0.01
 
 
-def check_frames(raw: NDArray, scan: Scan, correction: Correction, first: int) -> None:
+def check_frames(raw: NDArray, scan: Scan, correction: Correction, first: int) -> tuple[int, int]:
     """Look at raw frames (B, N, y, x) of the projections from ``first`` on.
+
+    Returns
+    -------
+    (pixels, frames) : how many are filled in single frames, because they are NaN or at the largest count.
 
     Raises
     ------
@@ -28,24 +32,28 @@ def check_frames(raw: NDArray, scan: Scan, correction: Correction, first: int) -
     good = ~correction.bad
     rows = good.mean(1) > 0.5
     light = _light(raw, correction)
+    most = scan.config.correct.fill_fraction
     for b, n in np.ndindex(*raw.shape[:2]):
         frame = raw[b, n]
-        problem = _problem(frame, good, rows)
+        problem = _problem(frame, good, rows, most)
         if problem is None and light is not None and light[b, n] < LEAST_LIGHT:
             problem = f"light at {max(light[b, n], 0):.1%} of the reference's"
         if problem is not None:
             raise _unusable(scan, first + b, n, problem)
+    lost = unmeasured(raw)
+    counts = np.zeros(1, int) if lost is None else (lost & good).sum((2, 3))
+    return int(counts.sum()), int((counts > 0).sum())
 
 
-def _problem(frame: NDArray, good: NDArray[np.bool_], rows: NDArray[np.bool_]) -> str | None:
-    """What is wrong with a frame by itself."""
+def _problem(frame: NDArray, good: NDArray[np.bool_], rows: NDArray[np.bool_], most: float) -> str | None:
+    """What is wrong with a frame by itself; ``most``: share of pixels that may be filled."""
     if frame.dtype.kind == "f":
         finite = np.isfinite(frame)
-        if not finite[good].all():
+        if (~finite & good).sum() > most * frame.size:
             return f"{int((~finite & good).sum())} pixel(s) that are NaN or infinite"
     else:
         saturated = float((frame[good] == np.iinfo(frame.dtype).max).mean())
-        if saturated > MOST_SATURATED:
+        if saturated > max(MOST_SATURATED, most):
             return f"{saturated:.0%} of its pixels at the largest count"
     constant = float((frame[rows].max(1) == frame[rows].min(1)).mean()) if rows.any() else 0.0
     if constant > MOST_CONSTANT_ROWS:
@@ -56,7 +64,7 @@ def _problem(frame: NDArray, good: NDArray[np.bool_], rows: NDArray[np.bool_]) -
 def _light(raw: NDArray, correction: Correction) -> NDArray[np.float64] | None:
     """Mean light of each frame (B, N) over that of its reference; None without a reference or flat."""
     dark = 0.0 if correction.dark is None else correction.dark.mean((1, 2), dtype=np.float64)
-    level = raw.mean((2, 3), dtype=np.float64) - dark
+    level = (np.nanmean if raw.dtype.kind == "f" else np.mean)(raw, (2, 3), dtype=np.float64) - dark
     if correction.reference is None and correction.gain is None:
         return None
     gain = 1.0 if correction.gain is None else 1 / np.median(correction.gain, axis=(1, 2))

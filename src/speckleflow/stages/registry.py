@@ -60,6 +60,7 @@ STAGES: dict[str, Stage] = {
                 *_FRAMES,
                 "correct.bad_pixel_sigma",
                 "correct.mask",
+                "correct.fill_fraction",
                 "correct.flux",
                 "correct.flat_scale",
                 "correct.air_px",

@@ -77,9 +77,11 @@ def _batches(
     """(first projection, fields) of each batch; the next one is read and corrected while one is computed."""
     starts = range(start, stop, batch_size(scan.n_positions, scan.rows, scan.columns))
 
+    filled = np.zeros(2, int)
+
     def read(at: int) -> tuple[torch.Tensor, NDArray[np.float32] | None]:
         raw = scan.read_sample(slice(at, min(at + starts.step, stop)))
-        check_frames(raw, scan, retrieval.correction, at)
+        filled[:] += check_frames(raw, scan, retrieval.correction, at)
         return retrieval.corrected(raw)
 
     with ThreadPoolExecutor(1) as reader:
@@ -89,6 +91,11 @@ def _batches(
             if at + starts.step < stop:
                 coming = reader.submit(read, at + starts.step)
             yield at, retrieval.fields(frames, flux)
+    if filled.any():
+        log.warning(
+            "%d pixels of %d frames from projection %d on are NaN or saturated and were filled from their neighbours",
+            *filled, start,
+        )  # fmt: skip
 
 
 def _write(file: h5py.File, name: str, values: NDArray, at: int, length: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -27,6 +27,11 @@ class Correct(Section):
         description="Width in pixels of the sample-free margins: [left, right, top, bottom]. auto: 4 % of the width, "
         "at least 4 pixels, on the left and right, without a side that the sample enters.",
         examples=["auto", [12, 12, 0, 0]],
+    )
+    fill_fraction: Annotated[float, Field(ge=0, le=0.2)] = Field(
+        0.02,
+        description="Largest share of a frame's pixels that may be NaN or at the largest count of their type: they are "
+        "filled from their neighbours in that frame. A frame with more is refused.",
     )
     flat_scale: Positive = Field(
         1.0,
