@@ -108,6 +108,7 @@ CASES: dict[str, Case] = {
     "correct.bad_pixel_sigma": Case(1e6, "correct"),
     "correct.mask": Case("mask.npy", "correct"),
     "correct.flux": Case("none", "correct"),
+    "correct.flat_scale": Case(2.0, "correct", {"correct": {"flux": "none"}}),
     "correct.air_px": Case([5, 3, 2, 1], "correct"),
     "correct.exclude_projections": Case("1", "retrieve"),
     "correct.drift": Case(False, "retrieve"),
