@@ -67,7 +67,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(raw, says):
     [
         ("scan\n", ["at least one scan"]),
         ("name\na\n", ["columns between tabs, one of them 'scan'", "name"]),
-        ("scan,energy_kev\na,20\n", ["columns between tabs", "found 'scan,energy_kev'"]),
+        ("scan|energy_kev\na|20\n", ["columns between tabs", "found 'scan|energy_kev'"]),
         (
             "scan\tenergy_kev\tgeometry.energy_kev\na\t1\t2\n",
             ["each column once", "found 2 for 'energy_kev'"],
@@ -102,8 +102,21 @@ def test_a_scan_table_that_cannot_be_used(tmp_path, table, says):
         b"\xef\xbb\xbfscan\tenergy_kev\na\t20\n",
         b"scan\tenergy_kev\t\t\na\t20\t\t\n\t\t\n",
         b'# what a spreadsheet makes of it\nscan\tenergy_kev\n"a"\t"20"\n',
+        b'"scan"\t"energy_kev"\n"a"\t"20"\n',
+        b"scan,energy_kev\na,20\n",
+        b"scan;energy_kev\na;20\n",
+        b"scan\tcomment\tenergy_kev\tnote.beam\na\tslipped: twice\t20\t[x\n",
     ],
-    ids=["windows", "byte order mark", "trailing tabs", "quotes"],
+    ids=[
+        "windows",
+        "byte order mark",
+        "trailing tabs",
+        "quotes",
+        "quoted header",
+        "commas",
+        "semicolons",
+        "columns of the user's own",
+    ],
 )
 def test_scan_tables_as_spreadsheets_save_them(tmp_path, table):
     config = write(tmp_path, "")

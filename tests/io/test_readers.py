@@ -578,3 +578,34 @@ def test_real_tooth(shared_data):
     assert angles is not None
     assert angles.unit == "degrees"
     assert angles.values[-1] == pytest.approx(179.0, abs=0.01)
+
+
+def test_the_real_als_file(shared_data):
+    """One dataset a frame; flats and darks in the same group; numbers as text without units."""
+    path = shared_data("als-h5/20200521_160002_heartbeat_test.h5")
+    source = open_source(path, path.name)
+    assert (source.shape, source.n_flats, source.n_darks) == ((64, 59, 50), 12, 4)
+    assert source.metadata.energy_kev == pytest.approx(19.999630063)
+    assert source.metadata.pixel_size_um == pytest.approx(0.645)
+    with h5py.File(path) as file:
+        group = file["20200521_160002_heartbeat_test"]
+        frame = group["20200521_160002_heartbeat_test_0000_0017.tif"][0]
+    np.testing.assert_array_equal(source.read(slice(17, 18), slice(3, 9))[0], frame[3:9])
+    angles = source.angles()
+    assert angles is not None
+    np.testing.assert_allclose(angles.values[[0, 17, 63]], [0, 17 * 180 / 63, 180])
+
+
+@pytest.mark.parametrize("order", ["theta:y:x:position", "y:theta:position:x"])
+def test_axes_that_the_file_names(tmp_path: Path, order: str):
+    """Stored in any order, (theta, position, y, x) as read; an axis of another name is no diffuser position."""
+    scan = np.arange(3 * 2 * 4 * 5, dtype=np.uint16).reshape(3, 2, 4, 5)
+    usual = ["theta", "position", "y", "x"]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["exchange/data"] = np.transpose(scan, [usual.index(axis) for axis in order.split(":")])
+        file["exchange/data"].attrs["axes"] = order
+    np.testing.assert_array_equal(open_source(tmp_path / "a.h5", "a").read(slice(1, 3)), scan[1:])
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["exchange/data"].attrs["axes"] = order.replace("position", "time")
+    with pytest.raises(InputError, match="an axis time is no diffuser position; set files.axes if it is one"):
+        open_source(tmp_path / "a.h5", "a")

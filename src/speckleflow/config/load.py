@@ -19,6 +19,8 @@ from speckleflow.errors import ConfigError
 
 #: longest text of the user's that a message repeats, in characters
 _LONGEST = 200
+#: columns of the scan table that are the user's own, beside all whose name begins with 'note'
+_NOTES = frozenset({"comment", "comments", "name", "description", "date", "operator", "remarks"})
 SCAN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -104,7 +106,9 @@ def load_scans(config: Config, root: str | Path = ".") -> dict[str, ScanConfig]:
     """Every scan of the scan table, its row's columns laid over the configuration.
 
     A column is named by its full key (``geometry.energy_kev``) or, where only one section has it, by its last
-    part (``energy_kev``). An empty cell overrides nothing. Lines that start with # are comments.
+    part (``energy_kev``). An empty cell overrides nothing. Lines that start with # are comments, and columns named
+    name, comment, description, date, operator, remarks or note... are the user's own. Tabs, commas or semicolons stand
+    between the columns.
 
     Raises
     ------
@@ -133,7 +137,7 @@ def load_scans(config: Config, root: str | Path = ".") -> dict[str, ScanConfig]:
 def _scan(base: dict[str, Any], row: dict[str, str], where: str) -> ScanConfig:
     values = _copy(base)
     for column, cell in row.items():
-        if not cell.strip():
+        if not cell.strip() or _is_note(column):
             continue
         *sections, key = resolve_key(column, where).split(".")
         target = values
@@ -172,20 +176,35 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     kept = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
     if not kept:
         return
-    header = [name.strip() for name in kept[0][1].rstrip().split("\t")]  # spreadsheets leave tabs at the end
+    between = _separator(kept[0][1])
+    first = next(csv.reader([kept[0][1].rstrip()], delimiter=between))  # spreadsheets leave tabs at the end
+    header = [name.strip() for name in first]
     if "scan" not in header:
         raise ConfigError(
             f"{path}: expected columns between tabs, one of them 'scan', found '{kept[0][1].strip()}'"
         )
-    meant = [column if column == "scan" else resolve_key(column, str(path)) for column in header]
+    meant = [
+        column if column == "scan" or _is_note(column) else resolve_key(column, str(path))
+        for column in header
+    ]
     for column, key in zip(header, meant, strict=True):
         if meant.count(key) > 1:
             raise ConfigError(f"{path}: expected each column once, found {meant.count(key)} for '{column}'")
     for number, line in kept[1:]:
-        cells = next(csv.reader([line.rstrip()], delimiter="\t"))
+        cells = next(csv.reader([line.rstrip()], delimiter=between))
         if len(cells) > len(header):
             raise ConfigError(f"{path}, line {number}: expected {len(header)} columns, found {len(cells)}")
         yield number, dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True))
+
+
+def _separator(header: str) -> str:
+    """What stands between the columns: a tab, or where there is none the comma or semicolon of a spreadsheet."""
+    return next((sign for sign in ("\t", ";", ",") if sign in header), "\t")
+
+
+def _is_note(column: str) -> bool:
+    """Whether a column of the scan table is the user's own and sets nothing."""
+    return column.lower() in _NOTES or column.lower().startswith("note")
 
 
 def keys(model: type[BaseModel] = ScanConfig, prefix: str = "") -> list[str]:
