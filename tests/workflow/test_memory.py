@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from speckleflow.workflow.plan import plan_scan
+from speckleflow.workflow.plan import REPEATS, plan_scan
 from tests.raw_scan import RawScan
 from tests.stages.chain import Chain
 from tests.workflow.conftest import ROOT
@@ -58,7 +59,14 @@ def measured(request, tmp_path_factory):
     """Size, and MB of every stage in a process of its own."""
     size = request.param
     folder = tmp_path_factory.mktemp(size)
-    chain_of(folder, size, RawScan).raw.write()
+    raw = chain_of(folder, size, RawScan).raw
+    for stacks in (raw.flats, raw.darks):
+        stacks.update(
+            {name: np.resize(frames, (REPEATS, *frames.shape[1:])) for name, frames in stacks.items()}
+        )
+    for name in [name for name in raw.frames if name.startswith("reference")]:
+        raw.frames[name] = np.resize(raw.frames[name], (REPEATS, *raw.frames[name].shape[1:]))
+    raw.write()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
     peaks = {}
     for stage in STAGES:
@@ -72,11 +80,11 @@ def measured(request, tmp_path_factory):
     return size, peaks, plan_scan(chain.spec)
 
 
-def test_a_request_covers_the_peak_and_is_not_twice_as_much(measured):
+def test_a_request_covers_the_peak_and_uses_four_fifths_of_it(measured):
     size, peaks, plan = measured
     shares = {stage: (peaks[stage] + SNAKEMAKE_MB) / plan.memory_mb(stage) for stage in STAGES}
     print(size, {stage: (round(peaks[stage]), plan.memory_mb(stage)) for stage in STAGES})
     for stage, share in shares.items():
         assert share <= 1.0, (size, stage, peaks[stage], plan.memory_mb(stage))
         if size == "large":
-            assert share >= 0.5, (size, stage, peaks[stage], plan.memory_mb(stage))
+            assert share >= 0.8, (size, stage, peaks[stage], plan.memory_mb(stage))

@@ -20,8 +20,8 @@ TARGET_SECONDS = 900.0
 TARGET_MB = 8000.0
 #: Memory of a job before any data: in a cluster job Snakemake runs twice around the script (170 MB each),
 #: and the Python of the script with its libraries takes the rest (measured, with torch and without).
-BASE_MB = {"retrieve": 850, "simulate": 850}
-BASE_MB_OTHER = 600
+BASE_MB = {"retrieve": 850, "simulate": 850, "report": 530}
+BASE_MB_OTHER = 480
 #: Repeated darks, flats or references of one position that are read together.
 REPEATS = 20
 #: Seconds a projection takes, per pixel and, beside that, per pixel and diffuser position, by method (measured at
@@ -73,16 +73,16 @@ class Plan:
             batch_size(self.positions, self.rows, self.columns), self.blocks[0][1] - self.blocks[0][0]
         )
         data = {
-            # 16 samples a pixel, some 90 numbers each while a projection is made (measured at two sizes)
-            "simulate": 1400 * frame,
+            # 16 samples a pixel, some 80 numbers each for each of two projections (measured at two sizes)
+            "simulate": 2600 * frame,
             # the repeats of one position as counts, their sums and extremes; the mean of every position
-            "inspect": 12 * REPEATS * pixels + 4 * self.positions * frame,
+            "inspect": 10 * REPEATS * pixels + 4 * self.positions * frame,
             "correct": 12 * REPEATS * pixels + 6 * self.positions * frame,
             # of every pixel: the reference with its levels, the maps of the solver for one projection; of every
             # pixel of a batch: this and the next one's frames, raw and corrected, and the fields
             "retrieve": pixels * (400 + 45 * self.positions + batch * (100 + 5 * self.positions)),
             "integrate": 60 * frame,
-            "assemble": 8 * self.projections * self.columns * 4 / 1e6 + 20 * frame,
+            "assemble": 8 * self.projections * self.columns * 4 / 1e6 + 60 * frame,
             "reconstruct": slab * row_mb(self.projections, self.columns) + self._backprojection_mb,
             "volume": 2 * slab * self.columns**2 * 4 / 1e6,
             "report": 20 * frame + 12 * self.columns**2 * 4 / 1e6,
