@@ -607,5 +607,7 @@ def test_axes_that_the_file_names(tmp_path: Path, order: str):
     np.testing.assert_array_equal(open_source(tmp_path / "a.h5", "a").read(slice(1, 3)), scan[1:])
     with h5py.File(tmp_path / "a.h5", "r+") as file:
         file["exchange/data"].attrs["axes"] = order.replace("position", "time")
-    with pytest.raises(InputError, match="an axis time is no diffuser position; set files.axes if it is one"):
+    with pytest.raises(
+        InputError, match=r"an axis time is no diffuser position; set files.axes if it is one"
+    ):
         open_source(tmp_path / "a.h5", "a")
