@@ -18,6 +18,7 @@ from tests.raw_scan import write_data_exchange
 
 from speckleflow.errors import InputError
 from speckleflow.io.base import _UNITS, FrameSource, frame_range, unit_factor
+from speckleflow.io.data_exchange import DataExchange
 from speckleflow.io.dxchange import dxchange_reader
 from speckleflow.io.open import open_source
 
@@ -611,3 +612,13 @@ def test_axes_that_the_file_names(tmp_path: Path, order: str):
         InputError, match=r"an axis time is no diffuser position; set files.axes if it is one"
     ):
         open_source(tmp_path / "a.h5", "a")
+
+
+@pytest.mark.parametrize(
+    "frames", [np.ones((24, 40), np.uint16), np.ones((2, 24, 40), bool), np.ones((0, 24, 40), np.uint16)]
+)
+def test_data_exchange_frames_that_are_none(tmp_path: Path, frames: np.ndarray):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["exchange/data"] = frames
+    with pytest.raises(InputError, match="expected numbers of shape"):
+        DataExchange.open(tmp_path / "a.h5", "a.h5")

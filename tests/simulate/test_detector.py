@@ -81,3 +81,13 @@ def test_random_streams_are_repeatable_and_independent():
     ]
     assert abs(np.corrcoef(*noise)[0, 1]) < 0.1
     assert seeded(-3, 1).initial_seed() != seeded(3, 1).initial_seed()
+
+
+def test_the_beam_is_brightest_below_and_left_of_the_middle():
+    """A Gaussian about row 37.8 and column 33.575 of 64 x 80; 16 % less half a frame away along y or x."""
+    beam = Detector(PLAIN, 64, 80, seeded(1, 0)).beam.numpy()
+    assert np.unravel_index(beam.argmax(), beam.shape) == (38, 34)
+    y, x = np.mgrid[:64, :80]
+    away = ((y - 37.8) / 31.5) ** 2 + ((x - 33.575) / 39.5) ** 2
+    shape = np.sqrt(0.7) ** away
+    np.testing.assert_allclose(beam, shape / shape.mean(), rtol=1e-5)

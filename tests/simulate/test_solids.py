@@ -78,3 +78,17 @@ def test_reach():
     assert SOLIDS["ellipsoid"].reach((1.0, 0.0, 0.0)) == pytest.approx(0.6)
     assert SOLIDS["rod"].reach((0.6, 0.8, 0.0)) == pytest.approx(0.3)
     assert math.isinf(SOLIDS["rod"].reach((0.0, 0.0, 1.0)))
+
+
+def test_a_capped_cylinder_ends_at_both_ends():
+    """Along its axis it is as long as it was given, and cut at right angles."""
+    rod = cylinder("a", "PMMA", (0.0, 0.1, 0.0), 0.4, axis=(1.0, 0.5, 0.3), half_length=0.5)
+    axis = np.array([1.0, 0.5, 0.3]) / math.sqrt(1.34)
+    across = np.cross(axis, (0.0, 0.0, 1.0))
+    across /= np.linalg.norm(across)
+    for end in (-1, 1):
+        for side in (-0.39, 0.0, 0.39):
+            for along, inside in ((0.49, True), (0.51, False)):
+                place = end * along * axis + side * across
+                held = all(np.dot(normal, place) <= height for normal, height in rod.planes)
+                assert held == inside

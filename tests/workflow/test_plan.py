@@ -13,6 +13,7 @@ from speckleflow.workflow.plan import (
     SECONDS_PER_PIXEL,
     TARGET_MB,
     TARGET_SECONDS,
+    Plan,
     plan_scan,
     row_mb,
 )
@@ -108,3 +109,12 @@ def test_slabs_begin_at_even_rows(rows, wanted):
     assert (slabs[0][0], slabs[-1][1]) == (0, rows)
     assert [stop for _, stop in slabs[:-1]] == [start for start, _ in slabs[1:]]
     assert max(stop - start for start, stop in slabs) <= max(2, wanted)
+
+
+def test_runtime_of_a_stage_that_reads_and_writes_alone():
+    """100 positions of 10,000 x 10,000 px, 8 bytes a pixel, at 50 MB/s: 1600 s, three times of that asked for."""
+    plan = Plan(
+        projections=10, positions=100, rows=10_000, columns=10_000, blocks=((0, 10),), slabs=(), tomographic=False,
+        has_displacement=True, seconds_per_projection=1.0, seconds_per_row=1.0,
+    )  # fmt: skip
+    assert plan.runtime_min("inspect") == plan.runtime_min("correct") == 81
