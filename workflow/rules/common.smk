@@ -64,7 +64,9 @@ def plan(scan):
     or before there is one from one header of the raw data.
     """
     try:
-        return plan_scan(ScanSpec(scan, SCANS[scan]), manifest=f"{RESULTS}/{scan}/manifest.json")
+        return plan_scan(
+            ScanSpec(scan, SCANS[scan]), manifest=f"{RESULTS}/{scan}/manifest.json"
+        )
     except SpeckleflowError as error:
         logger.warning(f"{scan}: cannot be planned. {error}")
         return None
