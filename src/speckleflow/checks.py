@@ -23,6 +23,8 @@ _CLIPPED_PIXELS = 8
 _WRAPPED, _EMPTY = 0.98, 0.5
 #: orders of a regular step in degrees that a mistaken unit gives: its name, and how many of it are a degree
 _MISTAKEN = {"arc minutes": 60.0, "arc seconds": 3600.0, "degrees labelled as radians": 180 / np.pi}
+#: Random and golden angles leave gaps of a few degrees; a range without directions that is said is larger.
+_WEDGE_DEG = 6.0
 #: Steps larger than this, all alike, are looked at for a mistaken unit, in degrees.
 _LARGE_STEP = 30.0
 #: detectors mark gaps and dead pixels by -1 and -2; together these are less than a fifth
@@ -290,7 +292,7 @@ def angle_warnings(angles_deg: NDArray[np.float64]) -> list[str]:
     missing, usual = missing_wedge(angles_deg)
     if min(abs(span - turn) for turn in (180, 360)) > max(2 * step, 1):
         warnings.append(f"the angles span {span:.4g} degrees, neither a half nor a full turn")
-    if missing > max(2 * usual, 1):
+    if missing > max(2 * usual, _WEDGE_DEG):
         warnings.append(f"missing wedge: no projection over {missing:.3g} degrees of directions")
     if span > 3 * 180 and step < _LARGE_STEP and np.all(np.abs(steps) < _LARGE_STEP):
         turns = round(span / 180)

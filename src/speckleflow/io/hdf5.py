@@ -44,8 +44,8 @@ def open_hdf5(path: str | Path, name: str | None = None) -> Iterator[h5py.File]:
         raise InputError(
             name, expected="an HDF5 file that may be read", found="no permission to read it"
         ) from error
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not raised_by_h5py(error):
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        if not isinstance(error, OSError) and not raised_by_h5py(error):
             raise
         raise InputError(
             name, expected="a complete, readable HDF5 file", found=_words(error, path)
@@ -80,7 +80,7 @@ def raised_by_h5py(error: Exception) -> bool:
     return at is not None and "h5py" in at.tb_frame.f_code.co_filename
 
 
-def _words(error: OSError | RuntimeError, path: Path) -> str:
+def _words(error: Exception, path: Path) -> str:
     text = " ".join(str(error).split())
     if match := re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", text):
         return f"a truncated one ({match[1]} of {match[2]} bytes); was it still being written or copied?"
