@@ -34,7 +34,8 @@ test: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadgroup
 
 test-fast: $(READY)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --dist loadfile -m "not slow and not workflow and not slurm"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --dist loadfile --ignore=tests/envs \
+	  --ignore=tests/stages/test_sabotage.py -m "not slow and not workflow and not slurm"
 
 # benchmarks/mutation.md; results are kept in runs/mutation, which may be removed to begin again
 mutants: $(READY)

@@ -61,7 +61,11 @@ def deviation(field: torch.Tensor, expected: torch.Tensor | float) -> float:
     return float(inside(field - expected).square().mean().sqrt())
 
 
-@pytest.fixture(params=registry.available())
+#: of a network every test takes seconds
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("espinnet", "spinnet")]
+
+
+@pytest.fixture(params=[name for name in registry.available() if "spinnet" not in name] + SLOW)
 def method(request):
     return request.param
 

@@ -69,6 +69,7 @@ def test_resumes_bit_for_bit_after_kill_9(uninterrupted, tmp_path):
             assert torch.equal(value, resumed[part][name]), name
 
 
+@pytest.mark.slow
 def test_curve_and_weights_are_written(uninterrupted):
     rows = (uninterrupted / "curve.csv").read_text().splitlines()
     assert rows[0].startswith("step,pixels,learning_rate,training_loss,loss_N1,rmse_N1")
@@ -76,6 +77,7 @@ def test_curve_and_weights_are_written(uninterrupted):
     assert (uninterrupted / "weights.safetensors").stat().st_size > 100_000
 
 
+@pytest.mark.slow
 def test_parts_train_alone(tmp_path):
     """Only the chosen part changes; a structure without parts refuses."""
     first = tmp_path / "first"
@@ -96,6 +98,7 @@ def test_parts_train_alone(tmp_path):
         train(TrainConfig(**{**TINY, "network": "espinnet"}, part="fusion", folder=str(tmp_path / "x")))
 
 
+@pytest.mark.slow
 def test_coarse_scales_of_the_published_structure_train_alone(tmp_path):
     """What works at full resolution stays; scales join one by one."""
     values = {**TINY, "network": "espinnet", "part": "coarse", "subsets": 0, "crop_px": 64, "average": 0.0}
@@ -125,6 +128,7 @@ def test_losses_are_least_at_the_truth():
     assert float((errors.abs() < best).float().mean()) == pytest.approx(ONE_SIGMA, abs=0.02)
 
 
+@pytest.mark.slow
 def test_refuses_to_overwrite_or_to_mix_runs(uninterrupted):
     with pytest.raises(ConfigError, match="--resume"):
         train(TrainConfig(**TINY, folder=str(uninterrupted)))
@@ -155,6 +159,7 @@ def test_config_errors_name_the_key(tmp_path):
         read_train_config(tmp_path / "none.yaml")
 
 
+@pytest.mark.slow
 def test_command_line(tmp_path):
     from typer.testing import CliRunner
 
