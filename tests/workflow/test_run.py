@@ -158,6 +158,5 @@ def test_signs(finished):
             assert 0.6 < shift[side].mean() / truth[side].mean() < 1.1  # measured: 0.71 to 0.78
     with h5py.File(finished.results() / "volumes.h5") as file:
         centre = np.s_[13:19, 28:36, 28:36]
-
         # xraylib at 20 keV; measured: 6.61e-7
         assert file["delta"][centre].mean() == pytest.approx(6.66e-7, rel=0.05)
