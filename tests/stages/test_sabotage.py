@@ -63,7 +63,7 @@ def other(tmp_path_factory) -> Chain:
     """The same scan and settings with other raw frames: what an older run has left."""
     raw = RawScan(tmp_path_factory.mktemp("other"), projections=6, size=(24, 48))
     for name in ("sample_01", "sample_02"):
-        raw.frames[name] = raw.frames[name][:, ::-1].copy()
+        raw.frames[name] = raw.frames[name][::-1].copy()  # each projection has the rays of another
     chain = Chain(raw.write()).run()
     chain.report()
     return chain
