@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from speckleflow.agreement import pairing_problems
 from speckleflow.checks import frame_problems, light_problems, radian_problems
 from speckleflow.config import parse_config
 from speckleflow.correction import Correction
@@ -92,9 +93,11 @@ def retrieve_files(
     beam, level = (None if name is None else read_stack(name) for name in (flat, dark))
     _check_stacks(stacks, {"reference": reference, "sample": sample}, level)
     correction = Correction.of_stacks(stacks["reference"], flat=beam, dark=level)
+    frames = correction.correct_frames(stacks["sample"])
+    _check_pairs(frames, correction.reference, sample, reference)
     fields = retrieve_stack(
         torch.from_numpy(correction.reference),
-        torch.from_numpy(correction.correct_frames(stacks["sample"])),
+        torch.from_numpy(frames),
         method,
         settings_of(config),
         device,
@@ -163,6 +166,17 @@ def _check_stacks(stacks: dict[str, NDArray], names: dict[str, str], dark: NDArr
             "are sample and reference swapped, or was the exposure changed?",
             file=sys.stderr,
         )
+
+
+def _check_pairs(sample: NDArray, reference: NDArray | None, name: str, partner: str) -> None:
+    """Refuse sample frames (N, y, x) that show the pattern of another reference frame."""
+    assert reference is not None
+    names, partners = ([f"{stack}, frame {n}" for n in range(len(sample))] for stack in (name, partner))
+    problems, warnings = pairing_problems(sample, reference, names, partners)
+    if problems:
+        raise InputProblems(problems)
+    for warning in warnings:
+        print(f"speckleflow: warning: {warning}", file=sys.stderr)
 
 
 def _check_output(output: Path, suffixes: tuple[str, ...], inputs: list[str]) -> None:
