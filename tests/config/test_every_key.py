@@ -92,7 +92,8 @@ CASES: dict[str, Case] = {
     "files.axes": Case(["angle", "x", "y"], "inspect", ALONE),
     "files.frames": Case("1-3", "inspect"),
     "files.missing_frames": Case("allow", "inspect", LOST),
-    "files.transpose": Case(True, "correct"),
+    # turned, the beam falls off to other sides than its margins of air
+    "files.transpose": Case(True, "correct", {"correct": {"flux": "none"}}),
     "files.flip_y": Case(True, "correct"),
     "files.flip_x": Case(True, "correct"),
     "geometry.energy_kev": Case(31.0, "integrate"),

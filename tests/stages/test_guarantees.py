@@ -198,7 +198,7 @@ def test_a_block_of_an_older_run_is_refused(chain, folder):
 @pytest.mark.slow
 def test_phases_of_other_fields_are_refused(chain):
     """All fields replaced by those of other raw frames, the phases left as they are."""
-    chain.raw.frames["sample_02"][:] = chain.raw.frames["sample_01"]
+    chain.raw.frames["sample_02"][:] = chain.raw.frames["sample_02"][::-1].copy()
     chain.raw.write()
     chain.inspect()
     chain.correct()
