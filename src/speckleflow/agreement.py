@@ -27,6 +27,8 @@ _CROP, _REACH = 256, 16
 _SMOOTH = 6.0
 #: A correlation above this is no chance: that of unrelated patterns of this size stays below 0.1.
 _RELATED = 0.2
+#: In small frames chance goes further: by so many times the root of a speckle's area (px^2) over that of the frame.
+_CHANCE, _CELL_PX = 3.0, 18.0
 #: Another partner is the right one when its correlation is this many times that of the named one.
 _BETTER = 2.0
 
@@ -119,9 +121,11 @@ def pairing_problems(
             for m in range(count):
                 scores[n, m] = _correlate(known[m], shown[n])[0]
     problems = []
+    cropped = float(np.prod([min(side, _CROP) for side in sample.shape[-2:]]))
+    related = max(_RELATED, _CHANCE * np.sqrt(_CELL_PX / cropped))
     for n in range(count):
         own, best = scores[n, n], int(scores[n].argmax())
-        if scores[n, best] > max(_RELATED, _BETTER * own) and best != n:
+        if scores[n, best] > max(related, _BETTER * own) and best != n:
             problems.append(
                 InputError(
                     names[n],
@@ -137,7 +141,7 @@ def pairing_problems(
                 "turned by 180 degrees": sample[n][::-1, ::-1],
             }
             for how, frame in turned.items():
-                if (score := _correlate(known[n], _pattern(frame))[0]) > max(_RELATED, _BETTER * own):
+                if (score := _correlate(known[n], _pattern(frame))[0]) > max(related, _BETTER * own):
                     problems.append(
                         InputError(
                             names[n],
