@@ -264,7 +264,7 @@ def _wrong_axes(scan: RawScan) -> None:
             _no_angles,
             "sample_01",
             "an angle for each of 4 projections",
-            "none in the file; give geometry.angles",
+            "none in the file (and 2 more like this, to raw/a/sample_03.h5); give geometry.angles",
         ),
         (_other_angles, "sample_02", "90 deg at projection 2 as in raw/a/sample_01.h5", "99 deg"),
         (_nan_angle, "sample_01", "finite angles", "1 NaN"),
@@ -381,7 +381,7 @@ def test_no_files_at_all(raw_scan: RawScan):
     found = problems(raw_scan)
     assert found[0] == (
         "raw/a/sample_{position:02d}.h5: expected at least one sample file, "
-        f"found none of that name in {raw_scan.root}"
+        f"found none of that name in {raw_scan.root}; copy the data there, or set files.sample to where they are"
     )
     with pytest.raises(InputError):
         scan_shape(raw_scan.spec())
@@ -453,7 +453,8 @@ def test_odd_values_are_warned_of(raw_scan: RawScan):
                 }
             },
             "raw/a/reference_01.h5: expected an angle for each of 2 projections, found none in the file, but the "
-            "reference files have angles; are files.sample and files.reference swapped?",
+            "reference files have angles (and 2 more like this, to raw/a/reference_03.h5); "
+            "are files.sample and files.reference swapped?",
         ),
         (
             {"tomography": {"offset_axis": True}},

@@ -6,7 +6,12 @@ from pathlib import Path
 
 
 class SpeckleflowError(Exception):
-    """Base of every error that is meant for a person; the CLI prints its text alone, without a traceback."""
+    """Base of every error that is meant for the user; the CLI prints its text alone, without a traceback."""
+
+    @property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """What is wrong and what to do about it (may be empty), once for every problem."""
+        return ((" ".join(str(self).split()), ""),)
 
 
 class ConfigError(SpeckleflowError):
@@ -24,6 +29,10 @@ class InputError(SpeckleflowError):
         self.where, self.expected, self.found, self.hint = str(where), expected, found, hint
         tail = f"; {hint}" if hint else ""
         super().__init__(f"{where}: expected {expected}, found {found}{tail}")
+
+    @property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        return ((f"{self.where}: expected {self.expected}, found {self.found}", self.hint),)
 
 
 class OutputError(SpeckleflowError):

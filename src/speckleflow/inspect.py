@@ -45,6 +45,7 @@ from speckleflow.retrieval import registry
 from speckleflow.scan.manifest import FileEntry, Manifest, raw_file
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import collected_warnings
+from speckleflow.weights import digest
 
 #: Sample frames read of each position: first, last and some between; all would take as long as the work.
 _PROBES = 5
@@ -222,6 +223,10 @@ def _settings_problems(scan: Scan) -> list[InputError]:
                 found=f"{scan.n_positions}",
             )
         )
+    try:
+        digest(scan.config.retrieval)
+    except InputError as problem:
+        problems.append(problem)
     try:
         air_margins(settings, size)
         if settings.mask is not None:

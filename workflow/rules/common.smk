@@ -1,4 +1,5 @@
 # What all rules share. The scans come from the scan table; the plan (blocks, slabs, resources) follows from the data.
+import atexit
 import functools
 import hashlib
 import os
@@ -23,6 +24,7 @@ from speckleflow.errors import SpeckleflowError
 from speckleflow.io.scan import raw_files
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.registry import setting_keys, setting_lines
+from speckleflow.workflow.batch import batch_outcomes, batch_text, write_batch
 from speckleflow.workflow.lock import note_owner, release_dead_lock
 from speckleflow.workflow.plan import plan_scan
 from speckleflow.weights import digest
@@ -41,6 +43,27 @@ if workflow.is_main_process and (released := release_dead_lock(STATE)):
 # The lock is held from here on.
 onstart:
     note_owner(STATE)
+
+
+# The table of the batch: the last lines of the terminal, and results/batch.tsv.
+def tell_batch(log):
+    outcomes = batch_outcomes(SCANS, RESULTS, log=Path(log[0]) if log else None)
+    if any(outcome.verdict == "failed" for outcome in outcomes) or all(
+        outcome.verdict == "report" for outcome in outcomes
+    ):
+        atexit.register(print, batch_text(outcomes), file=sys.stderr)
+        try:
+            write_batch(outcomes, Path(RESULTS) / "batch.tsv")
+        except SpeckleflowError as error:
+            logger.warning(str(error))
+
+
+onsuccess:
+    tell_batch(log)
+
+
+onerror:
+    tell_batch(log)
 
 
 RESULTS = CONFIG.results.rstrip("/")
@@ -67,7 +90,8 @@ def plan(scan):
         return plan_scan(
             ScanSpec(scan, SCANS[scan]), manifest=f"{RESULTS}/{scan}/manifest.json"
         )
-    except SpeckleflowError as error:
+    # whatever it is, it stops this scan alone: its inspection meets it again
+    except Exception as error:
         logger.warning(f"{scan}: cannot be planned. {error}")
         return None
 
@@ -99,8 +123,8 @@ def weights_digest(wildcards):
     """A params function: what the network's weights are, so that other ones make the results again."""
     try:
         return f"weights: {str(digest(SCANS[wildcards.scan].retrieval))[:16]}"
-    except SpeckleflowError as error:
-        raise WorkflowError(f"{wildcards.scan}: {error}") from None
+    except SpeckleflowError:
+        return "weights: absent"  # as the inspection and the job itself say
 
 
 @functools.cache

@@ -140,16 +140,22 @@ class InputProblems(InputError):
         kinds: dict[str, list[InputError]] = {}
         for problem in self.problems:
             kinds.setdefault(re.sub(r"\d+", "", problem.expected), []).append(problem)
-        self.args = ("\n".join(line for kind in kinds.values() for line in _told(kind)),)
+        self._parts = tuple(part for kind in kinds.values() for part in _told(kind))
+        self.args = ("\n".join(f"{what}; {hint}" if hint else what for what, hint in self._parts),)
+
+    @property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        return self._parts
 
 
-def _told(kind: list[InputError]) -> list[str]:
-    """Sentences for problems that differ only in where they are."""
-    first, *others = map(str, kind)
+def _told(kind: list[InputError]) -> list[tuple[str, str]]:
+    """Sentences and hints for problems that differ only in where they are."""
+    told = [part for problem in kind for part in problem.parts]
     if len(kind) <= _ALIKE:
-        return [first, *others]
-    last = kind[-1].where
-    return [f"{first} (and {len(others)} more like this{'' if last == kind[0].where else f', to {last}'})"]
+        return told
+    (first, hint), last = told[0], kind[-1].where
+    to = "" if last == kind[0].where else f", to {last}"
+    return [(f"{first} (and {len(kind) - 1} more like this{to})", hint)]
 
 
 _UNITS: dict[str, dict[str, float]] = {

@@ -86,7 +86,12 @@ def raw_files(spec: ScanSpec) -> list[Path]:
             if is_pattern(path) or (path.is_dir() and path.suffix.lower() not in SUFFIXES):
                 found += find_images(path, name)
             elif not path.exists() and name not in layout.missing:
-                raise InputError(name, expected="a raw file", found="no such file")
+                raise InputError(
+                    name,
+                    expected="a raw file",
+                    found="no such file",
+                    hint="copy it there, or set the key under files that names it",
+                )
             else:
                 found.append(path)
         except InputError as problem:
@@ -120,6 +125,7 @@ def _missing(
             pattern.text.replace("{scan}", scan),
             expected=f"at least one {role} file",
             found=f"none of that name in {folder}",
+            hint=f"copy the data there, or set files.{role} to where they are",
         )
     why = "as files.positions lists" if listed else "one for each diffuser position"
     shown = ", ".join(map(str, missing[:5])) + (" ..." if len(missing) > 5 else "")
@@ -127,4 +133,5 @@ def _missing(
         pattern.fill(scan, missing[0]),
         expected=f"{len(wanted)} {role} files, {why}",
         found=f"{len(wanted) - len(missing)}, none for position {shown}",
+        hint="copy it there, or list the positions that are complete in files.positions",
     )

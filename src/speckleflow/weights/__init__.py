@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from speckleflow.config.models import Retrieval
-from speckleflow.errors import ConfigError
+from speckleflow.errors import ConfigError, InputError
 
 #: method -> its weight file in this folder
 SHIPPED = {"espinnet": "espinnet-fast.safetensors", "spinnet": "spinnet.safetensors"}
@@ -19,7 +19,9 @@ def find(method: str, weights: str) -> Path:
     Raises
     ------
     ConfigError
-        No weights are shipped for this method, or there is no such file.
+        No weights are shipped for this method.
+    InputError
+        There is no such file.
     """
     if weights == "shipped":
         if method not in SHIPPED:
@@ -29,7 +31,8 @@ def find(method: str, weights: str) -> Path:
         return Path(__file__).with_name(SHIPPED[method])
     path = Path(weights)
     if not path.is_file():
-        raise ConfigError(f"weights: expected a file, found no {path}")
+        hint = "set weights of the method to where they are, or to shipped"
+        raise InputError("weights", expected="a file", found=f"no {path}", hint=hint)
     return path
 
 
@@ -38,8 +41,8 @@ def digest(retrieval: Retrieval) -> str | None:
 
     Raises
     ------
-    ConfigError
-        There is no such file.
+    ConfigError, InputError
+        As :func:`find`.
     """
     weights = getattr(getattr(retrieval, retrieval.method, None), "weights", None)
     if weights is None:

@@ -14,6 +14,9 @@ from speckleflow.config import ScanConfig
 from speckleflow.errors import SpeckleflowError
 from speckleflow.scan.spec import ScanSpec
 
+#: how a line of a job's log begins that says what is wrong, and what to do about it
+ERROR, HINT = "error: ", "what to do: "
+
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[ScanSpec]:
@@ -28,7 +31,10 @@ def job(snakemake: Any) -> Iterator[ScanSpec]:
     try:
         yield ScanSpec(snakemake.wildcards.scan, ScanConfig.model_validate(snakemake.params.config))
     except SpeckleflowError as error:
-        logging.error("%s", error)
+        for what, hint in error.parts:
+            logging.error("%s%s", ERROR, " ".join(what.split()))
+            if hint:
+                logging.error("%s%s", HINT, " ".join(hint.split()))
         sys.exit(1)
     except Exception:
         with log.open("a") as stream:

@@ -42,6 +42,8 @@ class Run:
     failed: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     last_failure: str | None = None
     over: bool = True
+    #: what the scheduler said of a failed job, by the name of its log
+    messages: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -152,9 +154,10 @@ _EVENT = re.compile(
 )
 
 
-def read_run(root: Path = Path()) -> Run:
-    """The state of the latest Snakemake run in a folder; an empty one where there was none."""
-    logs = sorted((root / ".snakemake" / "log").glob("*.snakemake.log"), key=lambda p: p.stat().st_mtime_ns)
+def read_run(root: Path = Path(), log: Path | None = None) -> Run:
+    """The state of the Snakemake run of one ``log``; None: of the latest in a folder, empty if none."""
+    folder = root / ".snakemake" / "log"
+    logs = [log] if log else sorted(folder.glob("*.snakemake.log"), key=lambda p: p.stat().st_mtime_ns)
     if not logs:
         return Run()
     run = Run(logs[-1], over=False)
@@ -173,15 +176,17 @@ def read_run(root: Path = Path()) -> Run:
         elif event["error"] and (number := _line("jobid", event["error"])) in jobs:
             active.discard(number)
             failures[number] = _line("log", event["error"]).split(" (check")[0]
+            if message := _line("message", event["error"]):
+                run.messages[failures[number]] = message
         elif event["again"] in jobs:
             failures.pop(event["again"], None)
             active.add(event["again"])
         elif event["over"]:
             run.over = True
     run.running = Counter(jobs[number] for number in active if not run.over)
-    for number, log in failures.items():
-        run.failed.setdefault(jobs[number], []).append(log)
-        run.last_failure = log
+    for number, job_log in failures.items():
+        run.failed.setdefault(jobs[number], []).append(job_log)
+        run.last_failure = job_log
     return run
 
 

@@ -87,7 +87,7 @@ def test_names_of_distributed_training(tmp_path):
 def test_missing_weights():
     with pytest.raises(ConfigError, match="needs `weights:`"):
         find("umpa", "shipped")
-    with pytest.raises(ConfigError, match=r"expected a file, found no nowhere\.pt"):
+    with pytest.raises(InputError, match=r"expected a file, found no nowhere\.pt"):
         find("espinnet", "nowhere.pt")
 
 
@@ -179,5 +179,5 @@ def test_the_digest_is_that_of_the_file_that_is_used(tmp_path):
     path.write_bytes(b"Another")  # as long as before
     assert digest(retrieval) == hashlib.sha256(b"Another").hexdigest()
     path.unlink()
-    with pytest.raises(ConfigError, match=r"expected a file, found no .*mine\.safetensors"):
+    with pytest.raises(InputError, match=r"expected a file, found no .*mine\.safetensors"):
         digest(retrieval)
