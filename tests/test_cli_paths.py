@@ -67,6 +67,7 @@ PATHS_AS_TEXT = {"reference", "sample", "flat", "dark", "weights"}
 #: what a command needs beside the path that is tried
 OTHERS = {
     "config": "config.yaml",
+    "folder": ".",
     "reference": "stack.npy",
     "sample": "stack.npy",
     "sinogram": "sinogram.npy",

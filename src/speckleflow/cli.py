@@ -108,6 +108,35 @@ def inspect(config: ConfigFile, scan: OneScan = None) -> None:
 
 
 @app.command()
+def scans(
+    folder: Annotated[Path, typer.Argument(help="Folder with raw data.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Scan table to write (.tsv); without it the table is printed.")
+    ] = None,
+) -> None:
+    """Propose a scan table of what lies in a folder, and say what was not understood. Reads headers only."""
+    from speckleflow.errors import OutputError
+    from speckleflow.io.atomic import atomic_path
+    from speckleflow.io.discover import propose_scans
+
+    proposal = propose_scans(folder)
+    if output is None:
+        print(proposal.text(), end="")
+        return
+    if output.exists():
+        raise OutputError(
+            f"{output}: expected a name that is free, found a file; remove it or choose another"
+        )
+    with atomic_path(output) as private:
+        private.write_text(proposal.text(), encoding="utf-8")
+    for sentence in proposal.unclear:
+        print(sentence, file=sys.stderr)
+    print(
+        f"{output}: {len(proposal.scans)} scans. Look it through, then: speckleflow inspect CONFIG (scans: {output})"
+    )
+
+
+@app.command()
 def simulate(config: ConfigFile, scan: OneScan = None) -> None:
     """Make the raw files of the simulated scans of a configuration, and the truth beside them."""
     from speckleflow.errors import ConfigError

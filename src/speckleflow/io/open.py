@@ -27,7 +27,7 @@ from speckleflow.io.nxtomo import NXtomo, is_nxtomo
 from speckleflow.io.patterns import parse_positions
 from speckleflow.io.view import FrameView
 
-_HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".nx5", ".nexus")
+HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".nx5", ".nexus")
 _GROUP = "speckleflow.readers"
 
 
@@ -139,7 +139,7 @@ def _frames(text: str, source: FrameSource) -> NDArray[np.intp]:
 
 
 def _format(path: Path, name: str, keys: Datasets) -> str:
-    named = path.suffix.lower() in _HDF5_SUFFIXES
+    named = path.suffix.lower() in HDF5_SUFFIXES
     if not named and not _is_hdf5(path) and (path.is_dir() or is_pattern(path) or is_image(path)):
         return "images"
     with open_hdf5(path, name) as file:
