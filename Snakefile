@@ -1,5 +1,4 @@
 # speckleflow: from raw modulated-pattern images to quantitative volumes.
-#
 #   snakemake --cores all                                          the demo (config/config.yaml)
 #   snakemake --cores all --configfile config/examples/tooth.yaml  your own configuration
 #   snakemake --profile slurm                                      on a cluster
@@ -24,6 +23,7 @@ include: "workflow/rules/integrate.smk"
 include: "workflow/rules/assemble.smk"
 include: "workflow/rules/reconstruct.smk"
 include: "workflow/rules/volume.smk"
+include: "workflow/rules/export.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -297,6 +297,30 @@ def pack(
     pack_projections(results / "projections.h5", output)
 
 
+@app.command()
+def export(
+    results: Annotated[Path, typer.Argument(help="Results folder of a scan, e.g. results/demo.")],
+    to: Annotated[
+        list[str], typer.Option(help="ome-zarr, tiff, tiff16 or xdmf; may be given several times.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder to make; without it, one of the format's name beside volumes.h5."),
+    ] = None,
+) -> None:
+    """Volumes of a finished scan in the format of another program: napari, Fiji, ParaView.
+
+    The workflow does the same for the formats in the configuration's `output`.
+    """
+    from speckleflow.errors import ConfigError
+    from speckleflow.stages.export import export_volumes
+
+    if output is not None and len(to) > 1:
+        raise ConfigError(f"command line: --output {output}: expected one --to beside it, found {len(to)}")
+    for name in to:
+        print(f"{name}: {export_volumes(results, name, output)}")
+
+
 app.command()(cli_networks.train)
 app.command()(cli_networks.evaluate)
-app.command()(cli_networks.export)
+app.command()(cli_networks.export_network)

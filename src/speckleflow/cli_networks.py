@@ -1,4 +1,4 @@
-"""The commands around the networks: train, evaluate, export."""
+"""The commands around the networks: train, evaluate, export-network."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def evaluate(
         write_csv(rows, output)
 
 
-def export(
+def export_network(
     reference: Annotated[
         str,
         typer.Option(
@@ -88,9 +88,9 @@ def export(
     for this reference's pattern; not in it are corrections of raw frames, flags, and tiles. With weights of a published
     structure the fields are on the detector grid.
     """
-    from speckleflow.stages.export import export_network
+    from speckleflow.stages.export_network import export_network as write
 
-    export_network(method=method, reference=reference, output=output, weights=weights)
+    write(method=method, reference=reference, output=output, weights=weights)
     print(f"network: {output}")
 
 

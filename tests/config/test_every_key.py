@@ -138,6 +138,7 @@ CASES: dict[str, Case] = {
     "tomography.filter": Case("parzen", "reconstruct", BY_HAND),
     "tomography.ring_window_px": Case(9, "reconstruct", BY_HAND),
     "report.pictures_per_contrast": Case(4, "report", BY_HAND),
+    "output": Case(["tiff", "xdmf"], "plan"),
     "execution.retrieval.projections_per_block": Case(2, "plan"),
     "execution.retrieval.device": Case("cuda", "plan"),
     "execution.retrieval.threads": Case(1, "threads"),

@@ -110,6 +110,12 @@ class Chain:
         slabs = [self.path(f"slabs/slab_{k:04d}.h5") for k in range(len(self.slabs))]
         assemble_volumes(self.spec, slabs=slabs, output=self.path("volumes.h5"))
 
+    def export(self, format: str) -> Path:
+        from speckleflow.stages.export import export_scan
+
+        export_scan(self.spec, volumes=self.path("volumes.h5"), format=format, output=self.path(format))
+        return self.path(format)
+
     def report(self) -> None:
         from speckleflow.stages.report import report_scan
 

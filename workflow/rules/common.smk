@@ -22,6 +22,7 @@ os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 from speckleflow.config import load_scans, parse_config
 from speckleflow.errors import SpeckleflowError
 from speckleflow.io.scan import raw_files
+from speckleflow.io.writers.registry import WRITERS
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.registry import setting_keys, setting_lines
 from speckleflow.workflow.batch import batch_outcomes, batch_text, write_batch
@@ -77,6 +78,7 @@ wildcard_constraints:
     scan="|".join(map(re.escape, SCANS)),
     block=r"\d{4}",
     slab=r"\d{4}",
+    format="|".join(map(re.escape, WRITERS)),
 
 
 @functools.cache
@@ -266,6 +268,11 @@ def volume_file(wildcards):
     return [f"{RESULTS}/{scan}/volumes.h5"] if tomographic else []
 
 
+def exports_of(scan):
+    """The folders of the formats that a scan's volumes are written in."""
+    return [f"{RESULTS}/{scan}/{name}" for name in plan(scan).outputs]
+
+
 def final_files(wildcards):
     """An input function: what a user gets of every scan, and the files that it stands on.
 
@@ -288,6 +295,7 @@ def final_files(wildcards):
         ]
         files += [
             *(f"{folder}/{name}" for name in results),
+            *exports_of(scan),
             *blocks_of(scan, "fields"),
             *phases,
         ]

@@ -97,7 +97,10 @@ def _kind(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(_kind(a) for a in get_args(annotation))
     if origin is tuple:
-        return f"list of {len(get_args(annotation))} numbers"
+        parts = get_args(annotation)
+        if parts[-1] is Ellipsis:
+            return f"list of {_kind(parts[0])}"
+        return f"list of {len(parts)} numbers"
     return {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null"}.get(
         annotation, str(annotation)
     )

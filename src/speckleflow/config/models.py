@@ -17,6 +17,7 @@ from speckleflow.config.sections.execution import Execution, RetrievalExecution,
 from speckleflow.config.sections.files import Files
 from speckleflow.config.sections.geometry import POSSIBLE, Geometry, impossible
 from speckleflow.config.sections.integrate import Integrate
+from speckleflow.config.sections.output import Output
 from speckleflow.config.sections.report import Report
 from speckleflow.config.sections.retrieval import (
     LARGEST_WINDOW,
@@ -70,6 +71,11 @@ class ScanConfig(Section):
     tomography: Tomography = Field(default_factory=Tomography, description="Tomography.")
     simulate: Simulate = Field(default_factory=Simulate, description="Simulation.")
     report: Report = Field(default_factory=Report, description="Report.")
+    output: Output = Field(
+        (),
+        description="Formats that the volumes are written in beside volumes.h5, each a folder of that name: ome-zarr (napari, neuroglancer, MoBIE), tiff (32-bit stacks for Fiji), tiff16 (16-bit, the window in export.json), xdmf (ParaView; the values stay in volumes.h5).",
+        examples=[["ome-zarr", "tiff"]],
+    )
     execution: Execution = Field(
         default_factory=Execution, description="How jobs compute: device, threads, sizes."
     )

@@ -1,4 +1,4 @@
-"""Files that are either complete or absent.
+"""Files and folders that are either complete or absent.
 
 Two jobs may write the same output at once (a restarted workflow beside an orphaned cluster job), a disk may
 fill up, a job may be killed: a result is therefore written under a private name in the same folder,
@@ -12,6 +12,7 @@ import glob
 import os
 import re
 import secrets
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -33,6 +34,42 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         The folder cannot be made or written to, or the disk is full.
     """
     target = Path(target)
+    with _private(target) as private:
+        yield private
+        _flush(private)
+        private.replace(target)
+
+
+@contextmanager
+def atomic_folder(target: str | Path) -> Iterator[Path]:
+    """Yield a private, empty folder beside ``target``; on success all below it is flushed, and it becomes ``target``.
+
+    On any error the private folder is removed and ``target`` is left as it was. An earlier folder of that name is
+    moved aside and removed: between these two renames there is none for a moment.
+
+    Raises
+    ------
+    OutputError
+        As :func:`atomic_path`.
+    """
+    target = Path(target)
+    with _private(target) as private:
+        private.mkdir()
+        yield private
+        for path in private.rglob("*"):
+            if path.is_file():
+                _flush(path)
+        if target.is_dir() and not target.is_symlink():
+            with _private(target) as before:
+                target.replace(before)
+                private.replace(target)
+        else:
+            private.replace(target)
+
+
+@contextmanager
+def _private(target: Path) -> Iterator[Path]:
+    """A private name beside ``target``; what has it afterwards is removed."""
     private = target.with_name(
         f".{target.name}.{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}.part"
     )
@@ -40,16 +77,26 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_dead(target)
         yield private
-        with private.open("rb") as stream:
-            os.fsync(stream.fileno())
-        private.replace(target)
     except (OSError, RuntimeError, ValueError) as error:
         if reason := _reason(error, target):
             raise OutputError(f"{target}: could not be written, {reason}; nothing was left behind") from error
         raise
     finally:
         with suppress(NotADirectoryError):  # a file in place of a folder above has nothing under it to remove
-            private.unlink(missing_ok=True)
+            _remove(private)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it; none there is no error."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 #: Age in seconds from which a private file of another machine counts as dead: a living job writes more often.
@@ -70,9 +117,10 @@ def _remove_dead(target: Path) -> None:
             if match[1] == socket.gethostname():
                 dead = not Path(f"/proc/{match[2]}").exists() and Path("/proc/self").exists()
             else:
-                dead = time.time() - path.stat().st_mtime > _DEAD_AFTER
+                newest = max(part.stat().st_mtime for part in (path, *path.rglob("*")))
+                dead = time.time() - newest > _DEAD_AFTER
             if dead:
-                path.unlink(missing_ok=True)
+                _remove(path)
         except OSError:
             continue  # another job was faster, or it is not ours to remove
 

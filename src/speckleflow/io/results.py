@@ -38,6 +38,8 @@ PROVENANCE = "provenance"
 IDENTITY = "identity"
 #: attribute of the provenance: when and where each stage ran; not part of the identity
 HISTORY = "history"
+#: dataset of the NeXus groups that repeats the last date of the history; not part of the identity
+DATE = "entry/reconstruction/date"
 #: A result of at most so many bytes ends with these and the SHA-256 of what stands before them.
 _SEALED_BYTES, _SEAL = 16 << 20, b"speckleflow-sha256:"
 _SEAL_BYTES = len(_SEAL) + 32
@@ -139,7 +141,7 @@ def _check_seal(path: Path) -> None:
 
 
 def identity_of(file: h5py.File, path: Path) -> str:
-    """Hash of what an HDF5 file holds: names, shapes, types, attributes, and the checksum of every chunk.
+    """Hash of what an HDF5 file holds: names, shapes, types, attributes, links, and the checksum of every chunk.
 
     The checksums (fletcher32, the last four bytes of a stored chunk) stand for the data, so that a file of many
     GB is identified in milliseconds. Virtual datasets count by their sources' names.
@@ -147,6 +149,8 @@ def identity_of(file: h5py.File, path: Path) -> str:
     digest = hashlib.sha256()
 
     def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if name == DATE:
+            return
         digest.update(name.encode() + b"\0")
         for key in sorted(item.attrs):
             if (name, key) not in (("/", IDENTITY), (PROVENANCE, HISTORY)):
@@ -160,7 +164,13 @@ def identity_of(file: h5py.File, path: Path) -> str:
             elif item.chunks and item.fletcher32:
                 _add_checksums(item, stream, digest)
             else:
-                digest.update(np.asarray(item[()]).tobytes())
+                value = np.asarray(item[()])
+                digest.update(repr(value.tolist()).encode() if value.dtype.hasobject else value.tobytes())
+        else:
+            links = {key: item.get(key, getlink=True) for key in item}
+            paths = {key: link.path for key, link in links.items() if isinstance(link, h5py.SoftLink)}
+            if paths:
+                digest.update(repr(sorted(paths.items())).encode())
 
     with path.open("rb") as stream:
         add("/", file)

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from speckleflow.config import ScanConfig
 from speckleflow.errors import InputError
+from speckleflow.io.nexus import titles_of, write_projection_entry
 from speckleflow.io.projections import BLOCKS, BlockSet, record_sets
 from speckleflow.io.results import IDENTITY, create, fill_value, open_result, result_file
+from speckleflow.scan.schema import CONTRASTS as SHOWN
 from speckleflow.scan.schema import FIELDS
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import WARNINGS, collected_warnings, write_warnings
@@ -108,6 +110,13 @@ def assemble_projections(
                 _write_preparation(file, preparation)
             write_warnings(file, *(blocks.warnings for blocks in sets), warnings)
             describe(file, "assemble", spec, manifest=contract, upstream=firsts)
+            write_projection_entry(
+                file,
+                titles_of(file, SHOWN),
+                scan=spec.name,
+                pixel_size_m=contract.geometry.pixel_size_um * 1e-6,
+                default="phase" if "phase" in file else "transmission",
+            )
 
 
 def prepare_tomography(

@@ -88,6 +88,7 @@ STAGES: dict[str, Stage] = {
             ("scipy", "finufft", "astra-toolbox", "tomopy"),
         ),
         Stage("volume", (), "volumes.h5"),
+        Stage("export", (), "*/export.json", ("zarr", "tifffile")),
         Stage(
             "report",
             ("files", "geometry", "correct", "retrieval", "integrate", "tomography", "simulate", "report"),

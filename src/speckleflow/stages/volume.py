@@ -8,7 +8,9 @@ from pathlib import Path
 import h5py
 
 from speckleflow.errors import InputError
+from speckleflow.io.nexus import titles_of, write_volume_entry
 from speckleflow.io.results import IDENTITY, create, open_result, result_file
+from speckleflow.scan.schema import VOLUMES
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import WARNINGS, read_warnings, write_warnings
 from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, describe
@@ -21,6 +23,8 @@ FLOORED_LIMIT = 1e-3
 
 def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str | Path) -> None:
     """Copy the slabs, one after the other, into volumes (z, y, x), each with its unit and voxel size in m.
+
+    NeXus groups (:mod:`speckleflow.io.nexus`) beside them let viewers plot the volumes with axes.
 
     Raises
     ------
@@ -78,3 +82,6 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
                     "it is too low where the sample is thickest"
                 )
         write_warnings(file, warnings)
+        write_volume_entry(
+            file, titles_of(file, VOLUMES), scan=spec.name, voxel_size_m=float(attributes["voxel_size_m"])
+        )

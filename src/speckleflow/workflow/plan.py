@@ -9,6 +9,7 @@ from pathlib import Path
 
 from speckleflow.errors import InputError
 from speckleflow.io.scan import exclusions, scan_shape
+from speckleflow.io.writers.base import PART_BYTES
 from speckleflow.scan.manifest import Manifest
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.batches import batch_size
@@ -51,6 +52,7 @@ class Plan:
     ----------
     blocks : [start, stop) of the projections of each retrieval job.
     slabs : [start, stop) of the rows of each reconstruction job; none without tomography.
+    outputs : formats that the volumes are written in beside ``volumes.h5``.
     """
 
     projections: int
@@ -63,6 +65,7 @@ class Plan:
     has_displacement: bool
     seconds_per_projection: float
     seconds_per_row: float
+    outputs: tuple[str, ...] = ()
 
     def memory_mb(self, stage: str) -> int:
         """Predicted peak memory of one job of a stage in MB."""
@@ -85,6 +88,7 @@ class Plan:
             "assemble": 8 * self.projections * self.columns * 4 / 1e6 + 60 * frame,
             "reconstruct": slab * row_mb(self.projections, self.columns) + self._backprojection_mb,
             "volume": 2 * slab * self.columns**2 * 4 / 1e6,
+            "export": 6 * max(PART_BYTES, 4 * self.columns**2) / 1e6,
             "report": 20 * frame + 12 * self.columns**2 * 4 / 1e6,
         }[stage]
         return int(BASE_MB.get(stage, BASE_MB_OTHER) + 1.2 * data)
@@ -106,6 +110,8 @@ class Plan:
             "reconstruct": slab * self.seconds_per_row,
             # reading and writing at a modest 50 MB/s of a busy file system
             "volume": 3 * self.rows * self.columns**2 * 4 / 50e6,
+            # ... read twice, and half as much again as a pyramid
+            "export": 3 * 3 * self.rows * self.columns**2 * 4 / 50e6,
             "assemble": 3 * self.projections * self.columns * 4 * 32 / 50e6,
         }.get(stage, self.positions * pixels * 8 / 50e6)
         return max(5, int(ROOM * seconds / 60) + 1)
@@ -153,6 +159,7 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
         has_displacement=method != "absorption",
         seconds_per_projection=per_projection,
         seconds_per_row=per_row,
+        outputs=tuple(dict.fromkeys(config.output)) if tomographic else (),
     )
 
 

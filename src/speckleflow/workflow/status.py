@@ -140,6 +140,7 @@ def _jobs(plan: Plan, simulated: bool) -> dict[str, int]:
     counts["integrate"] = len(plan.blocks) if plan.has_displacement else 0
     counts["reconstruct"] = len(plan.slabs)
     counts["volume"] = int(plan.tomographic)
+    counts["export"] = len(plan.outputs)
     return counts
 
 

@@ -17,7 +17,7 @@ from speckleflow.retrieval.espinnet import export, fast, refinement
 from speckleflow.retrieval.espinnet.export import Whole
 from speckleflow.retrieval.espinnet.layers import pull
 from speckleflow.retrieval.espinnet.retriever import Espinnet
-from speckleflow.stages.export import export_network
+from speckleflow.stages.export_network import export_network
 from speckleflow.train.checkpoint import save_weights
 
 
