@@ -27,14 +27,15 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from speckleflow.config.models import EspinnetSettings, UmpaSettings
 from speckleflow.evaluate.table import contenders
 from speckleflow.retrieval.base import Retriever
 from speckleflow.retrieval.espinnet import published
 from speckleflow.retrieval.espinnet.fast import FastEspinnet
 from speckleflow.retrieval.espinnet.retriever import Espinnet, NetworkRetriever
+from speckleflow.retrieval.espinnet.settings import EspinnetSettings
 from speckleflow.retrieval.filters import filter_xy, gaussian
-from speckleflow.retrieval.umpa import Umpa
+from speckleflow.retrieval.umpa.retriever import Umpa
+from speckleflow.retrieval.umpa.settings import UmpaSettings
 from speckleflow.train.checkpoint import save_weights
 
 HERE = Path(__file__).parent

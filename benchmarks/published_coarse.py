@@ -29,6 +29,8 @@ from speckleflow.retrieval.espinnet.layers import pad_to_multiple, unpad
 from speckleflow.retrieval.espinnet.scaling import scale_positions
 from speckleflow.retrieval.flux import level_flux
 from speckleflow.retrieval.grids import to_reference
+from speckleflow.retrieval.spec import MethodSpec
+from speckleflow.scan.acquisition import Acquisition
 from speckleflow.train import TrainConfig, read_train_config
 from speckleflow.train.networks import COARSE_SCALES, enlarged, rmse, to_detector_grid, trainable
 from speckleflow.train.validate import held_out
@@ -42,8 +44,13 @@ PICTURE = HERE.parent / "docs" / "model-cards" / "espinnet-curve.png"
 class PublishedCoarse(Retriever):
     """Displacement of the finest scale that was trained, enlarged bilinearly; no transmission (NaN), no dark field."""
 
-    name = "espinnet, published structure, coarse scales"
-    min_positions = 2
+    spec = MethodSpec(
+        name="published_coarse",
+        summary="ESPINNet's published structure, coarse scales.",
+        class_path=f"{__name__}:PublishedCoarse",
+        output_fields=frozenset({"ux", "uy", "transmission"}),
+        min_positions=2,
+    )
 
     def __init__(self, path: Path = WEIGHTS) -> None:
         super().__init__(None)
@@ -52,7 +59,7 @@ class PublishedCoarse(Retriever):
         self.scales = int(weights.load(self.network, path, partial=True).number("scales", COARSE_SCALES))
         self.network.eval().requires_grad_(False)
 
-    def _prepare(self, reference: Tensor) -> Tensor:
+    def _prepare(self, reference: Tensor, acquisition: Acquisition) -> Tensor:
         return reference
 
     def _reference_shape(self, state: Tensor) -> tuple[int, int, int]:

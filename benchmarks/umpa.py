@@ -28,7 +28,7 @@ BORDER = 16
 OURS = """
 import json, resource, sys, time
 import numpy as np, torch
-from speckleflow.config.models import UmpaSettings
+from speckleflow.retrieval.umpa.settings import UmpaSettings
 from speckleflow.retrieval.allocator import keep_freed_memory
 from speckleflow.retrieval.grids import to_detector
 from speckleflow.retrieval.single import retrieve_stack

@@ -19,10 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speckleflow.config.models import Simulate, UmpaSettings
+from speckleflow.config.models import Simulate
 from speckleflow.phase import integrate_displacement
 from speckleflow.retrieval.base import Fields
-from speckleflow.retrieval.umpa import Umpa
+from speckleflow.retrieval.umpa.retriever import Umpa
+from speckleflow.retrieval.umpa.settings import UmpaSettings
 from speckleflow.simulate.detector import seeded
 from speckleflow.simulate.forward import ProjectedFields, propagated_sample
 from speckleflow.simulate.materials import material

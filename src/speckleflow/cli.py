@@ -165,12 +165,8 @@ def methods() -> None:
     from speckleflow.retrieval import registry
 
     table = Table("method", "diffuser positions", "gives", "in a sentence")
-    for name in registry.available():
-        method = registry.get(name)
-        most = "" if method.max_positions is None else f" to {method.max_positions}"
-        positions = f"{method.min_positions}{most or ' or more'}"
-        summary = (method.__doc__ or "").strip().splitlines()[0]
-        table.add_row(name, positions, ", ".join(sorted(method.output_fields)), summary)
+    for name, spec in sorted(registry.specs().items()):
+        table.add_row(name, spec.positions, ", ".join(sorted(spec.output_fields)), spec.summary)
     Console().print(table)
 
 
@@ -214,7 +210,16 @@ def retrieve(
         Literal["reference", "detector"],
         typer.Option(help="Where a field stands: at the ray's place in the sample, or where the ray lands."),
     ] = "reference",
-    window: Annotated[str, typer.Option(help="umpa: side of the window in pixels, or auto.")] = "auto",
+    diffuser_distance_m: Annotated[
+        float | None,
+        typer.Option(
+            help="Distance from sample to diffuser in m, positive upstream; for methods that need it."
+        ),
+    ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(help="Side of the window in pixels (umpa: or auto) of a method that has one."),
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -236,6 +241,7 @@ def retrieve(
         flat=flat,
         dark=dark,
         geometry=(energy_kev, pixel_size_um, distance_m),
+        diffuser_distance_m=diffuser_distance_m,
         grid=grid,
         window=window,
         weights=weights,

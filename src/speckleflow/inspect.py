@@ -42,6 +42,7 @@ from speckleflow.io.scan import (
     try_open_scan,
 )
 from speckleflow.retrieval import registry
+from speckleflow.scan.acquisition import CONFIG_KEYS, Acquisition
 from speckleflow.scan.manifest import FileEntry, Manifest, raw_file
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import collected_warnings
@@ -211,18 +212,31 @@ def _absent(scan: Scan, kind: str, sources: list[tuple[str, FrameSource]]) -> li
 def _settings_problems(scan: Scan) -> list[InputError]:
     """Settings of correction and retrieval that do not fit the frames."""
     size, settings = (scan.rows, scan.columns), scan.config.correct
-    method, problems = scan.config.retrieval.method, []
-    registry.check_name(method)
-    least, most = registry.POSITIONS.get(method, (1, None))
-    if not least <= scan.n_positions <= (most or scan.n_positions):
-        wanted = f"{least}" if most == least else f"at least {least}"
+    method = registry.spec_of(scan.config.retrieval.method)
+    problems = []
+    if not method.takes(scan.n_positions):
         problems.append(
             InputError(
                 scan.sample[0].name,
-                expected=f"{wanted} diffuser position(s) for retrieval.method {method}",
+                expected=f"{method.positions} diffuser position(s) for retrieval.method {method.name}",
                 found=f"{scan.n_positions}",
+                hint=method.positions_hint,
             )
         )
+    if min(size) < method.min_side:
+        problems.append(
+            InputError(
+                scan.sample[0].name,
+                expected=f"frames of at least {method.min_side} x {method.min_side} pixels for method {method.name}",
+                found=f"{size[0]} x {size[1]}",
+            )
+        )
+    try:
+        Acquisition.of_geometry(scan.geometry, angles_deg=scan.angles_deg).require(
+            [entry for entry in method.needs if CONFIG_KEYS[entry]], method.name
+        )
+    except InputError as problem:
+        problems.append(problem)
     try:
         digest(scan.config.retrieval)
     except InputError as problem:
@@ -260,8 +274,10 @@ def _manifest(scan: Scan, warnings: list[str]) -> Manifest:
         *(_separate(scan, name, "dark") for name in scan.layout.dark),
         *_mask(scan),
     ]
-    fields = 7 if scan.has_reference else 1
-    volumes = (3 if scan.has_reference else 1) * (scan.n_projections > 1)
+    method = registry.spec_of(scan.config.retrieval.method)
+    fields = len(method.output_fields - {"flags", "attenuation"}) + method.has_phase
+    contrasts = 1 + method.has_phase + ("darkfield" in method.output_fields)
+    volumes = contrasts * (scan.n_projections > 1)
     image, volume = 4 * scan.rows * scan.columns, 4 * scan.rows * scan.columns**2
     return Manifest(
         scan=scan.name,
@@ -320,7 +336,7 @@ def _geometry_from(scan: Scan) -> dict[str, str]:
     stated = scan.config.geometry
     return {
         key: "configuration" if getattr(stated, key) is not None else scan.sample[0].name
-        for key in ("energy_kev", "pixel_size_um", "distance_m")
+        for key in ("energy_kev", "pixel_size_um", "distance_m", "diffuser_distance_m")
         if getattr(scan.geometry, key) is not None
     }
 

@@ -7,11 +7,12 @@ import math
 import pytest
 import torch
 
-from speckleflow.config.models import UmpaSettings
 from speckleflow.evaluate import star
 from speckleflow.retrieval.base import Fields, Retriever
 from speckleflow.retrieval.filters import filter_xy, gaussian
-from speckleflow.retrieval.umpa import Umpa
+from speckleflow.retrieval.spec import MethodSpec
+from speckleflow.retrieval.umpa.retriever import Umpa
+from speckleflow.retrieval.umpa.settings import UmpaSettings
 
 SIGMA = 3.0
 
@@ -19,10 +20,11 @@ SIGMA = 3.0
 class Blurred(Retriever):
     """Gives the star's truth, blurred: its loss at a wavelength is that of the Gaussian."""
 
-    name = "blurred"
-    output_fields = frozenset({"ux", "uy", "transmission"})
+    spec = MethodSpec(
+        "blurred", "The truth, blurred.", f"{__name__}:Blurred", frozenset({"ux", "uy", "transmission"})
+    )
 
-    def _prepare(self, reference):
+    def _prepare(self, reference, acquisition):
         return tuple(reference.shape)
 
     def _reference_shape(self, state):

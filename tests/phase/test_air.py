@@ -8,7 +8,7 @@ import pytest
 from speckleflow.errors import InputError
 from speckleflow.margins import air_mask
 from speckleflow.phase import integrate_displacement, remove_drift
-from speckleflow.phase.air import air_level, clipped_mean
+from speckleflow.phase.air import air_level, clipped_mean, level_phase
 
 SHAPE, AIR = (30, 44), (5, 3, 2, 4)  # no two margins alike
 
@@ -60,10 +60,10 @@ def plane(level: float, along_x: float, along_y: float) -> np.ndarray:
 def test_level_is_the_mean_of_the_air_and_the_ramp_its_plane():
     phase = plane(2.0, 0.03, -0.05) + 100.0 * ~margins()
     phase[10:14, :5] += 40.0  # dust: 20 of 459 pixels
-    np.testing.assert_allclose(air_level(phase, margins(), True), plane(2.0, 0.03, -0.05), atol=1e-9)
+    np.testing.assert_allclose(air_level(phase, margins(), 1), plane(2.0, 0.03, -0.05), atol=1e-9)
     flat = 2.0 + 100.0 * ~margins()
-    assert air_level(flat, margins(), False) == 2.0
-    assert air_level(flat, np.zeros(SHAPE, bool), False) == 0.0
+    assert air_level(flat, margins(), 0) == 2.0
+    assert air_level(flat, np.zeros(SHAPE, bool), 0) == 0.0
 
 
 def test_plane_that_leans_on_outliers_at_first():
@@ -71,14 +71,14 @@ def test_plane_that_leans_on_outliers_at_first():
     rng = np.random.default_rng(6)
     phase = plane(1.0, 0.02, 0.04) + 0.01 * rng.normal(size=SHAPE)
     phase[26:, 10:30] -= 3.0
-    level = air_level(phase, margins(), True)
+    level = air_level(phase, margins(), 1)
     # 379 pixels of 0.01: the plane is known to 0.001 at the corners; one plane alone is off by 1.2
     np.testing.assert_allclose(level, plane(1.0, 0.02, 0.04), atol=0.004)
 
 
-@pytest.mark.parametrize("ramp", [False, True])
+@pytest.mark.parametrize("order", [0, 1, 2])
 @pytest.mark.parametrize("boundary", ["mirror", "dct"])
-def test_phase_in_the_air_is_zero(ramp, boundary):
+def test_phase_in_the_air_is_zero(order, boundary):
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     ux = -(x - 20.0) * np.exp(-((x - 20.0) ** 2 + (y - 13.0) ** 2) / 32)
     uy = -(y - 13.0) * np.exp(-((x - 20.0) ** 2 + (y - 13.0) ** 2) / 32)
@@ -90,11 +90,37 @@ def test_phase_in_the_air_is_zero(ramp, boundary):
         distance_m=0.5,
         boundary=boundary,
         air=AIR,
-        ramp=ramp,
+        order=order,
     )[0]
     assert abs(np.median(phase[margins()])) < 0.01
     # phase = 16 px x 0.40542 rad/px at the middle
     assert phase[13, 20] == pytest.approx(16 * 0.40542, rel=0.01)
+
+
+def test_a_phase_is_levelled_by_a_surface_that_fits_the_air():
+    """The sample keeps what it is above the surface; the two projections have surfaces of their own."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    sample = -5.0 * ~margins() * np.exp(-((x - 20.0) ** 2 + (y - 13.0) ** 2) / 50)
+    bent = plane(0.4, 0.02, -0.03) + 0.001 * x**2 - 0.002 * x * y + 0.003 * y**2
+    found = level_phase(np.stack([sample + bent, 2 * sample - 3 * bent]), AIR, 2)
+    np.testing.assert_allclose(found, [sample, 2 * sample], atol=1e-6)
+    tilted = level_phase((sample + plane(0.4, 0.02, -0.03))[None], AIR, 1)[0]
+    np.testing.assert_allclose(tilted, sample, atol=1e-6)
+    np.testing.assert_allclose(level_phase((sample + 7)[None], AIR)[0], sample, atol=1e-6)
+    assert tilted.dtype == np.float32
+
+
+def test_without_margins_the_mean_of_a_phase_is_zero_and_no_plane_can_be_fitted():
+    phase = plane(3.0, 0.1, 0.2)[None]
+    level = level_phase(phase, (0, 0, 0, 0))
+    assert level.mean() == pytest.approx(0, abs=1e-6)
+    np.testing.assert_allclose(level - phase, np.full(phase.shape, -phase.mean()), atol=1e-6)
+    for order, what in ((1, "a ramp"), (2, "a quadratic")):
+        with pytest.raises(InputError, match=f"at least one pixel, to fit {what} to, found none"):
+            level_phase(phase, (0, 0, 0, 0), order)
+    phase[0, 3, 4] = np.nan
+    with pytest.raises(InputError, match="phase: expected finite values"):
+        level_phase(phase, AIR)
 
 
 def test_drift_is_taken_in_the_margins_alone():

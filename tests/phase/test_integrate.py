@@ -149,7 +149,7 @@ def test_linear_in_displacement(seed, a, b, boundary):
 def test_batch_equals_single(boundary, weighted):
     rng = np.random.default_rng(3)
     ux, uy = rng.normal(0, 0.2, (2, 3, 25, 34))
-    options = {"boundary": boundary, "air": (3, 3, 2, 0), "ramp": True}
+    options = {"boundary": boundary, "air": (3, 3, 2, 0), "order": 1}
     sigma = rng.uniform(0.01, 0.1, ux.shape) if weighted else None
     batch = integrate_displacement(ux, uy, sigma=sigma, **options, **GEOMETRY)
     for i in range(3):
@@ -162,7 +162,7 @@ def test_constant_displacement_is_a_ramp_that_is_removed_on_request(boundary):
     phase, ux, uy = gaussian(-8, 45, 36, 7)
     tilted = integrate(ux + 0.3, uy - 0.2, boundary=boundary, air=AIR)
     assert np.abs(tilted - phase).max() > 0.3 * 30 * SCALE
-    level = integrate(ux + 0.3, uy - 0.2, boundary=boundary, air=AIR, ramp=True)
+    level = integrate(ux + 0.3, uy - 0.2, boundary=boundary, air=AIR, order=1)
     assert np.abs(level - phase).max() < (5e-3 if boundary == "dct" else 0.15)
 
 
@@ -253,7 +253,7 @@ def test_curl_of_noise_is_its_standard_deviation_and_of_a_phase_nothing(boundary
         ({"sigma": np.ones((2, 20, 30))}, r"sigma: expected .*\(1, 20, 30\), found \(2, 20, 30\)"),
         ({"air": (15, 15, 0, 0)}, "air margins: expected less than the image of 20 x 30"),
         ({"air": (4, 4)}, "four widths"),
-        ({"ramp": True}, "at least one pixel, to fit a ramp"),
+        ({"order": 1}, "at least one pixel, to fit a ramp"),
         ({"boundary": "wrap"}, "mirror or dct or periodic, found 'wrap'"),
     ],
 )

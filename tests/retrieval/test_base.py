@@ -10,24 +10,38 @@ import torch
 from torch import Tensor
 
 from speckleflow.errors import InputError, SpeckleflowError
-from speckleflow.retrieval.absorption import Absorption
+from speckleflow.retrieval.absorption.retriever import Absorption
 from speckleflow.retrieval.base import Fields, Retriever
 from speckleflow.retrieval.single import retrieve_stack
+from speckleflow.retrieval.spec import MethodSpec
+from speckleflow.scan.acquisition import Acquisition
+
+KNOWN = Acquisition(
+    energy_kev=20.0, pixel_x_m=1e-6, distance_m=0.3, diffuser_distance_m=-0.1, magnification=2.0
+)
 
 
 class Doubler(Retriever):
     """Of two to four positions and images of 8 pixels: keeps what it was given."""
 
-    name = "doubler"
-    min_positions = 2
-    max_positions = 4
-    positions_hint = "take some away"
-    min_side = 8
+    spec = MethodSpec(
+        "doubler",
+        "What it was given.",
+        f"{__name__}:Doubler",
+        frozenset({"transmission"}),
+        min_positions=2,
+        max_positions=4,
+        positions_hint="take some away",
+        min_side=8,
+        needs=("energy_kev",),
+        uses=("diffuser_distance_m",),
+    )
     given: ClassVar[list[Tensor]] = []
     failure: Exception | None = None
 
-    def _prepare(self, reference: Tensor) -> Any:
+    def _prepare(self, reference: Tensor, acquisition: Acquisition) -> Any:
         self.given.append(reference)
+        self.acquisition = acquisition
         return reference
 
     def _retrieve(self, sample: Tensor, state: Any) -> Fields:
@@ -45,22 +59,22 @@ class Doubler(Retriever):
     ("shape", "sentence"),
     [
         ((3, 8), r"shape \(N, y, x\), found shape \(3, 8\)"),
-        ((1, 9, 8), r"at least 2 .* and at most 4 for method 'doubler', found 1; take some away"),
-        ((5, 9, 8), r"at most 4 for method 'doubler', found 5; take some away"),
+        ((1, 9, 8), r"expected 2 to 4 .* for method 'doubler', found 1; take some away"),
+        ((5, 9, 8), r"expected 2 to 4 .* for method 'doubler', found 5; take some away"),
         ((3, 7, 9), r"at least 8 x 8 pixels for 'doubler', found 7 x 9"),
         ((3, 9, 7), r"at least 8 x 8 pixels for 'doubler', found 9 x 7"),
     ],
 )
 def test_references_that_are_refused(shape, sentence):
     with pytest.raises(InputError, match=sentence):
-        Doubler(None).prepare(torch.ones(shape))
+        Doubler(None).prepare(torch.ones(shape), KNOWN)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_values_that_are_not_finite_are_counted(value):
     method = Doubler(None)
     stack = torch.ones(3, 8, 9)
-    state = method.prepare(stack)
+    state = method.prepare(stack, KNOWN)
     stack = stack.clone()
     stack[1, 2, 3] = stack[2, 7, 8] = value
     with pytest.raises(InputError, match="reference stack: expected finite values, found 2 NaN"):
@@ -72,13 +86,13 @@ def test_values_that_are_not_finite_are_counted(value):
 def test_a_sum_beyond_the_largest_float_is_no_infinity():
     method = Doubler(None)
     stack = torch.full((3, 8, 9), 3e38)
-    assert torch.equal(method.prepare(stack), stack)
+    assert torch.equal(method.prepare(stack, KNOWN), stack)
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 9), (1, 2, 8, 9), (1, 3, 9, 8), (1, 3, 8, 10)])
 def test_samples_must_fit_their_reference(shape):
     method = Doubler(None)
-    state = method.prepare(torch.ones(3, 8, 9))
+    state = method.prepare(torch.ones(3, 8, 9), KNOWN)
     with pytest.raises(InputError, match=r"\(B, N, y, x\) = \(B, 3, 8, 9\) as in the reference stack"):
         method(torch.ones(shape), state)
 
@@ -87,14 +101,15 @@ def test_methods_are_given_float32():
     method = Doubler(None)
     method.given.clear()
     method(
-        torch.ones(2, 3, 8, 9, dtype=torch.int16), method.prepare(torch.ones(3, 8, 9, dtype=torch.float64))
+        torch.ones(2, 3, 8, 9, dtype=torch.int16),
+        method.prepare(torch.ones(3, 8, 9, dtype=torch.float64), KNOWN),
     )
     assert [(stack.dtype, stack.ndim) for stack in method.given] == [(torch.float32, 3), (torch.float32, 4)]
 
 
 def test_memory_that_is_missing_is_a_sentence_and_other_errors_pass():
     method = Doubler(None)
-    state = method.prepare(torch.ones(3, 8, 9))
+    state = method.prepare(torch.ones(3, 8, 9), KNOWN)
     method.failure = RuntimeError("std::bad_alloc")
     with pytest.raises(
         SpeckleflowError, match="3 frames of 8 x 9 pixels does not fit; give the job more memory"
@@ -103,6 +118,29 @@ def test_memory_that_is_missing_is_a_sentence_and_other_errors_pass():
     method.failure = RuntimeError("something else")
     with pytest.raises(RuntimeError, match="something else"):
         method(torch.ones(2, 3, 8, 9), state)
+
+
+def test_a_method_is_told_what_it_declares_and_refuses_without_what_it_needs():
+    method = Doubler(None)
+    method.prepare(torch.ones(3, 8, 9), KNOWN)
+    assert method.acquisition == Acquisition(energy_kev=20.0, diffuser_distance_m=-0.1)
+    method.prepare(torch.ones(3, 8, 9), Acquisition(energy_kev=17.0))
+    assert method.acquisition.diffuser_distance_m is None
+    for unknown in (None, Acquisition(distance_m=0.3)):
+        with pytest.raises(
+            InputError, match=r"method 'doubler': expected geometry.energy_kev, found none; set"
+        ):
+            method.prepare(torch.ones(3, 8, 9), unknown)
+
+
+def test_transmission_follows_from_attenuation_and_only_where_it_is_not_given():
+    attenuation = torch.tensor([[[0.0, 0.5, 2.0]]])
+    fields = Fields(attenuation=attenuation)
+    torch.testing.assert_close(fields.transmission, torch.tensor([[[1.0, 0.60653066, 0.13533528]]]))
+    own = Fields(transmission=torch.full((1, 1, 3), 0.7), attenuation=attenuation)
+    assert torch.equal(own.transmission, torch.full((1, 1, 3), 0.7))
+    with pytest.raises(ValueError, match="without transmission and attenuation"):
+        Fields(phase=attenuation)
 
 
 def test_fields_are_those_that_are_there():

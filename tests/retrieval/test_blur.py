@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from speckleflow.config.models import UmpaSettings
 from speckleflow.retrieval.blur import unresolved_variance, without_blur_shift
 from speckleflow.retrieval.espinnet import refinement
-from speckleflow.retrieval.umpa import Umpa
+from speckleflow.retrieval.umpa.retriever import Umpa
+from speckleflow.retrieval.umpa.settings import UmpaSettings
 
 SLOPE, BLUR = 0.04, 1.0  # absorption per pixel; point spread of the detector in pixels
 BLUR_ERROR = (

@@ -15,7 +15,7 @@ from speckleflow.errors import ConfigError, InputError
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.base import Fields, Retriever
 from speckleflow.retrieval.espinnet.retriever import NetworkRetriever
-from speckleflow.retrieval.single import default_settings
+from speckleflow.retrieval.registry import default_settings
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc and glibc
 
 PEAK = """
 import torch
-from speckleflow.config.models import UmpaSettings
-from speckleflow.retrieval.umpa import Umpa, _bytes_per_pixel
+from speckleflow.retrieval.umpa.settings import UmpaSettings
+from speckleflow.retrieval.umpa.retriever import Umpa, _bytes_per_pixel
 
 def memory(key):
     with open("/proc/self/status") as status:

@@ -10,7 +10,7 @@ import torch
 from speckleflow.retrieval.filters import gaussian
 from speckleflow.retrieval.normal import make_basis, measure, solve
 from speckleflow.retrieval.parallel import map_rows, parallel_for, row_strips, thread_pool
-from speckleflow.retrieval.umpa import Umpa
+from speckleflow.retrieval.umpa.retriever import Umpa
 
 CPU = torch.device("cpu")
 
@@ -23,7 +23,7 @@ def threads() -> Iterator[None]:
 
 
 def test_fields_do_not_depend_on_the_number_of_threads():
-    from speckleflow.config.models import UmpaSettings
+    from speckleflow.retrieval.umpa.settings import UmpaSettings
 
     noise = torch.Generator().manual_seed(5)
     reference = torch.rand(5, 200, 192, generator=noise) + 1

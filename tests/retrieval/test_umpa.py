@@ -5,14 +5,14 @@ import pytest
 import torch
 from tests.retrieval.patterns import make_pair, rms
 
-from speckleflow.config.models import UmpaSettings
 from speckleflow.errors import InputError
 from speckleflow.retrieval.base import FLAG_BOUND, FLAG_EDGE, FLAG_FOLD
 from speckleflow.retrieval.filters import filter_xy, gaussian
 from speckleflow.retrieval.lowpass import CANDIDATES, choose_low_pass
 from speckleflow.retrieval.single import retrieve_stack
 from speckleflow.retrieval.spectrum import spectrum
-from speckleflow.retrieval.umpa import Umpa
+from speckleflow.retrieval.umpa.retriever import Umpa
+from speckleflow.retrieval.umpa.settings import UmpaSettings
 
 
 def wavy(amplitude: float, period: float, phase: float = 0.0):

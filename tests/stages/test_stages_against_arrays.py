@@ -75,8 +75,14 @@ def test_batches_are_read_in_order(chain, monkeypatch):
 
 @pytest.mark.parametrize(
     ("settings", "weighted"),
-    [({}, True), ({"weights": False}, False), ({"boundary": "dct"}, True), ({"ramp": True}, True)],
-    ids=["defaults", "no weights", "boundary", "ramp"],
+    [
+        ({}, True),
+        ({"weights": False}, False),
+        ({"boundary": "dct"}, True),
+        ({"ramp": True}, True),
+        ({"quadratic": True}, True),
+    ],
+    ids=["defaults", "no weights", "boundary", "ramp", "quadratic"],
 )
 def test_the_phase_of_a_block_equals_that_of_its_displacement(chain, settings, weighted):
     chain.sections = {"integrate": settings}
@@ -98,7 +104,7 @@ def test_the_phase_of_a_block_equals_that_of_its_displacement(chain, settings, w
             distance_m=0.2,
             boundary=settings.get("boundary", "mirror"),
             air=air,
-            ramp=settings.get("ramp", False),
+            order=2 if settings.get("quadratic") else int(settings.get("ramp", False)),
             sigma=fields["displacement_std"] if weighted else None,
             reject=fields["flags"] & edge > 0 if weighted else None,
         )

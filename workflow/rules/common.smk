@@ -244,9 +244,9 @@ def field_blocks(wildcards):
 
 
 def phase_blocks(wildcards):
-    """An input function: the phase of all blocks, where the method gives a displacement."""
+    """An input function: the phase of all blocks, where the method gives one or a displacement."""
     scan = wildcards.scan
-    with_phase = plan(scan) and plan(scan).has_displacement
+    with_phase = plan(scan) and plan(scan).has_phase
     return blocks_of(scan, "phase") if with_phase else []
 
 
@@ -284,7 +284,7 @@ def final_files(wildcards):
         if plan(scan) is None:
             files.append(f"{folder}/manifest.json")
             continue
-        phases = blocks_of(scan, "phase") if plan(scan).has_displacement else []
+        phases = blocks_of(scan, "phase") if plan(scan).has_phase else []
         volumes = ["volumes.h5"] if plan(scan).tomographic else []
         results = [
             "manifest.json",

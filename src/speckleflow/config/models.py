@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import Field
 
-from speckleflow.config.sections.base import Margins, NonNegative, Positive, Section
 from speckleflow.config.sections.correct import Correct
 from speckleflow.config.sections.execution import Execution, RetrievalExecution, TomographyExecution
 from speckleflow.config.sections.files import Files
@@ -19,29 +18,21 @@ from speckleflow.config.sections.geometry import POSSIBLE, Geometry, impossible
 from speckleflow.config.sections.integrate import Integrate
 from speckleflow.config.sections.output import Output
 from speckleflow.config.sections.report import Report
-from speckleflow.config.sections.retrieval import (
-    LARGEST_WINDOW,
-    EspinnetSettings,
-    NetworkSettings,
-    Retrieval,
-    SpinnetSettings,
-    UmpaSettings,
-)
+from speckleflow.config.sections.retrieval import Retrieval
 from speckleflow.config.sections.simulate import Simulate, SimulatedDetector
 from speckleflow.config.sections.tomography import Tomography
+from speckleflow.retrieval.registry import specs
+from speckleflow.settings import Margins, NonNegative, Positive, Section
 
 __all__ = [
-    "LARGEST_WINDOW",
     "POSSIBLE",
     "Config",
     "Correct",
-    "EspinnetSettings",
     "Execution",
     "Files",
     "Geometry",
     "Integrate",
     "Margins",
-    "NetworkSettings",
     "NonNegative",
     "Positive",
     "Report",
@@ -51,10 +42,8 @@ __all__ = [
     "Section",
     "Simulate",
     "SimulatedDetector",
-    "SpinnetSettings",
     "Tomography",
     "TomographyExecution",
-    "UmpaSettings",
     "coupled_problems",
     "impossible",
 ]
@@ -100,9 +89,16 @@ def coupled_problems(config: ScanConfig) -> list[str]:
             found.append(
                 f"tomography.offset_axis needs a 360-degree scan, but geometry.angle_start_deg to angle_stop_deg span {span:g} degrees"
             )
-    if config.files.reference is None and config.retrieval.method != "absorption":
+    method = specs().get(config.retrieval.method)  # one of an unknown name is refused where it is used
+    if config.files.reference is None and method is not None and method.needs_reference:
+        others = " or ".join(repr(name) for name, spec in specs().items() if not spec.needs_reference)
         found.append(
-            f"files.reference is null (no diffuser), so retrieval.method must be 'absorption', found '{config.retrieval.method}'"
+            f"files.reference is null (no diffuser), so retrieval.method must be {others}, found '{method.name}'"
+        )
+    behind = geometry.diffuser_distance_m
+    if behind is not None and geometry.distance_m is not None and -behind >= geometry.distance_m:
+        found.append(
+            f"geometry.diffuser_distance_m ({behind:g} m) puts the diffuser behind the detector (geometry.distance_m {geometry.distance_m:g} m)"
         )
     if simulate.enabled:
         if simulate.pitch_um < 2 * simulate.pixel_size_um:

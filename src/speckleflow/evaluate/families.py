@@ -132,7 +132,7 @@ def judge(method: Retriever, family: Family, positions: int) -> dict[str, float]
     Root mean squares over the scenes: ``u_px`` (curl off), ``phase_px2``, ``transmission``, ``darkfield``; ``limit``:
     mean of the phase error over its limit; ``slope``: of the slow displacement; ``stated``: rms of error / stated.
     """
-    if positions < method.min_positions or (method.max_positions or positions) < positions:
+    if not method.spec.takes(positions):
         return None
     rows = [_judge_scene(method, *_scene(family.name, positions, k)) for k in range(family.scenes)]
     errors = {

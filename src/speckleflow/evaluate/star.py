@@ -118,8 +118,7 @@ def measure_all(
     stars: list[dict[str, Any]] = []
     biases: list[dict[str, Any]] = []
     for name, method in methods.items():
-        most = method.max_positions
-        if setting.positions < method.min_positions or (most is not None and setting.positions > most):
+        if not method.spec.takes(setting.positions):
             continue
         stars += [{"method": name, **row} for row in star(method, setting)]
         biases += [{"method": name, **row} for row in bias_curve(method, setting)]

@@ -19,7 +19,6 @@ from speckleflow.evaluate.metrics import Errors, errors
 from speckleflow.io.atomic import atomic_path
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.base import Fields, Retriever
-from speckleflow.retrieval.single import default_settings
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ def contenders(names: Sequence[str], device: str = "cpu") -> dict[str, Retriever
     for name in names:
         method, _, changes = name.partition(":")
         kind = registry.get(method)
-        settings: Any = default_settings(method)
+        settings: Any = registry.default_settings(method)
         pairs = (part.partition("=") for part in changes.split(",") if part)
         values = {key: yaml.safe_load(value) for key, _, value in pairs}
         if values:
@@ -52,7 +51,7 @@ def contenders(names: Sequence[str], device: str = "cpu") -> dict[str, Retriever
 def evaluate_cell(method: Retriever, cell: Cell, count: int = 3) -> Errors | None:
     """Errors of a method in one cell; None where it does not take so few or so many positions."""
     n = cell.positions
-    if n < method.min_positions or (method.max_positions is not None and n > method.max_positions):
+    if not method.spec.takes(n):
         return None
     scene = scenes(cell, count)
     fields = [method(s[None], method.prepare(r)) for r, s in zip(scene.reference, scene.sample, strict=True)]

@@ -579,6 +579,7 @@ def _geometry(config: ScanConfig, source: FrameSource) -> tuple[ScanGeometry, li
         values["energy_kev"],
         values["distance_m"],
         config.geometry.magnification,
+        config.geometry.diffuser_distance_m,
     )
     return geometry, problems
 

@@ -51,21 +51,60 @@ def remove_drift(
     return ux - drift[:, 0, None, None], uy - drift[:, 1, None, None], drift
 
 
-def air_level(phase: Array, empty: NDArray[np.bool_], ramp: bool) -> Array | float:
+def level_phase(phase: ArrayLike, air: Sequence[int], order: int = 0) -> NDArray[np.float32]:
+    """Phase (B, y, x) of a method that gives it itself, made 0 in the air; without margins its mean is 0.
+
+    Parameters
+    ----------
+    air : widths in pixels of the empty margins (left, right, top, bottom).
+    order : of the surface that is fitted to the air and taken off: 0 constant, 1 plane, 2 quadratic.
+
+    Raises
+    ------
+    InputError
+        Not of three axes, not finite, margins that do not fit, or a plane asked for without margins.
+    """
+    stack = np.asarray(phase, np.float64)
+    if stack.ndim != 3 or not np.isfinite(stack).all():
+        raise InputError(
+            "phase", expected="finite values (B, y, x)", found=f"shape {stack.shape} or values that are not"
+        )
+    empty = air_mask((stack.shape[1], stack.shape[2]), air)
+    check_margins(empty, order)
+    levels = [air_level(image, empty, order) if empty.any() else image.mean() for image in stack]
+    return np.stack([image - level for image, level in zip(stack, levels, strict=True)]).astype(np.float32)
+
+
+def check_margins(empty: NDArray[np.bool_], order: int) -> None:
+    """Refuse to fit more than a constant where no pixel is known to be empty.
+
+    Raises
+    ------
+    InputError
+        No such pixel.
+    """
+    if order and not empty.any():
+        what = "a ramp" if order == 1 else "a quadratic"
+        raise InputError("air margins", expected=f"at least one pixel, to fit {what} to", found="none")
+
+
+def air_level(phase: Array, empty: NDArray[np.bool_], order: int) -> Array | float:
+    """The surface of an order (0 constant, 1 plane, 2 quadratic) that fits the air of an image (y, x)."""
     if not empty.any():
         return 0.0
-    if not ramp:
+    if not order:
         return clipped_mean(phase[empty])
-    y, x = (np.arange(n) - (n - 1) / 2 for n in phase.shape)
-    plane = np.stack([a[empty] for a in np.broadcast_arrays(1.0, x[None, :], y[:, None])], axis=1)
-    values = phase[empty]
+    # from -1 to 1, so that the columns of a quadratic are of one size
+    y, x = (np.linspace(-1, 1, n) for n in phase.shape)
+    x, y = np.broadcast_arrays(x[None, :], y[:, None])
+    terms = np.stack([np.ones_like(x), x, y, *((x * x, x * y, y * y) if order == 2 else ())])
+    values, surface = phase[empty], terms[:, empty].T
     keep = np.ones(len(values), bool)
-    for _ in range(
-        3
-    ):  # the first plane may lean on outliers, the second is rid of them, the third is at rest
-        level, *_ = np.linalg.lstsq(plane[keep], values[keep], rcond=None)
-        keep = _inliers(values - plane @ level)
-    return level[0] + level[1] * x[None, :] + level[2] * y[:, None]
+    # the first surface may lean on outliers, the second is rid of them, the third is at rest
+    for _ in range(3):
+        level, *_ = np.linalg.lstsq(surface[keep], values[keep], rcond=None)
+        keep = _inliers(values - surface @ level)
+    return np.tensordot(level, terms, 1)
 
 
 def clipped_mean(values: Array) -> float:

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from speckleflow.errors import InputError
 from speckleflow.margins import air_mask
-from speckleflow.phase.air import air_level
+from speckleflow.phase.air import air_level, check_margins
 from speckleflow.phase.bases import BASES, Basis
 from speckleflow.phase.checks import displacement_pair, same_shape
 from speckleflow.physics import phase_gradient_per_px
@@ -61,7 +61,7 @@ def integrate_displacement(
     distance_m: float,
     boundary: Boundary = "mirror",
     air: Sequence[int] = (0, 0, 0, 0),
-    ramp: bool = False,
+    order: int = 0,
     sigma: ArrayLike | None = None,
     reject: ArrayLike | None = None,
     workers: int = 1,
@@ -82,8 +82,8 @@ def integrate_displacement(
     air
         Width in pixels of the empty margins (left, right, top, bottom); the phase there is set to 0 (clipped
         mean). All 0: nothing is known to be empty, and the mean of the phase is 0.
-    ramp
-        Also take off the plane that fits the air.
+    order
+        Of the surface that is fitted to the air and taken off: 0 constant, 1 plane (a ramp), 2 quadratic.
     sigma : (B, y, x), optional
         Expected standard deviation of u in pixels; the squares are weighted by 1/sigma^2, relative to the
         median and within ``WEIGHT_RANGE``; not finite or above ``LOST`` medians, it rejects. Without it (and
@@ -115,8 +115,7 @@ def integrate_displacement(
         raise InputError("boundary", expected=" or ".join(get_args(Boundary)), found=repr(boundary))
     shape = (ux.shape[1], ux.shape[2])
     empty = air_mask(shape, air)
-    if ramp and not empty.any():
-        raise InputError("air margins", expected="at least one pixel, to fit a ramp to", found="none")
+    check_margins(empty, order)
     basis: Basis = BASES[boundary](shape, workers)
     scale = phase_gradient_per_px(energy_kev, pixel_size_m, distance_m)
     out = np.empty(ux.shape, np.float32)
@@ -130,7 +129,7 @@ def integrate_displacement(
             wx, wy = (1 / v for v in basis.variance(variance))
             z = _conjugate_gradients(basis, gx, gy, wx, wy, z)
         phase = basis.phase(z)
-        phase -= air_level(phase, empty, ramp)
+        phase -= air_level(phase, empty, order)
         out[i] = scale * phase
     return out
 

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from speckleflow.errors import InputError, SpeckleflowError
+from speckleflow.retrieval.spec import MethodSpec
 from speckleflow.retrieval.tiles import is_out_of_memory, out_of_memory
+from speckleflow.scan.acquisition import Acquisition
 
 #: Bits of :attr:`Fields.flags`.
 FLAG_BOUND = 1  #: the solution stopped at a bound (search range, step clamp, T or D limit)
@@ -24,26 +26,38 @@ FLAG_EDGE = 4  #: the pixel's window leaves the image
 class Fields:
     """Fields of a batch of B projections on the reference grid (the ray's place in the sample).
 
-    Each entry is a float32 tensor (B, y, x), or None where the method cannot give it.
+    Each entry is a float32 tensor (B, y, x), or None where the method cannot give it. A method gives transmission or
+    attenuation; from attenuation alone the transmission exp(-attenuation) follows.
 
     Attributes
     ----------
     ux, uy : displacement in detector pixels, x to the right and y downward; the ray through reference pixel x
         arrives at x + u(x) (Qiao et al., J. Synchrotron Rad., 2026, eq. 1).
     transmission : T, 1 = empty beam.
+    phase : in rad, negative in matter, of a method that needs no integration; its level is free, the stage
+        ``integrate`` makes it 0 in the air.
+    attenuation : -ln T.
     darkfield : visibility ratio D, 1 = no scattering.
     displacement_std : expected standard deviation of one displacement component in pixels.
     flags : uint8, bits FLAG_BOUND, FLAG_FOLD, FLAG_EDGE; 0 = no flag.
     transmission_measured : T / det(1 + grad u) as tracking measures it, with the light that refraction gathers.
     """
 
-    transmission: Tensor
+    transmission: Tensor = None  # type: ignore[assignment]
     ux: Tensor | None = None
     uy: Tensor | None = None
     darkfield: Tensor | None = None
     displacement_std: Tensor | None = None
     flags: Tensor | None = None
     transmission_measured: Tensor | None = None
+    phase: Tensor | None = None
+    attenuation: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.transmission is None:
+            if self.attenuation is None:
+                raise ValueError("fields without transmission and attenuation")
+            object.__setattr__(self, "transmission", torch.exp(-self.attenuation))
 
     def items(self) -> list[tuple[str, Tensor]]:
         """Name and tensor of every field that is present."""
@@ -61,53 +75,47 @@ class Retriever(ABC):
     implements only :meth:`_prepare` and :meth:`_retrieve` on tensors of known shape.
     """
 
-    name: ClassVar[str]
-    #: fewest and most diffuser positions the method can use (None: no upper limit)
-    min_positions: ClassVar[int] = 1
-    max_positions: ClassVar[int | None] = None
-    #: advice where there are fewer or more
-    positions_hint: ClassVar[str] = ""
-    #: smallest image side in pixels
-    min_side: ClassVar[int] = 16
+    spec: ClassVar[MethodSpec]
     #: SHA-256 of the weight file of a method that has one
     weights_sha256: str | None = None
-    #: names of the :class:`Fields` entries that the method returns
-    output_fields: ClassVar[frozenset[str]]
 
     def __init__(self, settings: Any, device: torch.device | str = "cpu") -> None:
         self.settings = settings
         self.device = torch.device(device)
 
-    def prepare(self, reference: Tensor) -> Any:
-        """Everything that depends on the reference stack (N, y, x) alone; passed back to ``__call__``.
+    def prepare(self, reference: Tensor, acquisition: Acquisition | None = None) -> Any:
+        """Everything that depends on the reference stack (N, y, x) and the acquisition; passed back to ``__call__``.
 
         Raises
         ------
         InputError
-            Wrong number of axes, too few or too many positions, image too small, or a value that is not finite.
+            Wrong number of axes, too few or too many positions, image too small, a value that is not finite, or an
+            entry of the acquisition that the method needs and that is not known.
         """
+        spec = self.spec
         if reference.ndim != 3:
             raise InputError(
                 "reference stack", expected="shape (N, y, x)", found=f"shape {tuple(reference.shape)}"
             )
         n, height, width = reference.shape
-        if n < self.min_positions or (self.max_positions is not None and n > self.max_positions):
-            most = "" if self.max_positions is None else f" and at most {self.max_positions}"
+        if not spec.takes(n):
             raise InputError(
                 "reference stack",
-                expected=f"at least {self.min_positions} diffuser position(s){most} for method '{self.name}'",
+                expected=f"{spec.positions} diffuser position(s) for method '{spec.name}'",
                 found=f"{n}",
-                hint=self.positions_hint,
+                hint=spec.positions_hint,
             )
-        if min(height, width) < self.min_side:
+        if min(height, width) < spec.min_side:
             raise InputError(
                 "reference stack",
-                expected=f"images of at least {self.min_side} x {self.min_side} pixels for '{self.name}'",
+                expected=f"images of at least {spec.min_side} x {spec.min_side} pixels for '{spec.name}'",
                 found=f"{height} x {width}",
             )
         _finite("reference stack", reference)
+        known = (acquisition or Acquisition()).only(spec.acquisition)
+        known.require(spec.needs, spec.name)
         with _enough_memory(reference):
-            return self._prepare(reference.to(self.device, torch.float32))
+            return self._prepare(reference.to(self.device, torch.float32), known)
 
     def __call__(self, sample: Tensor, state: Any) -> Fields:
         """Retrieve a batch: sample (B, N, y, x), paired with the reference position by position.
@@ -130,7 +138,7 @@ class Retriever(ABC):
             return self._retrieve(sample.to(self.device, torch.float32, non_blocking=True), state)
 
     @abstractmethod
-    def _prepare(self, reference: Tensor) -> Any: ...
+    def _prepare(self, reference: Tensor, acquisition: Acquisition) -> Any: ...
 
     @abstractmethod
     def _retrieve(self, sample: Tensor, state: Any) -> Fields: ...

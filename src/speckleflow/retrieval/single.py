@@ -12,6 +12,7 @@ from speckleflow.errors import ConfigError
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.base import Fields
 from speckleflow.retrieval.grids import to_detector
+from speckleflow.scan.acquisition import Acquisition
 
 Grid = Literal["reference", "detector"]
 
@@ -23,36 +24,34 @@ def retrieve_stack(
     settings: Any = None,
     device: torch.device | str = "cpu",
     grid: Grid = "reference",
+    acquisition: Acquisition | None = None,
 ) -> Fields:
     """Fields (1, y, x) of a sample stack (N, y, x) against its reference stack (N, y, x).
 
-    ``settings`` is the method's section of the configuration (None: its defaults); ``grid`` says where the
-    fields belong, see :mod:`speckleflow.retrieval.grids`. ``reference`` may be None for a method that needs no
-    diffuser (``absorption``), when the sample has been divided by its flat.
+    Parameters
+    ----------
+    reference : None for a method that needs none, when the sample has been divided by its flat.
+    settings : the method's section of the configuration; None: its defaults.
+    device : where to compute.
+    grid : where the fields belong, see :mod:`speckleflow.retrieval.grids`.
+    acquisition : energy, distances and pixel sizes, for a method that needs them.
 
     Raises
     ------
     ConfigError
         An unknown method or grid, or a reference missing where the method needs one.
     InputError
-        Shapes that do not fit, too few positions, values that are not finite.
+        Shapes that do not fit, too few positions, values that are not finite, no distance where one is needed.
     """
     method_class = registry.get(method)
     if grid not in ("reference", "detector"):
         raise ConfigError(f"grid: expected 'reference' or 'detector', found '{grid}'")
     frames = torch.as_tensor(sample)
     if reference is None:
-        if method != "absorption":
+        if registry.spec_of(method).needs_reference:
             raise ConfigError(f"retrieval.method '{method}' needs a reference stack, found none")
         reference = torch.ones_like(frames, dtype=torch.float32)
-    retriever = method_class(default_settings(method) if settings is None else settings, device)
-    state = retriever.prepare(torch.as_tensor(reference))
+    retriever = method_class(registry.default_settings(method) if settings is None else settings, device)
+    state = retriever.prepare(torch.as_tensor(reference), acquisition)
     fields = retriever(frames[None] if frames.ndim == 3 else frames, state)
     return to_detector(fields) if grid == "detector" and fields.ux is not None else fields
-
-
-def default_settings(method: str) -> Any:
-    """The configuration's default section of a method (None where it has none)."""
-    from speckleflow.config.models import Retrieval
-
-    return getattr(Retrieval(), method.replace("-", "_"), None)

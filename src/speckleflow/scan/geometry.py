@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ScanGeometry:
-    """Geometry of a scan, from the scan table or the file; None only where an absorption scan does not need it."""
+    """Geometry of a scan, from the scan table or the file; None only where its method does not need it."""
 
     pixel_size_um: float
     energy_kev: float | None = None
     distance_m: float | None = None
     magnification: float = 1.0
+    diffuser_distance_m: float | None = None
 
     @property
     def effective_distance_m(self) -> float | None:

@@ -34,6 +34,7 @@ FIELDS = {
         "", "incident flux of each frame, its air margins' light over the reference's; divided out"
     ),
     "drift_px": FieldSchema("px", "displacement (x, y) of the air margins, taken off ux and uy"),
+    "phase_retrieved": FieldSchema("rad", "phase as the method gives it, its level in the air not yet set"),
     "phase": FieldSchema("rad", "phase, negative in matter"),
     "curl_px": FieldSchema("px", "root mean square of the part of the displacement that is no gradient"),
     "angle_deg": FieldSchema("deg", "rotation, counter-clockwise seen from above"),

@@ -25,10 +25,10 @@ from speckleflow.io.results import PROVENANCE, create, result_file, write_proven
 from speckleflow.io.scan import ScanGeometry
 from speckleflow.io.stack import read_stack
 from speckleflow.retrieval import registry
-from speckleflow.retrieval.single import Grid, default_settings, retrieve_stack
+from speckleflow.retrieval.single import Grid, retrieve_stack
 from speckleflow.scan.schema import FIELDS
 from speckleflow.stages.phase import integrate_fields
-from speckleflow.stages.projection import choose_device, settings_of
+from speckleflow.stages.projection import acquisition_of, as_arrays, choose_device
 from speckleflow.stages.registry import result_settings
 from speckleflow.tomo.single import reconstruct_sinogram
 from speckleflow.weights import digest
@@ -48,14 +48,16 @@ def retrieve_files(
     flat: str | None,
     dark: str | None,
     geometry: tuple[float | None, float | None, float | None],
+    diffuser_distance_m: float | None,
     grid: Grid,
-    window: str,
+    window: str | None,
     weights: str | None,
     device: str,
 ) -> None:
-    """Correct and retrieve one stack (N, y, x); write ux, uy, transmission, darkfield, displacement_std (y, x).
+    """Correct and retrieve one stack (N, y, x); write the method's fields (y, x).
 
-    With all three of ``geometry`` (keV, um, m) the phase as well.
+    With all three of ``geometry`` (keV, um, m) the phase as well; a method that needs them also gets
+    ``diffuser_distance_m``.
 
     Raises
     ------
@@ -70,15 +72,19 @@ def retrieve_files(
         raise ConfigError(
             f"command line: expected all of {wanted} (for the phase) or none, found {', '.join(given)}"
         )
-    registry.check_name(method)
-    raw: dict[str, Any] = {"retrieval": {"method": method}}
-    if window != "auto":
-        raw["retrieval"]["umpa"] = {"window": int(window) if window.isdigit() else window}
+    spec, defaults = registry.spec_of(method), registry.default_settings(method)
+    settings: dict[str, Any] = {}
+    if window is not None:
+        settings["window"] = int(window) if window.isdigit() else window
     if weights is not None:
-        if not hasattr(default_settings(method), "weights"):
-            raise ConfigError(f"command line: method '{method}' has no weights; leave out --weights")
-        raw["retrieval"][method] = {"weights": weights}
+        settings["weights"] = weights
+    for key in settings:
+        if not hasattr(defaults, key):
+            raise ConfigError(f"command line: method '{method}' has no {key}; leave out --{key}")
+    raw: dict[str, Any] = {"retrieval": {"method": method, **({method: settings} if settings else {})}}
     raw["geometry"] = {key: value for key, value in zip(GEOMETRY, geometry, strict=True) if value is not None}
+    if diffuser_distance_m is not None:
+        raw["geometry"]["diffuser_distance_m"] = diffuser_distance_m
     config = parse_config(raw, "command line")
     device = choose_device(device)
     inputs = [reference, sample, *(name for name in (flat, dark) if name is not None)]
@@ -94,25 +100,29 @@ def retrieve_files(
     _check_stacks(stacks, {"reference": reference, "sample": sample}, level)
     correction = Correction.of_stacks(stacks["reference"], flat=beam, dark=level)
     frames = correction.correct_frames(stacks["sample"])
-    _check_pairs(frames, correction.reference, sample, reference)
+    if spec.needs_diffuser:
+        _check_pairs(frames, correction.reference, sample, reference)
+    energy, pixel, distance = geometry
+    view = ScanGeometry(
+        float("nan") if pixel is None else pixel, energy, distance, diffuser_distance_m=diffuser_distance_m
+    )
     fields = retrieve_stack(
         torch.from_numpy(correction.reference),
         torch.from_numpy(frames),
         method,
-        settings_of(config),
+        config.retrieval.settings,
         device,
         grid=grid,
+        acquisition=acquisition_of(config, view) if given else None,
     )
-    arrays = {name: tensor[0].cpu().numpy() for name, tensor in fields.items()}
+    batch = as_arrays(fields)
     if given:
-        if "ux" not in arrays:
+        if not spec.has_phase:
             raise ConfigError(f"command line: method '{method}' gives no displacement, so there is no phase")
         if grid != "reference":
             raise ConfigError("command line: the phase belongs to the sample; leave out --grid detector")
-        energy, pixel, distance = (float(v) for v in geometry if v is not None)
-        batch = {name: values[None] for name, values in arrays.items()}
-        view = ScanGeometry(pixel, energy, distance)
-        arrays["phase"] = integrate_fields(batch, view, correction.air, config.integrate)["phase"][0]
+        batch["phase"] = integrate_fields(batch, view, correction.air, config.integrate)["phase"]
+    arrays = {name: values[0] for name, values in batch.items()}
     with result_file(output) as file:
         file.attrs["grid"] = grid
         for name, values in arrays.items():

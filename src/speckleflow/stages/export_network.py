@@ -12,8 +12,6 @@ from speckleflow.errors import ConfigError
 from speckleflow.io.atomic import atomic_path
 from speckleflow.io.stack import read_stack
 from speckleflow.retrieval import registry
-from speckleflow.retrieval.single import default_settings
-from speckleflow.stages.projection import settings_of
 
 
 def export_network(*, method: str, reference: str, output: Path, weights: str | None) -> None:
@@ -27,7 +25,7 @@ def export_network(*, method: str, reference: str, output: Path, weights: str | 
         A reference that cannot be read, or that the method refuses.
     """
     kind = registry.get(method)
-    if not hasattr(default_settings(method), "weights"):
+    if not hasattr(registry.default_settings(method), "weights"):
         raise ConfigError(
             f"command line: method '{method}' has no network to export; espinnet and spinnet do"
         )
@@ -42,7 +40,7 @@ def export_network(*, method: str, reference: str, output: Path, weights: str | 
     retrieval: dict[str, Any] = {"method": method}
     if weights is not None:
         retrieval[method] = {"weights": weights}
-    settings = settings_of(parse_config({"retrieval": retrieval}, "command line"))
+    settings = parse_config({"retrieval": retrieval}, "command line").retrieval.settings
     stack = torch.from_numpy(read_stack(reference).astype("float32"))
     program = to_onnx(kind(settings), stack)
     with atomic_path(output) as private:

@@ -1,7 +1,8 @@
-"""From the displacement of a projection to its phase: the one way that block jobs, preview and single stacks go."""
+"""From the fields of a projection to its phase: the one way that block jobs, preview and single stacks go."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -9,22 +10,33 @@ from numpy.typing import NDArray
 from speckleflow.config.models import Integrate
 from speckleflow.errors import InputError
 from speckleflow.margins import Margins
-from speckleflow.phase import curl_rms, integrate_displacement
+from speckleflow.phase import curl_rms, integrate_displacement, level_phase
 from speckleflow.scan.geometry import ScanGeometry
 from speckleflow.scan.schema import REJECTED_FLAGS
 
 Arrays = dict[str, NDArray[Any]]
 
+#: fields that a phase is made from: the method's own, or a displacement with its errors
+OF_PHASE = ("phase_retrieved", "ux", "uy", "displacement_std", "flags")
+
+
+def gives_phase(fields: Mapping[str, Any]) -> bool:
+    """Whether there is a phase, or a displacement to integrate."""
+    return "phase_retrieved" in fields or "ux" in fields
+
 
 def integrate_fields(fields: Arrays, geometry: ScanGeometry, air: Margins, settings: Integrate) -> Arrays:
-    """Phase (B, y, x) and curl (B,) of a batch of displacements.
+    """Phase (B, y, x) of a batch, and of displacements their curl (B,).
 
     Parameters
     ----------
-    fields : ux and uy; displacement_std and flags weight the pixels, where ``integrate.weights`` says so.
+    fields : phase_retrieved, which is levelled; or ux and uy, which are integrated: displacement_std and flags weight
+        the pixels, where ``integrate.weights`` says so.
     geometry : with energy, pixel size and distance.
     air : margins (left, right, top, bottom) in px where the phase is 0.
     """
+    if "phase_retrieved" in fields:
+        return {"phase": level_phase(fields["phase_retrieved"], air, settings.order)}
     if geometry.energy_kev is None or geometry.effective_distance_m is None:
         raise InputError("geometry", expected="energy and distance, for the phase", found="none")
     sigma = fields.get("displacement_std") if settings.weights else None
@@ -39,7 +51,7 @@ def integrate_fields(fields: Arrays, geometry: ScanGeometry, air: Margins, setti
         distance_m=geometry.effective_distance_m,
         boundary=settings.boundary,
         air=air,
-        ramp=settings.ramp,
+        order=settings.order,
         sigma=sigma,
         reject=rejected,
     )

@@ -10,7 +10,7 @@ from speckleflow.report.pictures import picture_fields
 from speckleflow.scan.schema import CONTRASTS
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.inputs import check_made_by
-from speckleflow.stages.phase import integrate_fields
+from speckleflow.stages.phase import gives_phase, integrate_fields
 from speckleflow.stages.projection import ProjectionRetrieval
 from speckleflow.stages.raw import open_raw
 
@@ -23,7 +23,7 @@ def preview(spec: ScanSpec, *, manifest: str | Path, corrected: str | Path, pict
     retrieval = ProjectionRetrieval.of_scan(scan, load_correction(corrected))
     middle = scan.n_projections // 2
     fields = retrieval.fields(*retrieval.corrected(scan.read_sample(slice(middle, middle + 1))))
-    if "ux" in fields:
+    if gives_phase(fields):
         fields |= integrate_fields(fields, scan.geometry, retrieval.correction.air, spec.config.integrate)
     images = {name: fields[name][0] for name in CONTRASTS if name in fields}
     title = f"{spec.name}, projection {scan.raw_indices[middle]} ({scan.angles_deg[middle]:.1f}\u00b0)"

@@ -18,6 +18,8 @@ from speckleflow.phase import remove_drift
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.allocator import keep_freed_memory
 from speckleflow.retrieval.base import Fields, Retriever
+from speckleflow.scan.acquisition import Acquisition
+from speckleflow.scan.geometry import ScanGeometry
 from speckleflow.stages.phase import Arrays
 
 
@@ -50,7 +52,8 @@ class ProjectionRetrieval:
         retriever = make_retriever(
             config, config.execution.retrieval.device, config.execution.retrieval.threads
         )
-        state = retriever.prepare(torch.from_numpy(reference_of(correction, scan)))
+        reference = torch.from_numpy(reference_of(correction, scan))
+        state = retriever.prepare(reference, acquisition_of(config, scan.geometry, scan.angles_deg))
         return cls(correction, retriever, state, config.correct.drift)
 
     def corrected(self, raw: NDArray[Any]) -> tuple[torch.Tensor, NDArray[np.float32] | None]:
@@ -71,8 +74,25 @@ class ProjectionRetrieval:
 
 
 def as_arrays(fields: Fields) -> Arrays:
-    """The fields of a method as numpy arrays (B, y, x)."""
-    return {name: tensor.cpu().numpy() for name, tensor in fields.items()}
+    """The fields of a method as numpy arrays (B, y, x) under their names in results.
+
+    The attenuation is left out: it is -ln of the transmission.
+    """
+    names = {"phase": "phase_retrieved"}  # the phase of results is 0 in the air
+    return {
+        names.get(name, name): tensor.cpu().numpy()
+        for name, tensor in fields.items()
+        if name != "attenuation"
+    }
+
+
+def acquisition_of(
+    config: ScanConfig, geometry: ScanGeometry, angles_deg: NDArray[np.float64] | None = None
+) -> Acquisition:
+    """What the scan's method may know of the measurement; the blur where the method's own settings state it."""
+    blur = getattr(config.retrieval.settings, "detector_blur_px", None)
+    angles = None if angles_deg is None else angles_deg.tolist()
+    return Acquisition.of_geometry(geometry, angles_deg=angles, detector_blur_px=blur)
 
 
 def make_retriever(config: ScanConfig, device: str, threads: int) -> Retriever:
@@ -85,7 +105,7 @@ def make_retriever(config: ScanConfig, device: str, threads: int) -> Retriever:
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
-    return registry.get(config.retrieval.method)(settings_of(config), choose_device(device))
+    return registry.get(config.retrieval.method)(config.retrieval.settings, choose_device(device))
 
 
 def choose_device(device: str) -> str:
@@ -107,11 +127,6 @@ def choose_device(device: str) -> str:
             hint="set it to 'cpu' or 'auto', or install a torch with CUDA",
         )
     return device
-
-
-def settings_of(config: ScanConfig) -> object:
-    """The section of the scan's method under ``retrieval``; None for a method without settings."""
-    return getattr(config.retrieval, config.retrieval.method.replace("-", "_"), None)
 
 
 def reference_of(correction: Correction, source: Scan) -> NDArray[np.float32]:

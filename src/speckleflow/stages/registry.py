@@ -2,7 +2,9 @@
 
 Rules, scripts, ``status``, the report, reruns and provenance read this one place. A setting is named by its key
 (``geometry.energy_kev``) or with all others of its section (``integrate``); of the retrieval methods' own settings
-only those of the chosen method count, under the method's name (``umpa.window``).
+only those of the chosen method count, under the method's name (``umpa.window``). What a method does not read decides
+nothing: geometry decides the retrieval of a method that declares it; of a method that gives the phase itself, the
+settings of the integration do not count.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from speckleflow.config import ScanConfig
+from speckleflow.retrieval.registry import spec_of, specs
+from speckleflow.retrieval.spec import MethodSpec
+from speckleflow.scan.acquisition import CONFIG_KEYS
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ _GEOMETRY = ("energy_kev", "pixel_size_um", "distance_m", "magnification")
 #: what decides which frames of which files are which projection
 _FRAMES = ("files", "geometry.angles", "correct.exclude_projections")
 _RETRIEVE = (*_FRAMES, "correct", "retrieval")
+#: keys that say how a displacement is integrated
+_OF_INTEGRATION = ("integrate.boundary", "integrate.weights")
 
 #: in the order of the data's way
 STAGES: dict[str, Stage] = {
@@ -101,11 +108,11 @@ STAGES: dict[str, Stage] = {
 
 def result_settings(stage: str, config: ScanConfig) -> dict[str, Any]:
     """Key and value of every setting that decides a stage's result."""
-    method = config.retrieval.method.replace("-", "_")
+    method = spec_of(config.retrieval.method)
     return {
         _short(key): value
         for key, value in _leaves(config.model_dump(mode="json")).items()
-        if _decides(stage, key) and _method_of(key) in (None, method)
+        if _decides(stage, key, method) and _method_of(key) in (None, method.name)
     }
 
 
@@ -116,7 +123,8 @@ def setting_lines(stage: str, config: ScanConfig) -> dict[str, str]:
 
 def setting_keys(stage: str) -> list[str]:
     """Every key that decides a stage's result for one retrieval method or another."""
-    return [_short(key) for key in _leaves(ScanConfig().model_dump(mode="json")) if _decides(stage, key)]
+    keys = _leaves(ScanConfig().model_dump(mode="json"))
+    return [_short(key) for key in keys if any(_decides(stage, key, spec) for spec in specs().values())]
 
 
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -135,8 +143,14 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _decides(stage: str, key: str) -> bool:
-    return any(key == setting or key.startswith(f"{setting}.") for setting in STAGES[stage].settings)
+def _decides(stage: str, key: str, method: MethodSpec) -> bool:
+    """Whether a key decides a stage's result where the retrieval method is this one."""
+    settings = STAGES[stage].settings
+    if "retrieval" in settings and any(key in CONFIG_KEYS[entry] for entry in method.acquisition):
+        return True
+    if method.gives_phase and key in _OF_INTEGRATION:
+        return False
+    return any(key == setting or key.startswith(f"{setting}.") for setting in settings)
 
 
 def _method_of(key: str) -> str | None:

@@ -44,7 +44,7 @@ def digest(retrieval: Retrieval) -> str | None:
     ConfigError, InputError
         As :func:`find`.
     """
-    weights = getattr(getattr(retrieval, retrieval.method, None), "weights", None)
+    weights = getattr(retrieval.settings, "weights", None)
     if weights is None:
         return None
     path = find(retrieval.method, weights)

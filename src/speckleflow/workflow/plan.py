@@ -10,6 +10,7 @@ from pathlib import Path
 from speckleflow.errors import InputError
 from speckleflow.io.scan import exclusions, scan_shape
 from speckleflow.io.writers.base import PART_BYTES
+from speckleflow.retrieval.registry import spec_of
 from speckleflow.scan.manifest import Manifest
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.batches import batch_size
@@ -25,16 +26,6 @@ BASE_MB = {"retrieve": 850, "simulate": 850, "report": 530}
 BASE_MB_OTHER = 480
 #: Repeated darks, flats or references of one position that are read together.
 REPEATS = 20
-#: Seconds a projection takes, per pixel and, beside that, per pixel and diffuser position, by method (measured at
-#: 512 x 512 with N = 3, 5 and 20; benchmarks/umpa.md and networks.md). Of one thread: with more a job ends sooner.
-SECONDS_PER_PIXEL = {
-    "umpa": (1.3e-6, 4e-8),
-    "espinnet": (2.4e-6, 9e-8),
-    "spinnet": (2.4e-6, 9e-8),
-    "absorption": (0.0, 2e-8),
-}
-#: ... of the published structure of espinnet, whatever N is, with its refiners
-SECONDS_PER_PIXEL_PUBLISHED = (4.2e-5, 0.0)
 #: Seconds per pixel of a slice and angle on two CPU threads, by backend (benchmarks/fbp.md).
 SECONDS_PER_BACKPROJECTED = {"fourier": 2.5e-10}
 SECONDS_PER_BACKPROJECTED_OTHER = 7e-9
@@ -53,6 +44,7 @@ class Plan:
     blocks : [start, stop) of the projections of each retrieval job.
     slabs : [start, stop) of the rows of each reconstruction job; none without tomography.
     outputs : formats that the volumes are written in beside ``volumes.h5``.
+    bytes_per_pixel : memory of the retrieval method over the pixels of an image.
     """
 
     projections: int
@@ -62,7 +54,8 @@ class Plan:
     blocks: tuple[tuple[int, int], ...]
     slabs: tuple[tuple[int, int], ...]
     tomographic: bool
-    has_displacement: bool
+    has_phase: bool
+    bytes_per_pixel: float
     seconds_per_projection: float
     seconds_per_row: float
     outputs: tuple[str, ...] = ()
@@ -81,9 +74,9 @@ class Plan:
             # the repeats of one position as counts, their sums and extremes; the mean of every position
             "inspect": 10 * REPEATS * pixels + 4 * self.positions * frame,
             "correct": 12 * REPEATS * pixels + 6 * self.positions * frame,
-            # of every pixel: the reference with its levels, the maps of the solver for one projection; of every
-            # pixel of a batch: this and the next one's frames, raw and corrected, and the fields
-            "retrieve": pixels * (400 + 45 * self.positions + batch * (100 + 5 * self.positions)),
+            # what the method says of itself; and of a batch: this and the next one's frames, raw and corrected,
+            # and the fields
+            "retrieve": pixels * (self.bytes_per_pixel + batch * (100 + 5 * self.positions)),
             "integrate": 60 * frame,
             "assemble": 8 * self.projections * self.columns * 4 / 1e6 + 60 * frame,
             "reconstruct": slab * row_mb(self.projections, self.columns) + self._backprojection_mb,
@@ -135,12 +128,10 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
     else:
         shape = _inspected_shape(spec, manifest) or scan_shape(spec)
     projections, positions, rows, columns = shape
-    method, device = config.retrieval.method, config.execution.retrieval.device
-    per_pixel, per_sample = SECONDS_PER_PIXEL.get(method, SECONDS_PER_PIXEL_PUBLISHED)
-    if method == "espinnet" and config.retrieval.espinnet.weights.endswith(".pt"):  # the authors' checkpoint
-        per_pixel, per_sample = SECONDS_PER_PIXEL_PUBLISHED
-    per_projection = (per_pixel + per_sample * positions) * rows * columns
-    per_projection /= GPU_SPEEDUP if device == "cuda" else 1
+    method, settings = spec_of(config.retrieval.method), config.retrieval.settings
+    # of one thread: with more a job ends sooner
+    per_projection = method.seconds_per_pixel(positions, settings) * rows * columns
+    per_projection /= GPU_SPEEDUP if config.execution.retrieval.device == "cuda" else 1
     per_value = SECONDS_PER_BACKPROJECTED.get(config.tomography.backend, SECONDS_PER_BACKPROJECTED_OTHER)
     per_row = 3 * per_value * projections * columns**2
     per_row /= GPU_SPEEDUP if config.execution.tomography.device == "cuda" else 1
@@ -156,7 +147,8 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
         ),
         slabs=_slabs(rows, config.execution.tomography.rows_per_slab, rows_at_once) if tomographic else (),
         tomographic=tomographic,
-        has_displacement=method != "absorption",
+        has_phase=method.has_phase,
+        bytes_per_pixel=method.bytes_per_pixel(positions, settings),
         seconds_per_projection=per_projection,
         seconds_per_row=per_row,
         outputs=tuple(dict.fromkeys(config.output)) if tomographic else (),

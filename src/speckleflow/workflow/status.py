@@ -137,7 +137,7 @@ def _jobs(plan: Plan, simulated: bool) -> dict[str, int]:
     counts = dict.fromkeys(STAGES, 1)
     counts["simulate"] = int(simulated)
     counts["retrieve"] = len(plan.blocks)
-    counts["integrate"] = len(plan.blocks) if plan.has_displacement else 0
+    counts["integrate"] = len(plan.blocks) if plan.has_phase else 0
     counts["reconstruct"] = len(plan.slabs)
     counts["volume"] = int(plan.tomographic)
     counts["export"] = len(plan.outputs)

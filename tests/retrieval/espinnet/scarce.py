@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from speckleflow.config.models import EspinnetSettings
 from speckleflow.retrieval.espinnet.retriever import Espinnet, NetworkRetriever
+from speckleflow.retrieval.espinnet.settings import EspinnetSettings
 from speckleflow.retrieval.filters import filter_xy, gaussian
 
 

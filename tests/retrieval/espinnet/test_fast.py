@@ -11,11 +11,11 @@ import pytest
 import torch
 from tests.retrieval.patterns import Speckle
 
-from speckleflow.config.models import EspinnetSettings
 from speckleflow.evaluate.held_out import Cell, scenes
 from speckleflow.retrieval import adaptive, normal
 from speckleflow.retrieval.espinnet import fast, fusion, refinement
 from speckleflow.retrieval.espinnet.retriever import Espinnet
+from speckleflow.retrieval.espinnet.settings import EspinnetSettings
 from speckleflow.retrieval.filters import filter_xy, gaussian
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from speckleflow.config.models import EspinnetSettings
 from speckleflow.retrieval.espinnet import weights
 from speckleflow.retrieval.espinnet.layers import cost_volume, pad_to_multiple, pull, unpad, warp
 from speckleflow.retrieval.espinnet.published import Espinnet
 from speckleflow.retrieval.espinnet.retriever import Espinnet as Method
 from speckleflow.retrieval.espinnet.scaling import scale_positions, scaling_matrix
+from speckleflow.retrieval.espinnet.settings import EspinnetSettings
 
 
 @pytest.fixture(scope="module")

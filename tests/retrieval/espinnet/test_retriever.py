@@ -8,15 +8,16 @@ import time
 import pytest
 import torch
 
-from speckleflow.config.models import EspinnetSettings, SpinnetSettings
 from speckleflow.errors import InputError, SpeckleflowError
 from speckleflow.evaluate.held_out import Cell, scenes
 from speckleflow.evaluate.metrics import errors
 from speckleflow.retrieval.espinnet import retriever
 from speckleflow.retrieval.espinnet.retriever import Espinnet
+from speckleflow.retrieval.espinnet.settings import EspinnetSettings
 from speckleflow.retrieval.filters import filter_xy, gaussian
 from speckleflow.retrieval.spinnet import published
 from speckleflow.retrieval.spinnet.retriever import Spinnet
+from speckleflow.retrieval.spinnet.settings import SpinnetSettings
 from speckleflow.train.checkpoint import save_weights
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from speckleflow.config.models import EspinnetSettings
 from speckleflow.evaluate.held_out import Cell, scenes
 from speckleflow.retrieval.base import FLAG_EDGE, FLAG_FOLD, Fields
 from speckleflow.retrieval.espinnet import published
@@ -13,6 +12,7 @@ from speckleflow.retrieval.espinnet.fast import FastEspinnet
 from speckleflow.retrieval.espinnet.layers import pad_to_multiple, unpad
 from speckleflow.retrieval.espinnet.retriever import Espinnet
 from speckleflow.retrieval.espinnet.scaling import scale_positions
+from speckleflow.retrieval.espinnet.settings import EspinnetSettings
 from speckleflow.retrieval.espinnet.structures import flagged
 from speckleflow.retrieval.tiles import make_tiles
 from speckleflow.train.checkpoint import save_weights

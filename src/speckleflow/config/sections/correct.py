@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from speckleflow.config.sections.base import Margins, Positive, Section, numbers_and_ranges
+from speckleflow.settings import Margins, Positive, Section, numbers_and_ranges
 
 
 class Correct(Section):

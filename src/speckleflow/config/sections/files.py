@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from speckleflow.config.sections.base import Section, numbers_and_ranges
+from speckleflow.settings import Section, numbers_and_ranges
 
 
 class Files(Section):

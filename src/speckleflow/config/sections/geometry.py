@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from speckleflow.config.sections.base import Positive, Section
+from speckleflow.settings import Positive, Section
 
 #: What X-ray imaging can be (least, most, unit, what another order of magnitude usually means).
 POSSIBLE = {
@@ -29,6 +29,11 @@ class Geometry(Section):
     magnification: Positive = Field(
         1.0,
         description="Geometric magnification of a divergent beam, (source-detector)/(source-sample); divides the distance.",
+    )
+    diffuser_distance_m: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] | None = Field(
+        None,
+        description="Distance from sample to diffuser in m, positive where the diffuser stands upstream of the sample "
+        "(as the beam goes), negative behind it; for methods that need it.",
     )
     angles: Literal["file", "range"] = Field(
         "file", description="file: the angles in the raw files. range: angle_start_deg to angle_stop_deg."

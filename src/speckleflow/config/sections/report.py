@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from speckleflow.config.sections.base import Section
+from speckleflow.settings import Section
 
 
 class Report(Section):

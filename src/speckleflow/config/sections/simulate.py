@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from speckleflow.config.sections.base import NonNegative, Positive, Section
+from speckleflow.settings import NonNegative, Positive, Section
 
 
 class SimulatedDetector(Section):

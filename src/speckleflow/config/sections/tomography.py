@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from speckleflow.config.sections.base import Section
+from speckleflow.settings import Section
 
 
 class Tomography(Section):

@@ -83,7 +83,7 @@ def to_onnx(method: Retriever, reference: Tensor) -> Any:
         A reference that the method itself would refuse.
     """
     if not isinstance(method, NetworkRetriever):
-        raise ConfigError(f"method '{method.name}' has no network to export; espinnet and spinnet do")
+        raise ConfigError(f"method '{method.spec.name}' has no network to export; espinnet and spinnet do")
     check_packages()
     if min(reference.shape[-2:]) < SMALLEST:
         raise ConfigError(
@@ -114,7 +114,7 @@ def to_onnx(method: Retriever, reference: Tensor) -> Any:
     # where in the source each node came from is nine tenths of the file
     for shorten in (common.ClearMetadataAndDocStringPass(), common.CommonSubexpressionEliminationPass()):
         shorten(program.model)
-    about = {"method": method.name, "weights_sha256": method.weights_sha256, "grid": _grid(method)}
+    about = {"method": method.spec.name, "weights_sha256": method.weights_sha256, "grid": _grid(method)}
     program.model.metadata_props.update({f"speckleflow.{key}": value for key, value in about.items()})
     return program
 

@@ -14,9 +14,11 @@ from speckleflow.errors import InputError
 from speckleflow.retrieval.base import Fields, Retriever
 from speckleflow.retrieval.espinnet import weights
 from speckleflow.retrieval.espinnet.layers import pad_to_multiple, unpad
+from speckleflow.retrieval.espinnet.spec import SPEC
 from speckleflow.retrieval.espinnet.structures import Fast, Published, Structure
 from speckleflow.retrieval.parallel import parallel_for, thread_pool
 from speckleflow.retrieval.tiles import SHARE, Tile, choose_side, free_memory, in_parts, make_tiles
+from speckleflow.scan.acquisition import Acquisition
 from speckleflow.weights import find
 
 #: projections that go through a network together on a GPU
@@ -48,7 +50,7 @@ class NetworkRetriever(Retriever):
 
     def __init__(self, settings: Any, device: torch.device | str = "cpu") -> None:
         super().__init__(settings, device)
-        path = find(self.name, settings.weights)
+        path = find(self.spec.name, settings.weights)
         structure_class = self._structure(path, weights.about(path))
         network = structure_class.build()
         file = weights.load(network, path)
@@ -70,7 +72,7 @@ class NetworkRetriever(Retriever):
     def _reference_shape(self, state: State) -> tuple[int, int, int]:
         return state.shape
 
-    def _prepare(self, reference: Tensor) -> State:
+    def _prepare(self, reference: Tensor, acquisition: Acquisition) -> State:
         scale = float(reference.mean())
         if not scale > 0:
             raise InputError("reference stack", expected="a beam (mean above 0)", found=f"mean {scale:g}")
@@ -144,12 +146,7 @@ class NetworkRetriever(Retriever):
 class Espinnet(NetworkRetriever):
     """ESPINNet: a neural network for two positions or more; our weights, or the authors' by path."""
 
-    name = "espinnet"
-    min_positions = 2
-    positions_hint = "for a single position there is method 'spinnet'"
-    output_fields = frozenset(
-        {"ux", "uy", "transmission", "darkfield", "displacement_std", "flags", "transmission_measured"}
-    )
+    spec = SPEC
 
     def _structure(self, path: Path, about: dict[str, str]) -> type[Structure]:
         theirs = path.suffix != ".safetensors" or about.get("network") == "espinnet"

@@ -13,6 +13,7 @@ from speckleflow.retrieval.espinnet.retriever import NetworkRetriever
 from speckleflow.retrieval.espinnet.structures import Fast, Structure, flagged, sharp
 from speckleflow.retrieval.grids import to_reference
 from speckleflow.retrieval.spinnet import published
+from speckleflow.retrieval.spinnet.spec import SPEC
 from speckleflow.retrieval.tiles import Tile
 
 
@@ -23,13 +24,7 @@ class Spinnet(NetworkRetriever):
     ``network: spinnet-published`` has the published one.
     """
 
-    name = "spinnet"
-    min_positions = 1
-    max_positions = 1
-    positions_hint = "for two and more there is method 'espinnet'"
-    output_fields = frozenset(
-        {"ux", "uy", "transmission", "displacement_std", "flags", "transmission_measured"}
-    )
+    spec = SPEC
 
     def _structure(self, path: Path, about: dict[str, str]) -> type[Structure]:
         return Published if about.get("network") == "spinnet-published" else Single

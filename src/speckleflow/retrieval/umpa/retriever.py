@@ -27,6 +27,8 @@ from speckleflow.retrieval.parallel import thread_pool
 from speckleflow.retrieval.pyramid import first_estimate, pyramid
 from speckleflow.retrieval.spectrum import spectrum
 from speckleflow.retrieval.tiles import Tile, choose_side, free_memory, make_tiles
+from speckleflow.retrieval.umpa.spec import SPEC
+from speckleflow.scan.acquisition import Acquisition
 
 #: coarse levels below full resolution: 1/2, 1/4, 1/8
 _LEVELS = 3
@@ -65,10 +67,7 @@ class Umpa(Retriever):
     Images that do not fit into the free memory are worked on in tiles; ``memory_bytes`` sets another limit.
     """
 
-    name = "umpa"
-    output_fields = frozenset(
-        {"ux", "uy", "transmission", "darkfield", "displacement_std", "flags", "transmission_measured"}
-    )
+    spec = SPEC
     memory_bytes: float | None = None
 
     @property
@@ -76,7 +75,7 @@ class Umpa(Retriever):
         """The widest windows of the coarsest level and of full resolution, and the search range."""
         return 96 + int(self.settings.max_displacement_px) + 1
 
-    def _prepare(self, reference: Tensor) -> State:
+    def _prepare(self, reference: Tensor, acquisition: Acquisition) -> State:
         n, height, width = reference.shape
         scale = float(reference.mean())
         if not scale > 0:

@@ -7,7 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from speckleflow.errors import InputError
+from speckleflow.retrieval.absorption.spec import SPEC
 from speckleflow.retrieval.base import Fields, Retriever
+from speckleflow.scan.acquisition import Acquisition
 
 
 class Absorption(Retriever):
@@ -16,11 +18,9 @@ class Absorption(Retriever):
     The reference is a stack of ones for frames that were divided by their flat, else the flat itself.
     """
 
-    name = "absorption"
-    min_side = 1
-    output_fields = frozenset({"transmission"})
+    spec = SPEC
 
-    def _prepare(self, reference: Tensor) -> Any:
+    def _prepare(self, reference: Tensor, acquisition: Acquisition) -> Any:
         mean = reference.mean(0)
         if not bool((mean > 0).all()):
             raise InputError(

@@ -1,4 +1,4 @@
-"""What every section of the configuration is made of."""
+"""What every group of settings is made of: the sections of the configuration, and the methods' own settings."""
 
 from __future__ import annotations
 

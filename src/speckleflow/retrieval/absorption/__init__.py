@@ -1,0 +1,1 @@
+"""Absorption: transmission of a scan without a diffuser."""

@@ -1,0 +1,1 @@
+"""UMPA: displacement, transmission and dark field by windows, any number of diffuser positions."""
