@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.retrieval.patterns import Speckle, make_pair
 
 from speckleflow.retrieval.adaptive import (
     Linearised,
@@ -33,6 +32,7 @@ from speckleflow.retrieval.normal import (
     solve,
     spline_coefficients,
 )
+from speckleflow.testing.patterns import Speckle, make_pair
 
 HEIGHT, WIDTH, N = 60, 84, 5
 Y, X = np.mgrid[:HEIGHT, :WIDTH].astype(float)

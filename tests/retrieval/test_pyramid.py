@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.retrieval.patterns import make_pair
 
 from speckleflow.retrieval.normal import Estimate, local_mean, make_basis, measure, spline_coefficients
 from speckleflow.retrieval.pyramid import (
@@ -18,6 +17,7 @@ from speckleflow.retrieval.pyramid import (
     first_estimate,
     pyramid,
 )
+from speckleflow.testing.patterns import make_pair
 
 
 def level(pair, levels=3, reach=12.0, scale=1.0):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.retrieval.patterns import make_pair
 from torch import Tensor, nn
 
 from speckleflow.retrieval.base import FLAG_EDGE
 from speckleflow.retrieval.spinnet import published
 from speckleflow.retrieval.spinnet.retriever import Single, Spinnet
 from speckleflow.retrieval.spinnet.settings import SpinnetSettings
+from speckleflow.testing.patterns import make_pair
 from speckleflow.train.checkpoint import save_weights
 
 SHIFT = (4.0, -8.0)  # px at full resolution: whole pixels at the scales 1/2 and 1/4

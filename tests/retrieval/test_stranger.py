@@ -139,7 +139,10 @@ def test_it_runs_from_the_configuration_to_the_volumes(environment, tmp_path):
     assert retrieve["homogeneous.delta"] == 2e-6
     assert "geometry.energy_kev" in retrieve
     assert "geometry.distance_m" not in retrieve
-    assert {key for key in integrate if key.startswith("integrate.")} == {"integrate.ramp", "integrate.quadratic"}
+    assert {key for key in integrate if key.startswith("integrate.")} == {
+        "integrate.ramp",
+        "integrate.quadratic",
+    }
     assert "geometry.energy_kev in the configuration, found neither" in found["refused"]
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.retrieval.patterns import make_pair, rms
 
 from speckleflow.errors import InputError
 from speckleflow.retrieval.base import FLAG_BOUND, FLAG_EDGE, FLAG_FOLD
@@ -13,6 +12,7 @@ from speckleflow.retrieval.single import retrieve_stack
 from speckleflow.retrieval.spectrum import spectrum
 from speckleflow.retrieval.umpa.retriever import Umpa
 from speckleflow.retrieval.umpa.settings import UmpaSettings
+from speckleflow.testing.patterns import make_pair, rms
 
 
 def wavy(amplitude: float, period: float, phase: float = 0.0):

@@ -79,7 +79,7 @@ def test_the_weights_of_the_user_are_those_that_are_exported(tmp_path, monkeypat
         method=method, reference=str(tmp_path / "reference.npy"), output=output, weights=str(weights)
     )
     ((retriever, stack),) = exported
-    assert retriever.name == method
+    assert retriever.spec.name == method
     assert retriever.weights_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert torch.equal(stack, torch.from_numpy(frames.astype(np.float32)))
     assert output.read_bytes() == b"graph"

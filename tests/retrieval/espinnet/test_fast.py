@@ -9,7 +9,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from tests.retrieval.patterns import Speckle
 
 from speckleflow.evaluate.held_out import Cell, scenes
 from speckleflow.retrieval import adaptive, normal
@@ -17,6 +16,7 @@ from speckleflow.retrieval.espinnet import fast, fusion, refinement
 from speckleflow.retrieval.espinnet.retriever import Espinnet
 from speckleflow.retrieval.espinnet.settings import EspinnetSettings
 from speckleflow.retrieval.filters import filter_xy, gaussian
+from speckleflow.testing.patterns import Speckle
 
 
 @pytest.fixture(scope="module")

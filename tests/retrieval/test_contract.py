@@ -1,0 +1,45 @@
+"""Every registered method is held to the public contract; a new one is tested without being named here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from speckleflow.retrieval import registry
+from speckleflow.testing import MethodContract, Tolerance
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a method is held to where it is not the default, and whether its tests take seconds."""
+
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    slow: bool = False
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+#: A network is as good as its training: measured at most 1.4e-3 px, 1.8e-3, 0.036.
+LEARNED = Case(Tolerance(u=5e-3, t=5e-3, d=0.1), slow=True)
+CASES = {
+    # exact up to interpolation: measured at most 7e-4 px, 3e-4, 6e-4
+    "umpa": Case(more={"tiled_bytes": 300e6}),
+    "espinnet": LEARNED,
+    "spinnet": LEARNED,
+}
+
+
+@pytest.mark.slow
+def in_tiles(contract: MethodContract) -> None:
+    """The test of tiles, which takes seconds, under a mark of its own."""
+    MethodContract.test_tiles_give_the_whole(contract)
+
+
+for _name in registry.available():
+    _case = CASES.get(_name, Case())
+    _members = {"method": _name, "tolerance": _case.tolerance, **_case.more}
+    if "tiled_bytes" in _members:
+        _members["test_tiles_give_the_whole"] = in_tiles
+    _class = type(f"Test_{_name}", (MethodContract,), _members)
+    globals()[f"Test_{_name}"] = pytest.mark.slow(_class) if _case.slow else _class
