@@ -10,7 +10,6 @@ from speckleflow.retrieval.filters import filter_xy, gaussian
 from speckleflow.retrieval.lowpass import CANDIDATES, choose_low_pass
 from speckleflow.retrieval.single import retrieve_stack
 from speckleflow.retrieval.spectrum import spectrum
-from speckleflow.retrieval.umpa.retriever import Umpa
 from speckleflow.retrieval.umpa.settings import UmpaSettings
 from speckleflow.testing.patterns import make_pair, rms
 
@@ -204,28 +203,6 @@ def test_the_expected_error_grows_with_the_noise_as_the_bound_does():
         fields = retrieve_stack(pair.reference, pair.sample, "umpa", UmpaSettings(window=9))
         expected.append(float(fields.displacement_std.median()))
     assert expected[1] / expected[0] == pytest.approx(2, rel=0.01)  # 1.995
-
-
-@pytest.mark.slow
-def test_tiles_give_the_whole():
-    pair = make_pair((160, 560), 3, photons=10000, **SMOOTH)
-    whole = Umpa(UmpaSettings(max_displacement_px=4))
-    tiled = Umpa(UmpaSettings(max_displacement_px=4))
-    tiled.memory_bytes = 300e6
-    one, many = whole.prepare(pair.reference), tiled.prepare(pair.reference)
-    assert len(one.tiles) == 1
-    assert len(many.tiles) > 1
-    a, b = whole(pair.sample[None], one), tiled(pair.sample[None], many)
-    for name, tolerance in {
-        "ux": 5e-4,
-        "uy": 5e-4,
-        "transmission": 8e-5,
-        "darkfield": 2e-4,
-        "displacement_std": 7e-4,
-    }.items():
-        difference = (getattr(a, name) - getattr(b, name)).abs()
-        assert float(difference.max()) < tolerance, name  # measured: half or less
-    assert torch.equal(a.flags, b.flags)
 
 
 def test_a_fine_pattern_gets_a_low_pass_and_a_coarse_one_little():

@@ -15,7 +15,7 @@ from speckleflow.stages.by_hand import reconstruct_files, retrieve_files
 
 DEFAULTS = {
     "reference": "r.npy", "sample": "s.npy", "output": Path("out.h5"), "method": "umpa", "flat": None, "dark": None,
-    "geometry": (None, None, None), "grid": "reference", "window": "auto", "weights": None, "device": "cpu",
+    "geometry": (None, None, None), "grid": "reference", "window": None, "weights": None, "device": "cpu",
 }  # fmt: skip
 
 
@@ -87,6 +87,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             ["at least 2 diffuser position(s)", "'espinnet'", "found 1"],
         ),
         ({"device": "cuda"}, ["expected a GPU for 'cuda'", "none"]),
+        ({"method": "absorption", "window": "7"}, ["'absorption' has no window; leave out --window"]),
         ({"window": "-3"}, ["expected auto or an odd number from 1 to 63, found '-3'"]),
         ({"geometry": (20000.0, 1.3, 0.2)}, ["1 to 1000 keV (was it given in eV?), found 20000 keV"]),
         ({"geometry": (20.0, 1.3, 0.2), "grid": "detector"}, ["leave out --grid detector"]),

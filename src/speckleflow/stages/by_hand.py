@@ -48,11 +48,11 @@ def retrieve_files(
     flat: str | None,
     dark: str | None,
     geometry: tuple[float | None, float | None, float | None],
-    diffuser_distance_m: float | None,
     grid: Grid,
     window: str | None,
     weights: str | None,
     device: str,
+    diffuser_distance_m: float | None = None,
 ) -> None:
     """Correct and retrieve one stack (N, y, x); write the method's fields (y, x).
 

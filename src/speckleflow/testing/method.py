@@ -49,8 +49,8 @@ class MethodContract:
     settings : of the method; None: its defaults.
     acquisition : what ``prepare`` is given.
     border : pixels at the edge of an image that are not judged.
-    tiled_bytes : memory with which an image of 160 x 320 px is worked on in tiles, for a method with an attribute
-        ``memory_bytes``; None: it makes none.
+    tiled_bytes : memory with which an image of ``tiled_shape`` is worked on in tiles, for a method with an attribute
+        ``memory_bytes`` whose state has ``tiles``; None: it makes none.
     """
 
     method: ClassVar[str]
@@ -68,6 +68,7 @@ class MethodContract:
     )
     border: ClassVar[int] = 24
     tiled_bytes: ClassVar[float | None] = None
+    tiled_shape: ClassVar[tuple[int, int]] = (128, 640)
     _made: ClassVar[tuple[Retriever, Any, Pair]]
 
     # ---- what a subclass may replace
@@ -259,7 +260,7 @@ class MethodContract:
     def test_tiles_give_the_whole(self) -> None:
         if self.tiled_bytes is None:
             pytest.skip(f"{self.method} makes no tiles")
-        pair = self.pair((160, 320), self.positions)
+        pair = self.pair(self.tiled_shape, self.positions)
         sample = self._sample(pair)[None]
         whole, tiled = self.make(), self.make()
         tiled.memory_bytes = self.tiled_bytes  # type: ignore[attr-defined]

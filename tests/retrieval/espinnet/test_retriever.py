@@ -59,7 +59,7 @@ def test_spinnet_takes_one_position_and_says_so(scene):
     fields = method(scene.sample[:, :1], method.prepare(scene.reference[0, :1]))
     assert fields.darkfield is None
     assert errors(fields, scene.ux, scene.uy, scene.transmission, scene.darkfield).rmse < 0.33  # 0.219
-    with pytest.raises(InputError, match="expected 1 diffuser position.* for method 'spinnet'"):
+    with pytest.raises(InputError, match=r"expected 1 diffuser position.* for method 'spinnet'"):
         method.prepare(scene.reference[0])
 
 
