@@ -189,3 +189,16 @@ def test_the_commit_of_the_code(tmp_path: Path):
     (project / "config.yaml").write_text("a: 3")
     git("add", "-A")
     assert found() == git("rev-parse", "HEAD")
+
+
+def test_a_file_that_is_open_with_locks_is_not_called_damaged(tmp_path):
+    """HDF5 refuses it; the file is sound, and nobody should delete it."""
+    with result_file(tmp_path / "a.h5") as file:
+        create(file, "a", [1.0], unit="", description="")
+    with (
+        h5py.File(tmp_path / "a.h5", locking=True),
+        pytest.raises(InputError, match=r"holds open with HDF5's locks; close it first") as refused,
+        open_result(tmp_path / "a.h5"),
+    ):
+        pass
+    assert "delete" not in str(refused.value)

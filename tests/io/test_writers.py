@@ -7,7 +7,9 @@ wrong axis, scale or half voxel of a level of the pyramid shows in its values.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import typing
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -287,6 +289,49 @@ def test_xdmf_and_volumes_move_together(results, exported, tmp_path):
     assert attribute is not None
     path = str(attribute.text).partition(":")[0]
     assert (tmp_path / "moved/xdmf" / path).samefile(tmp_path / "moved/volumes.h5")
+
+
+PARAVIEW = """
+import sys
+from paraview.simple import XDMFReader, servermanager
+reader = XDMFReader(FileNames=[sys.argv[1]])
+reader.UpdatePipeline()
+image = servermanager.Fetch(reader)
+print(*image.GetDimensions(), *image.GetOrigin(), *image.GetSpacing())
+for k in range(image.GetPointData().GetNumberOfArrays()):
+    values = image.GetPointData().GetArray(k)
+    print(values.GetName(), *values.GetRange(), values.GetValue(image.ComputePointId((7, 4, 2))))
+"""
+
+
+@pytest.mark.slow
+def test_paraview_reads_the_same_numbers(exported):
+    """By the interpreter that ParaView belongs to (Debian: python3-paraview)."""
+    python = "/usr/bin/python3"
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": ""}
+    try:
+        probe = subprocess.run([python, "-c", "import paraview.simple"], capture_output=True, env=environment)
+    except OSError:
+        pytest.skip(f"no {python}")
+    if probe.returncode:
+        pytest.skip("ParaView is not installed (Debian: python3-paraview)")
+    done = subprocess.run(
+        [python, "-c", PARAVIEW, exported["xdmf"] / "volumes.xdmf"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    grid, *arrays = done.stdout.strip().splitlines()
+    numbers = [float(n) for n in grid.split()]
+    assert numbers[:3] == list(SHAPE[::-1])
+    assert numbers[3:] == pytest.approx([0, 0, 0, VOXEL_UM, VOXEL_UM, VOXEL_UM])
+    found = {name: [float(n) for n in rest] for name, *rest in map(str.split, arrays)}
+    assert set(found) == set(SLOPES)
+    for name in SLOPES:
+        values = volume(name)
+        true = [float(v) for v in (values.min(), values.max(), values[2, 4, 7])]
+        assert found[name] == pytest.approx(true, rel=1e-6), name
 
 
 # ---- all formats -----------------------------------------------------------------------------------------------

@@ -47,6 +47,13 @@ def open_hdf5(path: str | Path, name: str | None = None) -> Iterator[h5py.File]:
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         if not isinstance(error, OSError) and not raised_by_h5py(error):
             raise
+        if "locking flag" in str(error):
+            raise InputError(
+                name,
+                expected="a file that this program has not opened otherwise",
+                found="one that it holds open with HDF5's locks",
+                hint="close it first, or open it with h5py.File(..., locking=False)",
+            ) from error
         raise InputError(
             name, expected="a complete, readable HDF5 file", found=_words(error, path)
         ) from error

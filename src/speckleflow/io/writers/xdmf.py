@@ -30,7 +30,9 @@ class XdmfWriter:
         ET.SubElement(grid, "Topology", TopologyType="3DCoRectMesh", Dimensions=shape)
         geometry = ET.SubElement(grid, "Geometry", GeometryType="ORIGIN_DXDYDZ")
         for text in ("0 0 0", f"{voxel} {voxel} {voxel}"):
-            item = ET.SubElement(geometry, "DataItem", Dimensions="3", NumberType="Float", Format="XML")
+            item = ET.SubElement(
+                geometry, "DataItem", Dimensions="3", NumberType="Float", Precision="8", Format="XML"
+            )
             item.text = text
         for name in source.names:
             attribute = ET.SubElement(grid, "Attribute", Name=name, AttributeType="Scalar", Center="Node")
