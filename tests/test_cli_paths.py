@@ -74,10 +74,11 @@ OTHERS = {
     "angles_deg": "angles.npy",
     "axis": "10.5",
     "results": "results",
+    "to": "tiff",
     "methods": "umpa",
 }
 #: outputs with another ending than .h5
-OUTPUT = {"reconstruct": "out.npy", "export": "out.onnx", "evaluate": "out.csv"}
+OUTPUT = {"reconstruct": "out.npy", "export-network": "out.onnx", "export": "out", "evaluate": "out.csv"}
 #: the least work where a path is right
 SMALL = {"evaluate": ["--scenes", "1", "--positions", "2", "--photons", "500"]}
 

@@ -223,6 +223,7 @@ def retrieve(
     method: str = "umpa",
     *,
     settings: Mapping[str, Any] | None = None,
+    geometry: Geometry | None = None,
     device: Literal["cpu", "cuda", "auto"] = "cpu",
     grid: Literal["reference", "detector"] = "reference",
 ) -> Fields:
@@ -234,6 +235,7 @@ def retrieve(
     sample : (N, y, x) corrected frames of one projection, or (projection, N, y, x), paired with the reference.
     method : a name of :func:`methods`.
     settings : the method's keys of the configuration, e.g. ``{"window": 9}``; None: their defaults.
+    geometry : energy, pixel size and distances, for a method that needs them.
     device : where to compute; auto: on a GPU where there is one.
     grid : where a field stands: at the ray's place in the sample, or where the ray lands.
 
@@ -253,7 +255,7 @@ def retrieve(
     from speckleflow.config import parse_config
     from speckleflow.retrieval import registry
     from speckleflow.retrieval.single import retrieve_stack
-    from speckleflow.stages.projection import as_arrays, choose_device, settings_of
+    from speckleflow.stages.projection import acquisition_of, as_arrays, choose_device
 
     registry.check_name(method)
     section: dict[str, Any] = {method: dict(settings)} if settings else {}
@@ -264,9 +266,10 @@ def retrieve(
             None if reference is None else np.asarray(reference),
             frames,
             method,
-            settings_of(config),
+            config.retrieval.settings,
             choose_device(device),
             grid=grid,
+            acquisition=None if geometry is None else acquisition_of(config, geometry),
         )
     )
     return fields if frames.ndim == 4 else {name: values[0] for name, values in fields.items()}
@@ -284,7 +287,8 @@ def integrate(
     Parameters
     ----------
     fields : what :func:`retrieve` returns; ``ux`` and ``uy`` are enough, ``displacement_std`` and ``flags`` weight
-        the pixels. (y, x) or (projection, y, x).
+        the pixels, ``phase_retrieved`` of a method that gives the phase itself is levelled. (y, x) or
+        (projection, y, x).
     geometry : with energy, pixel size and distance, e.g. ``Geometry(1.3, energy_kev=20.0, distance_m=0.2)``.
     air : widths (left, right, top, bottom) in pixels of the margins where the phase is 0; none: its mean is 0.
     settings : keys of section ``integrate`` of the configuration, e.g. ``{"boundary": "periodic"}``.
@@ -292,7 +296,7 @@ def integrate(
     Returns
     -------
     ndarray
-        Of the shape of ``fields["ux"]``.
+        Of the shape of the fields.
 
     Raises
     ------
@@ -300,15 +304,13 @@ def integrate(
         No displacement, energy or distance, or values that are not finite.
     """
     from speckleflow.config import parse_config
-    from speckleflow.stages.phase import integrate_fields
+    from speckleflow.stages.phase import OF_PHASE, integrate_fields
 
-    for name in ("ux", "uy"):
-        if name not in fields:
-            raise InputError("fields", expected="ux and uy, for the phase", found=f"{', '.join(fields)}")
-    arrays = {name: np.asarray(values) for name, values in fields.items()}
-    single = arrays["ux"].ndim == 2
-    used = ("ux", "uy", "displacement_std", "flags")
-    batch = {name: arrays[name][None] if single else arrays[name] for name in used if name in arrays}
+    if "phase_retrieved" not in fields and not {"ux", "uy"} <= set(fields):
+        raise InputError("fields", expected="ux and uy, for the phase", found=f"{', '.join(fields)}")
+    arrays = {name: np.asarray(fields[name]) for name in OF_PHASE if name in fields}
+    single = next(iter(arrays.values())).ndim == 2
+    batch = {name: values[None] if single else values for name, values in arrays.items()}
     config = parse_config({"integrate": dict(settings or {})}, "settings")
     phase = np.asarray(integrate_fields(batch, geometry, air, config.integrate)["phase"], np.float32)
     return phase[0] if single else phase

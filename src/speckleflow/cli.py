@@ -329,4 +329,4 @@ def export(
 
 app.command()(cli_networks.train)
 app.command()(cli_networks.evaluate)
-app.command()(cli_networks.export_network)
+app.command("export-network")(cli_networks.export_network)
