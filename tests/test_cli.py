@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner
 
 from speckleflow import cli_networks
-from speckleflow.cli import app
+from speckleflow.cli import app, main
 from speckleflow.evaluate import star, table
 from speckleflow.physics import phase_gradient_per_px
 
@@ -148,6 +148,20 @@ def test_reconstruct_gives_a_disc_its_value(tmp_path):
     )  # fmt: skip
     refused(done, "expected 180 angles", "found 179")
     assert not (tmp_path / "no.npy").exists()
+
+
+@pytest.mark.parametrize("command", ["retrieve", "reconstruct"])
+def test_a_pattern_without_quotes_is_one_short_sentence(capsys, monkeypatch, command):
+    names = [f"/data/2026-11/scan_0001/frames_{n:04d}.tif" for n in range(200)]
+    option = "--sample" if command == "retrieve" else "--sinogram"
+    monkeypatch.setattr(sys, "argv", ["speckleflow", command, option, *names, "--output", "out.h5"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr().err
+    assert end.value.code == 1
+    assert len(said) < 400
+    assert f"{option}: expected one name or a pattern in quotes" in said
+    assert f"write {option} 'name_*.tif'" in said
 
 
 @pytest.mark.slow

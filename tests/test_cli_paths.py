@@ -63,7 +63,7 @@ COMMANDS = {
 }
 
 #: options that are paths though they are typed as text
-PATHS_AS_TEXT = {"reference", "sample", "flat", "dark", "weights"}
+PATHS_AS_TEXT = {"reference", "sample", "flat", "dark", "weights", "sinogram", "angles_deg"}
 #: what a command needs beside the path that is tried
 OTHERS = {
     "config": "config.yaml",

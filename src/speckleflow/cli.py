@@ -42,6 +42,7 @@ OneScan = Annotated[str | None, typer.Option(help="Only this scan of the scan ta
 def main() -> None:
     """Entry point; a :class:`SpeckleflowError` is printed as its sentence, with exit status 1."""
     try:
+        _refuse_expanded_pattern(sys.argv[1:])
         app()
     except SpeckleflowError as error:
         _refuse(str(error))
@@ -57,6 +58,23 @@ def main() -> None:
         if end.code == _INTERRUPTED:
             print("speckleflow: interrupted; no unfinished file was left behind", file=sys.stderr)
         raise
+
+
+#: commands that take options only
+_OPTIONS_ONLY = ("retrieve", "reconstruct", "export-network")
+
+
+def _refuse_expanded_pattern(words: list[str]) -> None:
+    """One sentence where the shell has put many names in the place of a pattern."""
+    if not words or words[0] not in _OPTIONS_ONLY:
+        return
+    for option, *names in zip(words[1:], words[2:], words[3:], strict=False):
+        if option.startswith("--") and not any(name.startswith("-") for name in names):
+            found = f"'{_shown(names[0])}', '{_shown(names[1])}', ..."
+            _refuse(
+                f"command line: {option}: expected one name or a pattern in quotes, found several ({found}); the shell "
+                f"replaced the pattern: write {option} 'name_*.tif'"
+            )
 
 
 def _refuse(sentence: str) -> NoReturn:
@@ -229,11 +247,23 @@ def retrieve(
     device: Annotated[
         Literal["cpu", "cuda", "auto"], typer.Option(help="Where to compute; auto: on a GPU if there is one.")
     ] = "cpu",
+    detector_blur_px: Annotated[
+        float | None, typer.Option(help="Standard deviation of the detector's point spread in pixels.")
+    ] = None,
+    air: Annotated[
+        str | None,
+        typer.Option(
+            help="Margins without sample in pixels, where the phase is 0: left,right,top,bottom, or auto."
+        ),
+    ] = None,
+    drift: Annotated[
+        bool, typer.Option("--drift", help="Take the mean displacement of the margins (--air) off.")
+    ] = False,
 ) -> None:
     """Displacement, transmission and dark field (and phase) of one stack of frames."""
     from speckleflow.stages.by_hand import retrieve_files
 
-    retrieve_files(
+    summary = retrieve_files(
         reference=reference,
         sample=sample,
         output=output,
@@ -246,15 +276,47 @@ def retrieve(
         window=window,
         weights=weights,
         device=device,
+        detector_blur_px=detector_blur_px,
+        air=air,
+        drift=drift,
     )
+    print(summary)
 
 
 @app.command()
 def reconstruct(
-    sinogram: Annotated[Path, typer.Option(help="Sinogram (angle, x), .npy.")],
-    angles_deg: Annotated[Path, typer.Option(help="Angles in degrees, counter-clockwise, .npy.")],
-    axis: Annotated[float, typer.Option(help="Rotation axis in pixels, pixel centres at integers.")],
-    output: Annotated[Path, typer.Option(help="Slice (y, x) to write, .npy.")],
+    sinogram: Annotated[
+        str,
+        typer.Option(
+            help="Line integrals (angle, x): .npy, TIFF or file.h5:/dataset; or projections.h5 of a scan, with its "
+            "angles, axis and units."
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="Slice (y, x) to write, .npy or .tif.")],
+    angles_deg: Annotated[
+        str | None,
+        typer.Option(help="Angles in degrees, counter-clockwise: .npy, .txt or file.h5:/dataset."),
+    ] = None,
+    axis: Annotated[
+        float | None,
+        typer.Option(
+            help="Rotation axis in pixels, pixel centres at integers; without it the scan's, or found."
+        ),
+    ] = None,
+    row: Annotated[int | None, typer.Option(help="Row of projections.h5; without it the middle one.")] = None,
+    quantity: Annotated[
+        str | None,
+        typer.Option(help="Of projections.h5: delta, mu or darkfield; without it the first there."),
+    ] = None,
+    transmission: Annotated[
+        bool, typer.Option("--transmission", help="The values are transmissions: take -ln of them.")
+    ] = False,
+    as_is: Annotated[
+        bool,
+        typer.Option(
+            "--as-is", help="Reconstruct a sinogram that looks transposed or not like line integrals."
+        ),
+    ] = False,
     backend: Annotated[
         str, typer.Option(help="fourier, astra or tomopy; all give the same orientation and scale.")
     ] = "fourier",
@@ -262,10 +324,22 @@ def reconstruct(
         str, typer.Option(help="From sharp to smooth: ramlak, shepp, hann or parzen.")
     ] = "shepp",
 ) -> None:
-    """One slice from one sinogram of line integrals by filtered back-projection; values are per pixel."""
-    from speckleflow.stages.by_hand import reconstruct_files
+    """One slice by filtered back-projection: per pixel of a sinogram, in physical units of projections.h5."""
+    from speckleflow.stages.slice_by_hand import reconstruct_file
 
-    reconstruct_files(sinogram, angles_deg, axis, backend, filter, output)
+    line = reconstruct_file(
+        sinogram=sinogram,
+        angles_deg=angles_deg,
+        axis_px=axis,
+        output=output,
+        row=row,
+        quantity=quantity,
+        transmission=transmission,
+        as_is=as_is,
+        backend=backend,
+        filter=filter,
+    )
+    print(line)
 
 
 @app.command()

@@ -30,7 +30,7 @@ def test_the_import_is_quick_and_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     seconds, _, heavy = done.stdout.strip().partition(" ")
     assert heavy == "[]"
-    assert float(seconds) < 0.3  # measured: 0.003 s
+    assert float(seconds) < 0.3  # measured: 0.02 s
 
 
 def test_names_are_documented_and_typed():
@@ -68,8 +68,7 @@ def test_arrays_go_the_workflow_s_way(project, monkeypatch):
     made = sf.results(project.path("projections.h5"))
     assert np.array_equal(scan.angles_deg, made["angle_deg"])
     for name in ("transmission", "darkfield", "displacement_std"):
-        # blocks of another size, of other threads: measured 2e-6
-        assert np.abs(fields[name] - made.read(name, slice(2, 5))).max() < 1e-5, name
+        assert np.array_equal(fields[name], made.read(name, slice(2, 5))), name
     whole = {name: made[name] for name in ("ux", "uy", "displacement_std", "flags")}
     phase = sf.integrate(whole, scan.geometry, air=scan.air)
     assert np.array_equal(phase, made["phase"])
@@ -114,7 +113,7 @@ def test_a_ramp_of_the_displacement_is_a_parabola_of_the_phase():
     phase = sf.integrate({"ux": ux, "uy": 0 * ux}, geometry)
     slope = np.gradient(phase[20])[8:-8]
     true = 0.02 * x[8:-8] * phase_gradient_per_px(20.0, 1.3e-6, 0.2)
-    assert np.abs(slope - true).max() < 0.02 * np.abs(true).max()  # measured: 0.0065
+    assert np.abs(slope - true).max() < 0.006 * np.abs(true).max()  # measured: 0.0020
 
 
 def test_the_axis_of_a_disc_off_the_middle():
@@ -123,10 +122,10 @@ def test_the_axis_of_a_disc_off_the_middle():
     place = 9 * np.cos(np.deg2rad(angles))[:, None]
     thickness = 2 * np.sqrt(np.clip(12.0**2 - (x - place) ** 2, 0, None))
     stack = np.repeat(np.exp(-0.02 * thickness)[:, None], 5, 1)
-    assert sf.find_axis(stack, angles) == pytest.approx(30.2, abs=0.05)  # measured: 0.004
+    assert sf.find_axis(stack, angles) == pytest.approx(30.2, abs=0.1)  # measured: 0.04 off
     mu = sf.reconstruct(stack, angles, 30.2, quantity="mu", geometry=sf.Geometry(2.0))
     # 0.02 a pixel of 2 um is 1e4 1/m; the disc stands 9 px along +x at angle 0
-    assert mu[2, 28:37, 37:46].mean() == pytest.approx(1e4, rel=0.02)
+    assert mu[2, 28:37, 37:46].mean() == pytest.approx(1e4, rel=0.003)  # measured: 9992
 
 
 def test_refusals_are_sentences(project, monkeypatch, tmp_path):

@@ -8,10 +8,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from speckleflow.errors import SpeckleflowError
-from speckleflow.stages.by_hand import reconstruct_files, retrieve_files
+from speckleflow.stages.by_hand import retrieve_files
+from speckleflow.stages.slice_by_hand import reconstruct_file
+from tests.tomo.ellipses import Ellipse, image, sinogram
 
 DEFAULTS = {
     "reference": "r.npy", "sample": "s.npy", "output": Path("out.h5"), "method": "umpa", "flat": None, "dark": None,
@@ -126,29 +129,131 @@ def test_a_brighter_sample_is_warned_of(folder: Path, capsys: pytest.CaptureFixt
     )
 
 
+def test_drift_is_taken_off_and_a_plane_is_warned_of(folder: Path, capsys: pytest.CaptureFixture[str]):
+    """The stacks differ by a pixel along x: a plane of the phase, or with --drift nothing."""
+    geometry = (20.0, 1.3, 0.2)
+    moved = retrieve_files(**{**DEFAULTS, "geometry": geometry})
+    assert "most of the phase is a plane" in capsys.readouterr().err
+    assert "out.h5: 32 x 40 pixels by umpa from s.npy" in moved
+    still = retrieve_files(**{**DEFAULTS, "geometry": geometry, "air": "4,4,0,0", "drift": True})
+    assert "plane" not in capsys.readouterr().err
+    assert still != moved
+    with h5py.File("out.h5") as file:
+        assert file["drift_px"][()] == pytest.approx([1, 0], abs=0.05)
+        assert abs(np.median(file["ux"][8:-8, 8:-8])) < 0.05
+    for changes, part in (
+        ({"air": "4,4"}, "--air: expected auto or four widths"),
+        ({"drift": True}, "--drift: expected"),
+    ):
+        with pytest.raises(SpeckleflowError, match=part):
+            retrieve_files(**{**DEFAULTS, **changes})
+
+
 @pytest.mark.parametrize(
-    ("sinogram", "angles", "axis", "output", "parts"),
+    ("changes", "parts"),
     [
-        ("no.npy", "a.npy", 20.0, "out.npy", ["no.npy", "no such file"]),
-        ("s.npy", "a.npy", 20.0, "out.npy", ["expected real numbers of shape (angle, x)"]),
-        ("sino.npy", "nan.npy", 20.0, "out.npy", ["angles", "1 NaN"]),
-        ("sino.npy", "a.npy", 99.0, "out.npy", ["inside the image, 0 to 39 px", "99"]),
-        ("sino.npy", "a.npy", 20.0, "out.tif", ["--output out.tif", ".npy"]),
-        ("sino.npy", "a.npy", 20.0, "sino.npy", ["another file than the input, found the same"]),
-        ("sino.npy", "radians.npy", 20.0, "out.npy", ["angles in degrees", "looks like radians"]),
+        ({"sinogram": "no.npy"}, ["no.npy", "no such file"]),
+        ({"sinogram": "s.npy"}, ["expected real numbers of shape (angle, x)"]),
+        ({"angles_deg": "nan.npy"}, ["angles", "1 NaN"]),
+        ({"axis_px": 99.0}, ["inside the image, 0 to 39 px", "99"]),
+        ({"output": Path("out.h5")}, ["--output out.h5", ".npy or .tif"]),
+        ({"output": Path("sino.npy")}, ["another file than the input, found the same"]),
+        ({"angles_deg": "radians.npy"}, ["angles in degrees", "looks like radians"]),
+        ({"angles_deg": None}, ["expected --angles-deg", "found none"]),
+        ({"row": 3}, ["--row belongs to a projections.h5, found sino.npy"]),
+        ({"sinogram": "turned.npy"}, ["turned.npy", "expected 60 rows", "it is transposed"]),
+        ({"sinogram": "square_turned.npy", "angles_deg": "a40.npy"}, ["the same along the other axis"]),
+        (
+            {"sinogram": "t.npy"},
+            ["t.npy", "found values of 1 in the air", "a transmission; add --transmission"],
+        ),
+        ({"sinogram": "counts.npy"}, ["values of 5e+03 in the air", "counts; correct them"]),
+        ({"angles_deg": "tenths.npy"}, ["tenths.npy", "turn in tenths of a degree; divide them by 10"]),
+        ({"sinogram": "stacks.h5"}, ["projections.h5 of the workflow", "another program with a"]),
+        ({"sinogram": "fields.h5"}, ["projections at several angles", "one projection of shape (32, 40)"]),
     ],
 )
-def test_sinograms_refused(
-    folder: Path, sinogram: str, angles: str, axis: float, output: str, parts: list[str]
-):
-    theta = np.arange(60) * 3.0
-    np.save("sino.npy", np.random.default_rng(1).normal(size=(60, 40)))
-    np.save("a.npy", theta)
-    np.save("nan.npy", np.where(theta == 6, np.nan, theta))
-    np.save("radians.npy", np.deg2rad(theta))
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def test_sinograms_refused(sinograms: Path, changes: dict, parts: list[str]):
+    before = {path: path.read_bytes() for path in sinograms.rglob("*") if path.is_file()}
+    arguments = {"sinogram": "sino.npy", "angles_deg": "a.npy", "axis_px": 19.5, "output": Path("out.npy")}
+    arguments |= changes
+    if str(arguments["sinogram"]).endswith(".h5"):
+        arguments["angles_deg"] = None
     with pytest.raises(SpeckleflowError) as refused:
-        reconstruct_files(Path(sinogram), Path(angles), axis, "fourier", "shepp", Path(output))
+        reconstruct_file(**arguments)
     for part in parts:
         assert part in str(refused.value)
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert "\n" not in str(refused.value)
+    assert {path: path.read_bytes() for path in sinograms.rglob("*") if path.is_file()} == before
+
+
+ELLIPSES = [Ellipse(0.02, 3, -4, 9, 6), Ellipse(0.03, -5, 2, 4, 4)]
+
+
+@pytest.fixture
+def sinograms(folder: Path) -> Path:
+    """The sinogram of two ellipses, and what may be given by mistake in its place."""
+    theta = np.arange(60) * 3.0
+    right = sinogram(ELLIPSES, theta, 40, 19.5, supersample=4)
+    square = sinogram(ELLIPSES, np.arange(40) * 4.5, 40, 19.5, supersample=4)
+    for name, values in {
+        "sino": right, "a": theta, "a40": np.arange(40) * 4.5, "nan": np.where(theta == 6, np.nan, theta),
+        "radians": np.deg2rad(theta), "tenths": 10 * theta, "turned": right.T, "square_turned": square.T,
+        "t": np.exp(-right), "counts": 5000 * np.exp(-right),
+    }.items():  # fmt: skip
+        np.save(f"{name}.npy", values)
+    retrieve_files(**{**DEFAULTS, "method": "absorption", "output": Path("fields.h5")})
+    return folder
+
+
+def test_a_sinogram_is_what_its_options_say(sinograms: Path, capsys: pytest.CaptureFixture[str]):
+    """The same slice from line integrals and from transmission, as .npy and as TIFF; the axis given and found."""
+    line = reconstruct_file(
+        sinogram="sino.npy", angles_deg="a.npy", axis_px=19.5, output=Path("one.npy"), filter="ramlak"
+    )
+    assert line == "one.npy: values per pixel, 40 x 40 pixels, axis 19.50 px"
+    assert capsys.readouterr().err == ""
+    one = np.load("one.npy")
+    true = image(ELLIPSES, 40, supersample=4)
+    assert np.sqrt(np.mean((one - true) ** 2)) < 0.002  # measured: 0.0007; 0.03 is the denser ellipse
+    line = reconstruct_file(
+        sinogram="t.npy", angles_deg="a.npy", axis_px=None, output=Path("two.tif"), transmission=True,
+        filter="ramlak",
+    )  # fmt: skip
+    found = float(line.split("axis ")[1].split()[0])
+    assert found == pytest.approx(19.5, abs=0.03)  # measured: 19.50
+    assert np.abs(tifffile.imread("two.tif") - one).max() < 0.004 * one.max()  # measured: 0.0013
+    reconstruct_file(
+        sinogram="square_turned.npy", angles_deg="a40.npy", axis_px=19.5, output=Path("b.npy"), as_is=True
+    )
+    assert "the sum over x changes by" in capsys.readouterr().err
+
+
+def test_a_wide_sample_is_warned_of(sinograms: Path, capsys: pytest.CaptureFixture[str]):
+    np.save("cut.npy", np.load("sino.npy")[:, 12:28])
+    reconstruct_file(sinogram="cut.npy", angles_deg="a.npy", axis_px=7.5, output=Path("out.npy"))
+    assert "cut.npy: the sum over x changes by" in capsys.readouterr().err
+
+
+def test_a_row_of_the_workflow_s_projections(finished_chain, tmp_path: Path):
+    """The slice that the workflow made of the same row, in its unit."""
+    with h5py.File(finished_chain.path("volumes.h5")) as file:
+        slices = {name: file[name][7] for name in ("delta", "mu", "darkfield")}
+    projections = str(finished_chain.path("projections.h5"))
+    for name, true in slices.items():
+        output = tmp_path / f"{name}.npy"
+        line = reconstruct_file(
+            sinogram=projections, angles_deg=None, axis_px=None, output=output, row=7, quantity=name
+        )
+        assert f"{name}{'' if name == 'delta' else ' in 1/m'} of row 7, 48 x 48 pixels, axis 23.50 px" in line
+        # slices are transformed in pairs, here alone: measured at most 2e-5
+        assert np.abs(np.load(output) - true).max() < 6e-5 * np.abs(true).max()
+    for changes, part in (
+        ({"row": 24}, "--row: expected 0 to 23, found 24"),
+        ({"quantity": "nu"}, "--quantity: expected one of delta, mu, darkfield"),
+        ({"transmission": True}, "leave out --transmission"),
+    ):
+        with pytest.raises(SpeckleflowError, match=part):
+            reconstruct_file(
+                sinogram=projections, angles_deg=None, axis_px=None, output=tmp_path / "o.npy", **changes
+            )

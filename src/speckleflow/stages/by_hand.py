@@ -1,36 +1,33 @@
-"""One stack or one sinogram, from the command line."""
+"""One stack of frames, from the command line."""
 
 from __future__ import annotations
 
-import os
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from speckleflow.agreement import pairing_problems
-from speckleflow.checks import frame_problems, light_problems, radian_problems
+from speckleflow.checks import frame_problems, light_problems
 from speckleflow.config import parse_config
 from speckleflow.correction import Correction
+from speckleflow.correction.air import air_margins
 from speckleflow.errors import ConfigError, InputError
-from speckleflow.io.atomic import atomic_path
 from speckleflow.io.base import InputProblems
-from speckleflow.io.hdf5 import check_file, open_hdf5
-from speckleflow.io.results import PROVENANCE, create, result_file, write_provenance
+from speckleflow.io.output import check_output
+from speckleflow.io.results import create, result_file, write_provenance
 from speckleflow.io.scan import ScanGeometry
 from speckleflow.io.stack import read_stack
+from speckleflow.phase import remove_drift
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.single import Grid, retrieve_stack
 from speckleflow.scan.schema import FIELDS
 from speckleflow.stages.phase import integrate_fields
 from speckleflow.stages.projection import acquisition_of, as_arrays, choose_device
 from speckleflow.stages.registry import result_settings
-from speckleflow.tomo.single import reconstruct_sinogram
 from speckleflow.weights import digest
 
 #: Largest transmission that is no mistake: exposure and flux of two stacks of one beamtime agree better than this.
@@ -53,8 +50,14 @@ def retrieve_files(
     weights: str | None,
     device: str,
     diffuser_distance_m: float | None = None,
-) -> None:
+    detector_blur_px: float | None = None,
+    air: str | None = None,
+    drift: bool = False,
+) -> str:
     """Correct and retrieve one stack (N, y, x); write the method's fields (y, x).
+
+    ``air`` names margins without sample, where the phase is 0; with ``drift`` their mean displacement is taken off.
+    Returned are lines on what was written.
 
     With all three of ``geometry`` (keV, um, m) the phase as well; a method that needs them also gets
     ``diffuser_distance_m``.
@@ -78,17 +81,22 @@ def retrieve_files(
         settings["window"] = int(window) if window.isdigit() else window
     if weights is not None:
         settings["weights"] = weights
+    if detector_blur_px is not None:
+        settings["detector_blur_px"] = detector_blur_px
     for key in settings:
         if not hasattr(defaults, key):
-            raise ConfigError(f"command line: method '{method}' has no {key}; leave out --{key}")
+            option = key.replace("_", "-")
+            raise ConfigError(f"command line: method '{method}' has no {key}; leave out --{option}")
     raw: dict[str, Any] = {"retrieval": {"method": method, **({method: settings} if settings else {})}}
     raw["geometry"] = {key: value for key, value in zip(GEOMETRY, geometry, strict=True) if value is not None}
     if diffuser_distance_m is not None:
         raw["geometry"]["diffuser_distance_m"] = diffuser_distance_m
+    if air is not None:
+        raw["correct"] = {"air_px": _margins(air)}
     config = parse_config(raw, "command line")
     device = choose_device(device)
     inputs = [reference, sample, *(name for name in (flat, dark) if name is not None)]
-    _check_output(output, (".h5", ".hdf5"), inputs)
+    check_output(output, (".h5", ".hdf5"), inputs)
     stacks = {"reference": read_stack(reference), "sample": read_stack(sample)}
     if stacks["reference"].shape != stacks["sample"].shape:
         raise InputError(
@@ -116,12 +124,20 @@ def retrieve_files(
         acquisition=acquisition_of(config, view) if given else None,
     )
     batch = as_arrays(fields)
+    margins = correction.air if air is None else air_margins(config.correct, correction.bad.shape)
+    if drift:
+        if "ux" not in batch or not any(margins):
+            raise ConfigError(
+                "command line: --drift: expected a method with a displacement and margins of air (--air), "
+                f"found method '{method}' and --air {air}"
+            )
+        batch["ux"], batch["uy"], batch["drift_px"] = remove_drift(batch["ux"], batch["uy"], margins)
     if given:
         if not spec.has_phase:
             raise ConfigError(f"command line: method '{method}' gives no displacement, so there is no phase")
         if grid != "reference":
             raise ConfigError("command line: the phase belongs to the sample; leave out --grid detector")
-        batch["phase"] = integrate_fields(batch, view, correction.air, config.integrate)["phase"]
+        batch["phase"] = integrate_fields(batch, view, margins, config.integrate)["phase"]
     arrays = {name: values[0] for name, values in batch.items()}
     with result_file(output) as file:
         file.attrs["grid"] = grid
@@ -136,23 +152,45 @@ def retrieve_files(
             packages=("scipy", "torch"),
             weights_sha256=digest(config.retrieval),
         )
+    if "phase" in arrays and _is_plane(arrays["phase"]):
+        print(
+            "speckleflow: warning: most of the phase is a plane: the sample, mask or beam moved between the stacks; "
+            "with margins of air (--air 20,20,0,0), --drift takes it off",
+            file=sys.stderr,
+        )
+    return _summary(output, method, sample, arrays)
 
 
-def reconstruct_files(
-    sinogram: Path, angles_deg: Path, axis_px: float, backend: str, filter: str, output: Path
-) -> None:
-    """Reconstruct one slice from .npy files and write it as .npy, float32, per pixel."""
-    _check_output(output, (".npy",), [str(sinogram), str(angles_deg)])
-    values, angles = _load(sinogram), _load(angles_deg)
-    if (
-        angles.ndim == 1
-        and angles.dtype.kind == "f"
-        and (problems := radian_problems(angles, str(angles_deg)))
-    ):
-        raise InputProblems(problems)
-    slice_ = reconstruct_sinogram(values, angles, axis_px, backend, filter)
-    with atomic_path(output) as private, private.open("wb") as stream:
-        np.save(stream, slice_)
+def _margins(air: str) -> str | list[int]:
+    """Margins as the configuration has them: auto, or four widths from 'left,right,top,bottom'."""
+    if air == "auto":
+        return air
+    parts = air.split(",")
+    if len(parts) != 4 or not all(part.strip().isdigit() for part in parts):
+        raise ConfigError(
+            f"command line: --air: expected auto or four widths left,right,top,bottom, found '{air}'"
+        )
+    return [int(part) for part in parts]
+
+
+def _is_plane(phase: NDArray) -> bool:
+    """Whether a plane explains more than four fifths of a phase's variance, and spans more than a turn."""
+    y, x = np.indices(phase.shape)
+    columns = np.stack([np.ones(phase.size), y.ravel(), x.ravel()], axis=1)
+    values = phase.ravel().astype(np.float64)
+    plane = columns @ np.linalg.lstsq(columns, values, rcond=None)[0]
+    return bool(plane.var() > 0.8 * values.var() and np.ptp(plane) > 2 * np.pi)
+
+
+def _summary(output: Path, method: str, sample: str, arrays: dict[str, NDArray]) -> str:
+    """What was written, and the range of each image (1st to 99th percentile)."""
+    images = {name: values for name, values in arrays.items() if values.ndim == 2 and name != "flags"}
+    rows, columns = next(iter(images.values())).shape
+    lines = [f"{output}: {rows} x {columns} pixels by {method} from {sample}"]
+    for name, values in images.items():
+        low, high = np.percentile(values, (1, 99))
+        lines.append(f"  {name:22} {low:10.4g} to {high:<10.4g} {FIELDS[name].unit}".rstrip())
+    return "\n".join(lines)
 
 
 def _check_stacks(stacks: dict[str, NDArray], names: dict[str, str], dark: NDArray | None) -> None:
@@ -187,47 +225,3 @@ def _check_pairs(sample: NDArray, reference: NDArray | None, name: str, partner:
         raise InputProblems(problems)
     for warning in warnings:
         print(f"speckleflow: warning: {warning}", file=sys.stderr)
-
-
-def _check_output(output: Path, suffixes: tuple[str, ...], inputs: list[str]) -> None:
-    """Refuse, before anything is computed, to write over what is no earlier result, or where nothing can be.
-
-    Raises
-    ------
-    ConfigError
-        Another suffix, an input, a folder, or an existing HDF5 name under which there is no result.
-    """
-    where = f"command line: --output {output}"
-    if output.suffix.lower() not in suffixes:
-        raise ConfigError(
-            f"{where}: expected a name that ends in {' or '.join(suffixes)}, found '{output.name}'"
-        )
-    if output.is_dir():
-        raise ConfigError(f"{where}: expected the name of a file, found a folder")
-    if not output.exists():
-        return
-    names = {os.path.realpath(name.partition(":/")[0]) for name in inputs}
-    if os.path.realpath(output) in names:
-        raise ConfigError(f"{where}: expected another file than the input, found the same")
-    if ".h5" in suffixes and not (h5py.is_hdf5(output) and _is_result(output)):
-        raise ConfigError(
-            f"{where}: expected a new file or an earlier result, found another file of that name"
-        )
-
-
-def _is_result(path: Path) -> bool:
-    with open_hdf5(path) as file:
-        return PROVENANCE in file
-
-
-def _load(path: Path) -> np.ndarray:
-    check_file(path, "a .npy file", str(path))
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
-        raise InputError(
-            path, expected="a .npy file of numbers", found=" ".join(str(error).split())
-        ) from error
-    if not isinstance(found, np.ndarray):
-        raise InputError(path, expected="a .npy file of numbers", found="an archive of several arrays (.npz)")
-    return found
