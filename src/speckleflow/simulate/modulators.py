@@ -115,16 +115,27 @@ class Pattern:
 
 
 def relief(
-    kind: ModulatorKind, cells: tuple[int, int], samples: tuple[int, int], generator: torch.Generator
+    kind: ModulatorKind,
+    cells: tuple[int, int],
+    samples: tuple[int, int],
+    generator: torch.Generator,
+    layers: int = 1,
 ) -> Tensor:
-    """Relief on a periodic canvas of ``samples`` = (y, x) samples that holds ``cells`` = (y, x) pitches.
+    """Relief on a periodic canvas that holds a whole number of pitches; float32.
 
     mask and grating: fraction of each sample that is covered, exact for edges inside a sample. sandpaper:
-    height in units of a mean grain's. Random numbers come from ``generator``, on its device; the result is
-    float32.
+    height in units of a mean grain's.
+
+    Parameters
+    ----------
+    kind : of the modulator.
+    cells : (y, x) pitches on the canvas.
+    samples : (y, x) samples of the canvas.
+    generator : random numbers; the relief is on its device.
+    layers : sheets of sandpaper, one behind the other.
     """
     if kind == "sandpaper":
-        return _grains(cells, samples, generator)
+        return _grains(cells, samples, generator, layers)
     if kind == "mask":
         filled = (torch.rand(cells, generator=generator, device=generator.device) < 0.5).to(torch.float64)
     else:
@@ -145,10 +156,12 @@ def _coverage(cells: int, samples: int, device: torch.device) -> Tensor:
     return (high - low).clamp_min(0) * samples
 
 
-def _grains(cells: tuple[int, int], samples: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Hemi-ellipsoidal grains over GRAIN_SIZES at random places, two layers: two grains a pitch squared."""
+def _grains(
+    cells: tuple[int, int], samples: tuple[int, int], generator: torch.Generator, sheets: int
+) -> Tensor:
+    """Hemi-ellipsoidal grains over GRAIN_SIZES at random places; on each sheet two grains a pitch squared."""
     device = generator.device
-    per_size = max(1, round(2 * cells[0] * cells[1] / len(GRAIN_SIZES)))
+    per_size = max(1, round(2 * sheets * cells[0] * cells[1] / len(GRAIN_SIZES)))
     spectrum = torch.zeros(samples[0], samples[1] // 2 + 1, dtype=torch.complex64, device=device)
     y, x = (torch.fft.fftfreq(n, d=1 / n, device=device) for n in samples)
     for size in GRAIN_SIZES:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import pickle
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -70,7 +72,12 @@ def save(
         "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "config": config,
     }
-    with atomic_path(folder / NAME) as private:
+    write(folder / NAME, content)
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint; the one before it stays until the new one is complete."""
+    with atomic_path(path) as private:
         torch.save(content, private)
 
 
@@ -91,7 +98,27 @@ def restore(
         It is damaged, or belongs to a run of another configuration (what may differ: where and how long it
         runs).
     """
-    path = folder / NAME
+    content = read(folder / NAME, config, device)
+    network.load_state_dict(content["network"])
+    average.network.load_state_dict(content["average"])
+    average.updates = content["average_updates"]
+    optimizer.load_state_dict(content["optimizer"])
+    scheduler.load_state_dict(content["scheduler"])
+    rng: Tensor = content["rng"]
+    torch.set_rng_state(rng.cpu())
+    if torch.cuda.is_available() and content["rng_cuda"]:
+        torch.cuda.set_rng_state_all([state.cpu() for state in content["rng_cuda"]])
+    return Progress(**content["progress"])
+
+
+def read(path: Path, config: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """The content of a checkpoint.
+
+    Raises
+    ------
+    InputError
+        It is damaged, or belongs to a run of another configuration.
+    """
     try:
         content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -107,16 +134,19 @@ def restore(
             found=f"{content['config'].get(key)!r}",
             hint="resume with the configuration that the run was started with, or choose another folder",
         )
-    network.load_state_dict(content["network"])
-    average.network.load_state_dict(content["average"])
-    average.updates = content["average_updates"]
-    optimizer.load_state_dict(content["optimizer"])
-    scheduler.load_state_dict(content["scheduler"])
-    rng: Tensor = content["rng"]
-    torch.set_rng_state(rng.cpu())
-    if torch.cuda.is_available() and content["rng_cuda"]:
-        torch.cuda.set_rng_state_all([state.cpu() for state in content["rng_cuda"]])
-    return Progress(**content["progress"])
+    return content
+
+
+def write_curve(folder: Path, rows: list[dict[str, float]]) -> None:
+    """Write ``curve.csv``, one row a validation; no rows, no file."""
+    if not rows:
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
+    with atomic_path(folder / "curve.csv") as private:
+        private.write_text(text.getvalue())
 
 
 def save_weights(network: nn.Module, path: str | Path, about: dict[str, str]) -> None:

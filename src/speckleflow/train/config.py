@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -11,7 +12,11 @@ from speckleflow.config.load import read_yaml
 from speckleflow.config.models import NonNegative, Positive, Section
 from speckleflow.errors import ConfigError
 
+if TYPE_CHECKING:
+    from speckleflow.train.run import RunConfig
+
 Count = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[Positive, Positive]
@@ -107,8 +112,21 @@ class TrainConfig(Section):
     )
 
 
-def read_train_config(path: str | Path) -> TrainConfig:
-    """Read a training configuration from YAML.
+def config_class(network: object) -> Callable[[Any], TrainConfig | RunConfig]:
+    """What validates the configuration of a network's run."""
+    if network == "cade":
+        from speckleflow.train.cade import CadeConfig
+
+        return CadeConfig.model_validate
+    if network == "double_exposure":
+        from speckleflow.train.double_exposure import DoubleExposureConfig
+
+        return DoubleExposureConfig.model_validate
+    return TrainConfig.model_validate
+
+
+def read_train_config(path: str | Path) -> TrainConfig | RunConfig:
+    """Read a training configuration from YAML; ``network`` decides which keys there are.
 
     Raises
     ------
@@ -120,7 +138,7 @@ def read_train_config(path: str | Path) -> TrainConfig:
     if content is None:
         raise ConfigError(f"{path}: expected a training configuration, found an empty file")
     try:
-        return TrainConfig.model_validate(content)
+        return config_class(content.get("network") if isinstance(content, dict) else None)(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"

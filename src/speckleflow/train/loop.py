@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 import time
@@ -16,11 +14,11 @@ import torch.distributed as distributed
 from torch import Tensor, nn
 
 from speckleflow.errors import ConfigError, OutputError
-from speckleflow.io.atomic import atomic_path
 from speckleflow.retrieval.espinnet import weights
 from speckleflow.train import checkpoint
 from speckleflow.train.config import TrainConfig
 from speckleflow.train.networks import Trainable, trainable
+from speckleflow.train.run import RunConfig, run
 from speckleflow.train.stream import Batch, SceneStream, generator
 from speckleflow.train.validate import sigma_factor, validate
 
@@ -28,7 +26,7 @@ from speckleflow.train.validate import sigma_factor, validate
 FREE = {"folder", "minutes", "checkpoint_minutes", "workers", "threads", "device", "start_from"}
 
 
-def train(config: TrainConfig, resume: bool = False, say: Callable[[str], None] = print) -> Path:
+def train(config: TrainConfig | RunConfig, resume: bool = False, say: Callable[[str], None] = print) -> Path:
     """Train a network and return the path of its averaged weights (safetensors).
 
     ``config.folder`` receives ``checkpoint.pt``, ``curve.csv`` (one row a validation) and
@@ -46,6 +44,8 @@ def train(config: TrainConfig, resume: bool = False, say: Callable[[str], None] 
     OutputError
         The loss is not finite: the run stops, and its last checkpoint stays.
     """
+    if isinstance(config, RunConfig):
+        return run(config, resume, say)
     rank, world, device = _place(config)
     folder = Path(config.folder)
     if (folder / checkpoint.NAME).exists() and not resume:
@@ -80,7 +80,7 @@ def train(config: TrainConfig, resume: bool = False, say: Callable[[str], None] 
             ):
                 about["sigma_factor"] = f"{factor:.4f}"
             checkpoint.save(folder, progress, network, average, optimizer, scheduler, fixed)
-            _write_curve(folder, progress.curve)
+            checkpoint.write_curve(folder, progress.curve)
             checkpoint.save_weights(average.network, folder / "weights.safetensors", about)
 
     started = kept = time.monotonic()
@@ -186,17 +186,6 @@ def _step(
                 parameter.grad /= world
     nn.utils.clip_grad_norm_(network.parameters(), config.gradient_norm)
     return mean, errors[0]
-
-
-def _write_curve(folder: Path, rows: list[dict[str, float]]) -> None:
-    if not rows:
-        return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
-    with atomic_path(folder / "curve.csv") as private:
-        private.write_text(text.getvalue())
 
 
 def _about(config: TrainConfig, progress: checkpoint.Progress) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""CADE: single-shot displacement by StrainNet-f."""
