@@ -74,7 +74,7 @@ def export_network(
         ),
     ],
     output: Annotated[Path, typer.Option(help="ONNX file to write (.onnx); a new one.")],
-    method: Annotated[str, typer.Option(help="espinnet or spinnet.")] = "espinnet",
+    method: Annotated[str, typer.Option(help="espinnet, spinnet or cade.")] = "espinnet",
     weights: Annotated[
         str | None,
         typer.Option(help="Path of other weights than the package's (.safetensors, or the authors' .pt)."),

@@ -48,6 +48,7 @@ class Case:
 RANGE = {"geometry": {"angles": "range"}}
 ESPINNET = {"retrieval": {"method": "espinnet"}}
 ONE = {"files": {"positions": "2"}, "retrieval": {"method": "spinnet"}}
+CADE = {**ONE, "retrieval": {"method": "cade"}}
 PUBLISHED = {"retrieval": {"method": "espinnet", "espinnet": {"weights": "published.safetensors"}}}
 #: files with frames and angles alone, which do not name their axes; of those in raw/c the last frame was never written
 BARE: dict[str, Any] = {
@@ -129,6 +130,9 @@ CASES: dict[str, Case] = {
     "retrieval.spinnet.refine": Case(False, "retrieve", ONE),
     "retrieval.spinnet.detector_blur_px": Case(1.5, "retrieve", ONE),
     "retrieval.spinnet.precision": Case("bfloat16", "retrieve", ONE),
+    "retrieval.cade.weights": Case("other-cade.safetensors", "retrieve", CADE),
+    "retrieval.cade.both_ways": Case(False, "retrieve", CADE),
+    "retrieval.cade.precision": Case("bfloat16", "retrieve", CADE),
     "integrate.boundary": Case("periodic", "integrate"),
     "integrate.ramp": Case(True, "integrate"),
     "integrate.quadratic": Case(True, "integrate"),
@@ -292,7 +296,7 @@ def write_weights(root: Path) -> None:
 
     torch.manual_seed(3)
     save_weights(published.Espinnet(), root / "published.safetensors", {"network": "espinnet"})
-    for method, name in (("espinnet", "other"), ("spinnet", "other-spinnet")):
+    for method, name in (("espinnet", "other"), ("spinnet", "other-spinnet"), ("cade", "other-cade")):
         source = Path(weights.__file__).with_name(SHIPPED[method])
         tensors = {key: value * 1.02 for key, value in load_file(source).items()}
         save_file(tensors, root / f"{name}.safetensors", metadata=about(source))
@@ -417,7 +421,7 @@ def test_every_key_is_tried():
 
 def costly(key: str) -> bool:
     """Half a second or more: networks, simulated files, pictures."""
-    return CASES[key].stage in ("simulate", "report") or "spinnet" in key
+    return CASES[key].stage in ("simulate", "report") or "spinnet" in key or "cade" in key
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def export_network(*, method: str, reference: str, output: Path, weights: str | 
     kind = registry.get(method)
     if not hasattr(registry.default_settings(method), "weights"):
         raise ConfigError(
-            f"command line: method '{method}' has no network to export; espinnet and spinnet do"
+            f"command line: method '{method}' has no network to export; espinnet, spinnet and cade do"
         )
     where = f"command line: --output {output}"
     if output.suffix.lower() != ".onnx":

@@ -11,9 +11,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from speckleflow.config.models import NonNegative, Positive, Section
 from speckleflow.retrieval.cade.network import MULTIPLE, StrainNetF, normalised
 from speckleflow.retrieval.espinnet import weights
+from speckleflow.settings import NonNegative, Positive, Section
 from speckleflow.simulate.sandpaper import (
     DeformationRanges,
     DivergentBeam,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from speckleflow.config.load import read_yaml
-from speckleflow.config.models import NonNegative, Positive, Section
 from speckleflow.errors import ConfigError
+from speckleflow.settings import NonNegative, Positive, Section
 
 if TYPE_CHECKING:
     from speckleflow.train.run import RunConfig

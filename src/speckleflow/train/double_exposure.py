@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from speckleflow.config.models import NonNegative, Positive, Section
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.io.stack import read_stack
 from speckleflow.retrieval.double_exposure.network import (
@@ -24,6 +23,7 @@ from speckleflow.retrieval.double_exposure.network import (
     to_transmission,
 )
 from speckleflow.retrieval.espinnet import weights
+from speckleflow.settings import NonNegative, Positive, Section
 from speckleflow.simulate.cellular import SAMPLES, SampleKind, SpeckleSetup, counted, random_exposures
 from speckleflow.simulate.optics import Beam
 from speckleflow.train.config import Count, Fraction, Range

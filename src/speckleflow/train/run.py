@@ -13,8 +13,8 @@ from pydantic import Field
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from speckleflow.config.models import Positive, Section
 from speckleflow.errors import ConfigError, OutputError
+from speckleflow.settings import Positive, Section
 from speckleflow.train import checkpoint
 from speckleflow.train.config import Count, Fraction, NonNegativeInt
 

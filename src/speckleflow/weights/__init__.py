@@ -10,7 +10,11 @@ from speckleflow.config.models import Retrieval
 from speckleflow.errors import ConfigError, InputError
 
 #: method -> its weight file in this folder
-SHIPPED = {"espinnet": "espinnet-fast.safetensors", "spinnet": "spinnet.safetensors"}
+SHIPPED = {
+    "espinnet": "espinnet-fast.safetensors",
+    "spinnet": "spinnet.safetensors",
+    "cade": "cade.safetensors",
+}
 
 
 def find(method: str, weights: str) -> Path:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,17 +20,14 @@ from torch import Tensor, nn
 from speckleflow.errors import ConfigError
 from speckleflow.retrieval.base import Retriever
 from speckleflow.retrieval.espinnet.layers import pad_to_multiple, unpad
-from speckleflow.retrieval.espinnet.refinement import MEAN_SIGMA, Pattern
 from speckleflow.retrieval.espinnet.retriever import NetworkRetriever
-from speckleflow.retrieval.espinnet.structures import Fast, Structure
-from speckleflow.retrieval.normal import local_mean
+from speckleflow.retrieval.espinnet.structures import Structure
 from speckleflow.retrieval.tiles import make_tiles
 
 #: operators as of this version of ONNX: the first that has reductions and padding with axes as inputs
 OPSET = 18
 #: A mirrored border must not be wider than the image: 18 px are, at full resolution and at 1/2.
 SMALLEST = 48
-MAPS = ("ux", "uy", "transmission", "darkfield", "displacement_std", "transmission_measured")
 
 
 def check_packages() -> None:
@@ -55,16 +51,15 @@ class Whole(nn.Module):
     def forward(self, reference: Tensor, sample: Tensor) -> tuple[Tensor, ...]:
         """Maps (1, y, x) from a reference (N, y, x) and a sample (1, N, y, x)."""
         structure = self.structure
-        sample = structure.levelled(reference[None], sample)
-        stacks = torch.cat([reference[None], sample]) / reference.mean()
-        padded, padding = pad_to_multiple(stacks, structure.multiple)
+        scale = reference.mean()
+        reference = reference[None] / scale
+        sample = structure.levelled(reference, sample / scale)
+        (first, padding), (padded, _) = (pad_to_multiple(s, structure.multiple) for s in (reference, sample))
         height, width = padded.shape[-2:]
         (tile,) = make_tiles(height, width, max(height, width), structure.halo, structure.multiple)
-        pattern = self.pattern
-        if isinstance(pattern, Pattern):
-            pattern = replace(pattern, mean=local_mean(padded[0], MEAN_SIGMA))
-        prepared = structure.prepare_tile(padded[0], tile, pattern)
-        return tuple(unpad(image[:, 0], padding) for image in structure.run_tile(padded[1:], prepared))
+        pattern = structure.traced_whole(first[0], self.pattern)
+        prepared = structure.prepare_tile(first[0], tile, pattern)
+        return tuple(unpad(image[:, 0], padding) for image in structure.run_tile(padded, prepared))
 
 
 def to_onnx(method: Retriever, reference: Tensor) -> Any:
@@ -73,7 +68,8 @@ def to_onnx(method: Retriever, reference: Tensor) -> Any:
     Its inputs are ``reference`` (N, y, x) and ``sample`` (1, N, y, x), corrected, float32; its outputs maps
     (1, y, x): ux, uy (px), transmission, darkfield and, of our own structure, displacement_std (px) and
     transmission_measured, on the reference grid; those of a published structure on the detector grid (SPINNet: no
-    darkfield, transmission on the reference grid).
+    darkfield, transmission on the reference grid). Of cade: ux, uy, transmission_measured and beyond_range (1 where a
+    displacement is larger than the network was trained for), on the reference grid, for displacements within a pixel.
 
     Raises
     ------
@@ -83,7 +79,9 @@ def to_onnx(method: Retriever, reference: Tensor) -> Any:
         A reference that the method itself would refuse.
     """
     if not isinstance(method, NetworkRetriever):
-        raise ConfigError(f"method '{method.spec.name}' has no network to export; espinnet and spinnet do")
+        raise ConfigError(
+            f"method '{method.spec.name}' has no network to export; espinnet, spinnet and cade do"
+        )
     check_packages()
     if min(reference.shape[-2:]) < SMALLEST:
         raise ConfigError(
@@ -97,9 +95,7 @@ def to_onnx(method: Retriever, reference: Tensor) -> Any:
         warnings.simplefilter("ignore")  # torch's of its own insides, and of packages that nothing here needs
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         graph = torch.export.export(whole, (reference, reference[None].clone()))
-        names = (
-            MAPS if isinstance(method.structure, Fast) else MAPS[: len(graph.graph_signature.user_outputs)]
-        )
+        names = method.structure.maps[: len(graph.graph_signature.user_outputs)]
         program: Any = torch.onnx.export(
             graph,
             dynamo=True,
@@ -114,10 +110,10 @@ def to_onnx(method: Retriever, reference: Tensor) -> Any:
     # where in the source each node came from is nine tenths of the file
     for shorten in (common.ClearMetadataAndDocStringPass(), common.CommonSubexpressionEliminationPass()):
         shorten(program.model)
-    about = {"method": method.spec.name, "weights_sha256": method.weights_sha256, "grid": _grid(method)}
+    about = {
+        "method": method.spec.name,
+        "weights_sha256": method.weights_sha256,
+        "grid": method.structure.grid,
+    }
     program.model.metadata_props.update({f"speckleflow.{key}": value for key, value in about.items()})
     return program
-
-
-def _grid(method: NetworkRetriever) -> str:
-    return "reference" if isinstance(method.structure, Fast) else "detector"

@@ -51,8 +51,9 @@ class NetworkRetriever(Retriever):
     def __init__(self, settings: Any, device: torch.device | str = "cpu") -> None:
         super().__init__(settings, device)
         path = find(self.spec.name, settings.weights)
-        structure_class = self._structure(path, weights.about(path))
-        network = structure_class.build()
+        about = weights.about(path)
+        structure_class = self._structure(path, about)
+        network = structure_class.build(about)
         file = weights.load(network, path)
         self.weights_sha256 = file.sha256
         network = network.to(self.device).eval().requires_grad_(False)

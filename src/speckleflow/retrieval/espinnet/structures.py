@@ -19,6 +19,7 @@ from speckleflow.retrieval.espinnet.weights import WeightFile
 from speckleflow.retrieval.flags import edge_flags, fold_flags
 from speckleflow.retrieval.flux import level_flux
 from speckleflow.retrieval.grids import to_reference
+from speckleflow.retrieval.normal import local_mean
 from speckleflow.retrieval.tiles import Tile
 
 #: precision of the convolutions that is chosen on each kind of device
@@ -30,6 +31,9 @@ class Structure(ABC):
 
     multiple: int  #: sides of padded images and tiles are multiples of this
     halo: int  #: pixels of context that a tile needs on each side
+    #: names of the maps of :meth:`run_tile` in an exported graph, and the grid they are on
+    maps: tuple[str, ...] = ("ux", "uy", "transmission", "darkfield")
+    grid: str = "detector"
 
     def __init__(self, network: nn.Module, settings: Any, file: WeightFile) -> None:
         self.network, self.settings, self.file = network, settings, file
@@ -47,8 +51,8 @@ class Structure(ABC):
 
     @staticmethod
     @abstractmethod
-    def build() -> nn.Module:
-        """The network, its weights not yet loaded."""
+    def build(about: dict[str, str]) -> nn.Module:
+        """The network that a weight file with the header ``about`` is for, its weights not yet loaded."""
 
     @abstractmethod
     def bytes_per_pixel(self, positions: int) -> float:
@@ -61,6 +65,10 @@ class Structure(ABC):
     def prepare_whole(self, reference: Tensor) -> Any:
         """What every tile needs of the whole reference (N, y, x)."""
         return None
+
+    def traced_whole(self, reference: Tensor, whole: Any) -> Any:
+        """In an exported graph: ``whole`` with what is computed of the graph's own reference (N, y, x)."""
+        return whole
 
     @abstractmethod
     def prepare_tile(self, reference: Tensor, tile: Tile, whole: Any) -> Any:
@@ -82,9 +90,11 @@ class Fast(Structure):
     #: The receptive field is wider (:data:`fast.HALO` and :data:`refinement.HALO` together), but the weights of its rim
     #: are so small that tiles with 128 px of halo agree with the whole image as well as those with 352 do.
     halo = 160
+    maps = ("ux", "uy", "transmission", "darkfield", "displacement_std", "transmission_measured")
+    grid = "reference"
 
     @staticmethod
-    def build() -> nn.Module:
+    def build(about: dict[str, str]) -> nn.Module:
         return fast.FastEspinnet()
 
     def bytes_per_pixel(self, positions: int) -> float:
@@ -97,6 +107,9 @@ class Fast(Structure):
 
     def prepare_whole(self, reference: Tensor) -> refinement.Pattern:
         return refinement.characterise(reference, self.settings.detector_blur_px)
+
+    def traced_whole(self, reference: Tensor, whole: refinement.Pattern) -> refinement.Pattern:
+        return replace(whole, mean=local_mean(reference, refinement.MEAN_SIGMA))
 
     def prepare_tile(self, reference: Tensor, tile: Tile, whole: refinement.Pattern) -> fast.Reference:
         assert isinstance(self.network, fast.FastEspinnet)
@@ -131,7 +144,7 @@ class Published(Structure):
     halo = published.HALO
 
     @staticmethod
-    def build() -> nn.Module:
+    def build(about: dict[str, str]) -> nn.Module:
         return published.Espinnet()
 
     def bytes_per_pixel(self, positions: int) -> float:

@@ -44,7 +44,7 @@ class Published(Structure):
     halo = published.HALO
 
     @staticmethod
-    def build() -> nn.Module:
+    def build(about: dict[str, str]) -> nn.Module:
         return published.Spinnet()
 
     def bytes_per_pixel(self, positions: int) -> float:
