@@ -14,8 +14,9 @@ from speckleflow.errors import SpeckleflowError
 
 TOUR = """From raw modulated-pattern X-ray images to quantitative phase, absorption and dark-field volumes.
 
-A beamtime, whole:  write config/scans.tsv, look with `speckleflow inspect CONFIG`, then run
-`snakemake --cores all --configfile CONFIG` (on a cluster: `snakemake --profile slurm --configfile CONFIG`).
+A beamtime, whole:  write config/scans.tsv, look with `speckleflow inspect CONFIG`, then
+`speckleflow run CONFIG` (on a cluster: `speckleflow run CONFIG --profile slurm`), a face of Snakemake:
+`snakemake --cores all --configfile CONFIG` or `snakemake --profile slurm --configfile CONFIG` do the same.
 
 One stack, by hand: `speckleflow retrieve` and `speckleflow reconstruct`.
 
@@ -340,6 +341,41 @@ def reconstruct(
         filter=filter,
     )
     print(line)
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    profile: Annotated[
+        str | None, typer.Option(help="Snakemake profile, e.g. slurm; without it, on this machine.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Last stage to make, e.g. assemble.")] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Only one projection of every scan.")] = False,
+    cores: Annotated[str, typer.Option(help="CPU cores on this machine, or all.")] = "all",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made.")] = False,
+) -> None:
+    """Run the workflow: Snakemake with a line of progress, and a table of all scans at the end.
+
+    The same as `snakemake --cores all --configfile CONFIG`, which says more.
+    """
+    from speckleflow.workflow.run import run_workflow
+
+    raise typer.Exit(
+        run_workflow(config, profile=profile, until=until, preview=preview, cores=cores, dry_run=dry_run)
+    )
+
+
+@app.command()
+def clean(
+    config: ConfigFile,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Delete what nothing needs; without it, only say it.")
+    ] = False,
+) -> None:
+    """What of the results may be deleted, what each file is for, and with --yes free what nothing needs."""
+    from speckleflow.workflow.clean import clean as tidy
+
+    print(tidy(config, delete=yes).text(freed=yes))
 
 
 @app.command()

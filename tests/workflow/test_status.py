@@ -150,3 +150,28 @@ def test_a_scan_without_raw_data_does_not_hide_the_others(batch, tmp_path):
     assert "0/3" in text
     assert "cannot be planned" in text
     assert "b: " in text
+
+
+def test_eighty_columns_are_enough(batch, tmp_path):
+    """No line is longer, no word is broken, and a long name goes on in the next line."""
+    name = "tooth_2026-11-21_overnight_scan_0042"
+    folder = batch(START.format(**job(1, scan=name)) + START.format(**job(2)))
+    (tmp_path / "scans.tsv").write_text(f"scan\n{name}\na\n")
+    console = Console(width=80, no_color=True, record=True, file=io.StringIO())
+    console.print(status(folder / "config.yaml", folder))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    for word in ("scan jobs not finished", "0/14", "retrieve 0/3, 1 running", "reconstruct 0/2"):
+        assert word in text
+    assert name[:24] in text
+    assert name[24:] in text
+
+
+def test_a_finished_scan_is_all_done(batch, tmp_path):
+    (tmp_path / "scans.tsv").write_text("scan\na\n")
+    results = tmp_path / "results/a"
+    blocks = [results / f"{kind}/block_{b:04d}.h5" for kind in ("fields", "phase") for b in range(3)]
+    files = ("manifest.json", "corrected.h5", "projections.h5", "volumes.h5", "report.html")
+    touch(tmp_path / "raw/a/truth.h5", *blocks, *(results / name for name in files))
+    assert " ".join(shown(tmp_path).split()).endswith("a 14/14 all done")

@@ -104,25 +104,26 @@ _DEAD_AFTER = 86400.0
 
 
 def _remove_dead(target: Path) -> None:
-    """Remove the private files of killed jobs that were to become ``target``; those of living jobs stay.
+    """Remove the private files of killed jobs that were to become ``target``; those of living jobs stay."""
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        with suppress(OSError):  # another job was faster, or it is not ours to remove
+            if is_left_over(path, target.name):
+                _remove(path)
+
+
+def is_left_over(path: Path, name: str = "") -> bool:
+    """Whether a private file or folder was left by a killed job that wrote ``name`` (any, where it is empty).
 
     On this machine a job lives while its process does. Of another machine's nothing is known but the time at which
     it last wrote.
     """
-    for path in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-        match = re.fullmatch(rf"\.{re.escape(target.name)}\.(.+)-(\d+)-[0-9a-f]+\.part", path.name)
-        if match is None:
-            continue
-        try:
-            if match[1] == socket.gethostname():
-                dead = not Path(f"/proc/{match[2]}").exists() and Path("/proc/self").exists()
-            else:
-                newest = max(part.stat().st_mtime for part in (path, *path.rglob("*")))
-                dead = time.time() - newest > _DEAD_AFTER
-            if dead:
-                _remove(path)
-        except OSError:
-            continue  # another job was faster, or it is not ours to remove
+    match = re.fullmatch(rf"\.{re.escape(name) or '.+'}\.(.+)-(\d+)-[0-9a-f]+\.part", path.name)
+    if match is None:
+        return False
+    if f".{socket.gethostname()}-{match[2]}-" in path.name:
+        return not Path(f"/proc/{match[2]}").exists() and Path("/proc/self").exists()
+    newest = max(part.stat().st_mtime for part in (path, *path.rglob("*")))
+    return time.time() - newest > _DEAD_AFTER
 
 
 def _reason(error: BaseException | None, target: Path) -> str | None:

@@ -105,24 +105,21 @@ class TruthTable:
         """A table for the terminal."""
         lines = [f"{'quantity':<10} {'material':<22} {'mean':>11} {'truth':>11} {'error':>8}"]
         for m in self.materials:
-            of = "" if m.relative_to == "expected" else "  of the range"
+            of = "" if m.relative_to == "expected" else " of range"
             lines.append(
                 f"{m.quantity:<10} {m.material:<22} {m.mean:>11.4g} {m.expected:>11.4g} {m.error:>+8.1%}{of}"
             )
         lines.append("")
-        lines.append(
-            f"{'quantity':<10} {'RMSE/range':>11} {'background: mean':>17} {'std':>7} {'drift':>7}  elsewhere"
-        )
+        lines.append(f"{'quantity':<10} {'RMSE/range':>11} {'background: mean':>17} {'std':>7} {'drift':>7}")
         for q in self.quantities:
-            elsewhere = (
-                ""
-                if q.elsewhere_mean is None
-                else f"{q.elsewhere_mean:+.1%} (95 % of voxels below {q.elsewhere_p95:.1%})"
-            )
             lines.append(
                 f"{q.quantity:<10} {q.rmse:>11.1%} {q.background_mean:>+17.1%} {q.background_std:>7.1%} "
-                f"{q.background_drift:>7.1%}  {elsewhere}"
+                f"{q.background_drift:>7.1%}"
             )
+            if q.elsewhere_mean is not None:
+                lines.append(
+                    f"{'':<10} elsewhere {q.elsewhere_mean:+.1%} (95 % of voxels below {q.elsewhere_p95:.1%})"
+                )
         if self.slices < self.total_slices:
             lines.append(f"from {self.slices} of {self.total_slices} slices, spread evenly")
         return "\n".join(lines)

@@ -33,6 +33,10 @@ STAGES = {
 }
 
 
+#: characters of a scan's name in a row; a longer one goes on in the next
+_NAME = 24
+
+
 @dataclass
 class Run:
     """What the latest Snakemake said: jobs by (scan, rule), and the logs of those that failed for good."""
@@ -56,10 +60,8 @@ class Stage:
     failed: int
 
     def text(self) -> Text:
-        """'12/38, 3 running, 1 failed' (a queued job counts as running); a dash where there are none."""
-        if not self.jobs:
-            return Text("-", style="dim")
-        text = Text(f"{self.done}/{self.jobs}", style="green" if self.done == self.jobs else "")
+        """'12/38, 3 running, 1 failed' (a queued job counts as running)."""
+        text = Text(f"{self.done}/{self.jobs}")
         if self.running:
             text.append(f", {self.running} running", style="yellow")
         if self.failed:
@@ -83,17 +85,20 @@ def status(config_path: str | Path, root: Path = Path()) -> RenderableType:
     config = load_config(config_path)
     run = read_run(root)
     table = Table(title=f"{config.results}/", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-    for name in ("scan", *STAGES):
-        table.add_column(name, overflow="fold")
+    table.add_column("scan", overflow="fold", max_width=_NAME, no_wrap=False)
+    table.add_column("jobs", justify="right", no_wrap=True)
+    table.add_column("not finished")
     notes: list[str] = []
     for scan, settings in load_scans(config, root).items():
         try:
             stages = scan_status(ScanSpec(scan, settings, root), run, config.results)
         except SpeckleflowError as error:
-            table.add_row(scan, Text("cannot be planned", style="red"))
+            table.add_row(scan, "-", Text("cannot be planned", style="red"))
             notes.append(f"{scan}: {error}")
             continue
-        table.add_row(scan, *(stages[name].text() for name in STAGES))
+        done, jobs = (sum(getattr(stage, key) for stage in stages.values()) for key in ("done", "jobs"))
+        open_ = [Text(f"{name} ").append_text(s.text()) for name, s in stages.items() if s.done < s.jobs]
+        table.add_row(scan, f"{done}/{jobs}", Text("; ").join(open_) or Text("all done", style="green"))
         notes += [f"{scan}: warning: {words}" for words in _warnings(root / config.results / scan)]
     return Group(table, *(Text(line) for line in [*notes, *_footer(run, root)]))
 
@@ -208,6 +213,12 @@ def _footer(run: Run, root: Path) -> Iterator[str]:
             )
         else:
             yield f"Running{owner}; its own words: {run.log}"
+
+
+def is_running(root: Path = Path()) -> bool:
+    """Whether the latest run in a folder goes on, as far as can be known: of another machine's it is assumed."""
+    run = read_run(root)
+    return bool(run.log and not run.over and _owner(root) is not False)
 
 
 def _owner(root: Path) -> str | bool:
