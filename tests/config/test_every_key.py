@@ -46,6 +46,7 @@ class Case:
 
 
 RANGE = {"geometry": {"angles": "range"}}
+LCS = {"retrieval": {"method": "lcs"}}
 ESPINNET = {"retrieval": {"method": "espinnet"}}
 ONE = {"files": {"positions": "2"}, "retrieval": {"method": "spinnet"}}
 CADE = {**ONE, "retrieval": {"method": "cade"}}
@@ -119,6 +120,12 @@ CASES: dict[str, Case] = {
     "retrieval.method": Case("absorption", "retrieve"),
     "retrieval.umpa.window": Case(7, "retrieve"),
     "retrieval.umpa.max_displacement_px": Case(0.01, "retrieve"),
+    "retrieval.lcs.iterations": Case(1, "retrieve", LCS),
+    "retrieval.lcs.window": Case(3, "retrieve", LCS),
+    "retrieval.lcs.darkfield": Case(
+        False, "retrieve", {"retrieval": {"method": "lcs", "lcs": {"darkfield": True}}}
+    ),
+    "retrieval.lcs.max_displacement_px": Case(0.01, "retrieve", LCS),
     "retrieval.umpa.detector_blur_px": Case(1.5, "retrieve"),
     "retrieval.espinnet.weights": Case("other.safetensors", "retrieve", ESPINNET),
     "retrieval.espinnet.refine": Case(False, "retrieve", ESPINNET),
@@ -190,7 +197,11 @@ CASES |= {
 
 
 #: what is said under the usual settings, where the other value accepts what they refuse
-REFUSED = {"files.missing_frames": "frame", "correct.fill_fraction": "3.1 % of the pixels at 65535"}
+REFUSED = {
+    "files.missing_frames": "frame",
+    "correct.fill_fraction": "3.1 % of the pixels at 65535",
+    "retrieval.lcs.darkfield": "at least 4 diffuser position",
+}
 
 
 def settings(*sections: dict[str, Any]) -> ScanConfig:

@@ -34,6 +34,9 @@ from speckleflow.retrieval.parallel import map_rows, parallel_for, row_strips, s
 #: order of the packed symmetric 4 x 4 matrix: (row, column) with row <= column
 PACKED = tuple((i, j) for i in range(4) for j in range(i, 4))
 PLACE = {pair: k for k, pair in enumerate(PACKED)} | {(j, i): k for k, (i, j) in enumerate(PACKED)}
+#: Scale in pixels over which the reference is averaged to its local mean m: wide enough that the pattern of a few
+#: positions averages out (an error of m is one of T, times 1 - D), narrow beside the shape of a beam.
+MEAN_SIGMA = 64.0
 
 
 @dataclass(frozen=True)

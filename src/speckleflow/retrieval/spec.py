@@ -39,6 +39,7 @@ class MethodSpec:
     summary : one sentence for tables.
     class_path : ``module:Class`` of the :class:`~speckleflow.retrieval.base.Retriever`, imported when it is used.
     output_fields : names of the entries of :class:`~speckleflow.retrieval.base.Fields` that it returns.
+    optional_fields : further entries that it returns with some settings.
     settings : model of its section of the configuration; None: it has no settings.
     min_positions, max_positions : fewest and most diffuser positions (None: no upper limit).
     positions_hint : advice where there are fewer or more.
@@ -64,6 +65,7 @@ class MethodSpec:
     min_side: int = 16
     needs_reference: bool = True
     needs_diffuser: bool = True
+    optional_fields: frozenset[str] = frozenset()
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
     seconds_per_pixel: PerPixel = _UNKNOWN_SECONDS

@@ -51,6 +51,7 @@ class MethodContract:
     border : pixels at the edge of an image that are not judged.
     tiled_bytes : memory with which an image of ``tiled_shape`` is worked on in tiles, for a method with an attribute
         ``memory_bytes`` whose state has ``tiles``; None: it makes none.
+    tiled_shape, tiled_settings : of that image, and settings with windows that are small beside it; None: as else.
     """
 
     method: ClassVar[str]
@@ -69,13 +70,14 @@ class MethodContract:
     border: ClassVar[int] = 24
     tiled_bytes: ClassVar[float | None] = None
     tiled_shape: ClassVar[tuple[int, int]] = (128, 640)
+    tiled_settings: ClassVar[Any] = None
     _made: ClassVar[tuple[Retriever, Any, Pair]]
 
     # ---- what a subclass may replace
 
-    def make(self) -> Retriever:
-        """The method, on the CPU."""
-        settings = default_settings(self.method) if self.settings is None else self.settings
+    def make(self, settings: Any = None) -> Retriever:
+        """The method, on the CPU, with its settings or others."""
+        settings = settings or self.settings or default_settings(self.method)
         return registry.get(self.method)(settings)
 
     def pair(self, shape: tuple[int, int], positions: int, **fields: Any) -> Pair:
@@ -131,7 +133,8 @@ class MethodContract:
 
     def skip_without(self, *names: str) -> None:
         """Skip a test of fields that the method does not give."""
-        missing = set(names) - registry.spec_of(self.method).output_fields
+        retriever, state, pair = self.prepared()
+        missing = set(names) - {name for name, _ in retriever(pair.reference[None], state).items()}
         if missing:
             pytest.skip(f"{self.method} gives no {', '.join(sorted(missing))}")
 
@@ -143,7 +146,8 @@ class MethodContract:
         kept = batch.clone()
         fields = retriever(batch, state)
         assert torch.equal(batch, kept), "the sample stack was changed"
-        assert {name for name, _ in fields.items()} == retriever.spec.output_fields | {"transmission"}
+        found, spec = {name for name, _ in fields.items()}, retriever.spec
+        assert found - spec.optional_fields == spec.output_fields | {"transmission"}
         for name, field in fields.items():
             assert tuple(field.shape) == (3, *pair.reference.shape[1:]), name
             assert field.dtype == (torch.uint8 if name == "flags" else torch.float32), name
@@ -262,16 +266,20 @@ class MethodContract:
             pytest.skip(f"{self.method} makes no tiles")
         pair = self.pair(self.tiled_shape, self.positions)
         sample = self._sample(pair)[None]
-        whole, tiled = self.make(), self.make()
+        whole, tiled = self.make(self.tiled_settings), self.make(self.tiled_settings)
         tiled.memory_bytes = self.tiled_bytes  # type: ignore[attr-defined]
         states = whole.prepare(pair.reference), tiled.prepare(pair.reference)
         assert [len(state.tiles) > 1 for state in states] == [False, True]
         one, many = (method(sample, state) for method, state in zip((whole, tiled), states, strict=True))
         others = dict(many.items())
         for name, field in one.items():
-            if name != "flags":
-                assert float((field - others[name]).abs().max()) <= self.tolerance.tile, name
-        assert one.flags is None or torch.equal(one.flags, others["flags"])
+            difference = (field.float() - others[name].float()).abs()
+            if name == "flags":
+                assert float((difference > 0).float().mean()) <= 1e-3, name
+            elif name == "displacement_std":
+                assert float((difference / (field + 1e-6)).median()) <= 1e-2, name
+            else:
+                assert float(difference.max()) <= self.tolerance.tile, name
 
     @staticmethod
     def _sample(pair: Pair) -> Tensor:

@@ -19,10 +19,18 @@ from speckleflow.retrieval.base import FLAG_BOUND, Fields, Retriever
 from speckleflow.retrieval.blur import PIXEL_VARIANCE, unresolved_variance, without_blur_shift
 from speckleflow.retrieval.filters import gaussian
 from speckleflow.retrieval.flags import edge_flags, fold_flags
-from speckleflow.retrieval.fringes import log_determinant
+from speckleflow.retrieval.fringes import FRINGES, log_determinant
 from speckleflow.retrieval.lowpass import LowPass, choose_low_pass
 from speckleflow.retrieval.noise import NoiseGain, noise_gain
-from speckleflow.retrieval.normal import Basis, Estimate, local_mean, make_basis, measure, spline_coefficients
+from speckleflow.retrieval.normal import (
+    MEAN_SIGMA,
+    Basis,
+    Estimate,
+    local_mean,
+    make_basis,
+    measure,
+    spline_coefficients,
+)
 from speckleflow.retrieval.parallel import thread_pool
 from speckleflow.retrieval.pyramid import first_estimate, pyramid
 from speckleflow.retrieval.spectrum import spectrum
@@ -32,12 +40,6 @@ from speckleflow.scan.acquisition import Acquisition
 
 #: coarse levels below full resolution: 1/2, 1/4, 1/8
 _LEVELS = 3
-#: Scale in pixels over which the reference is averaged to its local mean m: wide enough that the pattern of a few
-#: positions averages out (an error of m is one of T, times 1 - D), narrow beside the shape of a beam.
-_MEAN_SIGMA = 64.0
-#: Window in which the determinant that fringes come from is taken: width in px, the one with the least error of T on
-#: the validation families of 1.0, 1.5, 2.5 and 4.0 px.
-_FRINGES = gaussian(1.5, truncate=3.0)
 #: steps at full resolution; after two the changes are below the noise
 _STEPS = 2
 
@@ -82,7 +84,7 @@ class Umpa(Retriever):
             raise InputError("reference stack", expected="a beam (mean above 0)", found=f"mean {scale:g}")
         with thread_pool(self.device):
             low_pass = choose_low_pass(spectrum(reference))
-            mean = local_mean(reference, _MEAN_SIGMA) / scale
+            mean = local_mean(reference, MEAN_SIGMA) / scale
             free = free_memory(self.device) if self.memory_bytes is None else self.memory_bytes
             side = choose_side(height, width, self.halo, _bytes_per_pixel(n), free)
             tiles = []
@@ -108,7 +110,7 @@ class Umpa(Retriever):
         limit = float(self.settings.max_displacement_px)
         ux, uy = ux.clamp(-limit, limit), uy.clamp(-limit, limit)
         measured = t
-        t = t * log_determinant(torch.stack((ux, uy), 1), _FRINGES)[:, 0].exp()
+        t = t * log_determinant(torch.stack((ux, uy), 1), FRINGES)[:, 0].exp()
         # a fixed window's field is noisy from pixel to pixel: its derivatives would say nothing
         if window == "auto":
             variance = variance + unresolved_variance(ux, uy, blur + SCALES[-1] ** 2)
