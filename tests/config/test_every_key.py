@@ -48,8 +48,15 @@ class Case:
 RANGE = {"geometry": {"angles": "range"}}
 LCS = {"retrieval": {"method": "lcs"}}
 ESPINNET = {"retrieval": {"method": "espinnet"}}
-ONE = {"files": {"positions": "2"}, "retrieval": {"method": "spinnet"}}
-CADE = {**ONE, "retrieval": {"method": "cade"}}
+
+
+def single(method: str) -> dict[str, Any]:
+    """Settings of a method for one diffuser position."""
+    return {"files": {"positions": "2"}, "retrieval": {"method": method}}
+
+
+ONE = single("spinnet")
+CADE = single("cade")
 PUBLISHED = {"retrieval": {"method": "espinnet", "espinnet": {"weights": "published.safetensors"}}}
 #: files with frames and angles alone, which do not name their axes; of those in raw/c the last frame was never written
 BARE: dict[str, Any] = {
@@ -126,6 +133,15 @@ CASES: dict[str, Case] = {
         False, "retrieve", {"retrieval": {"method": "lcs", "lcs": {"darkfield": True}}}
     ),
     "retrieval.lcs.max_displacement_px": Case(0.01, "retrieve", LCS),
+    "retrieval.xst.window": Case(5, "retrieve", single("xst")),
+    "retrieval.xst.search_px": Case(1, "retrieve", single("xst")),
+    "retrieval.xst.subpixel": Case("gaussian", "retrieve", single("xst")),
+    "retrieval.zncc.window": Case(5, "retrieve", single("zncc")),
+    "retrieval.zncc.search_px": Case(1, "retrieve", single("zncc")),
+    "retrieval.zncc.subpixel": Case("paraboloid", "retrieve", single("zncc")),
+    "retrieval.xsvt.window": Case(1, "retrieve", {"retrieval": {"method": "xsvt"}}),
+    "retrieval.xsvt.search_px": Case(1, "retrieve", {"retrieval": {"method": "xsvt"}}),
+    "retrieval.xsvt.subpixel": Case("gaussian", "retrieve", {"retrieval": {"method": "xsvt"}}),
     "retrieval.umpa.detector_blur_px": Case(1.5, "retrieve"),
     "retrieval.espinnet.weights": Case("other.safetensors", "retrieve", ESPINNET),
     "retrieval.espinnet.refine": Case(False, "retrieve", ESPINNET),

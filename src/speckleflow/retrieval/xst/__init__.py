@@ -1,0 +1,1 @@
+"""XST: displacement by matching windows of a single frame."""

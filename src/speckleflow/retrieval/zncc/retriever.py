@@ -1,0 +1,24 @@
+"""ZNCC (zero-normalised cross-correlation), as the CADE paper compares with: windows of the sample are searched for in
+the reference, and a Gaussian is fitted to the peak."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from speckleflow.retrieval.base import Fields
+from speckleflow.retrieval.grids import to_reference
+from speckleflow.retrieval.matching.retriever import Matching
+from speckleflow.retrieval.zncc.spec import SPEC
+
+
+class Zncc(Matching):
+    """Windows of a single sample frame, searched for in the reference."""
+
+    spec = SPEC
+    of_sample = True
+
+    def _on_reference_grid(self, fields: Fields) -> Fields:
+        carried = to_reference(fields)
+        assert carried.displacement_std is not None
+        # the spline swings below zero beside a lost match
+        return replace(carried, displacement_std=carried.displacement_std.clamp_min(0))
