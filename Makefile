@@ -5,13 +5,14 @@ CORES  ?= 2
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-fast mutants check config-docs clean
+.PHONY: demo test test-fast fuzz mutants check config-docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         set up, simulate a small beamtime, reconstruct it, show the errors"
 	@echo "make test         set up and run all tests"
 	@echo "make test-fast    run the tests that need no Snakemake and no Slurm and take less than a second or two"
+	@echo "make fuzz         try 1500 damaged and hostile inputs (a quarter of an hour)"
 	@echo "make mutants      run 200 wrong programs against the tests (an hour or two; goes on where it was stopped)"
 	@echo "make check        formatting, lint and types"
 	@echo "make config-docs  write config/README.md and the schema again from the models"
@@ -36,6 +37,10 @@ test: $(READY)
 test-fast: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --dist loadfile --ignore=tests/envs \
 	  --ignore=tests/stages/test_sabotage.py -m "not slow and not workflow and not slurm"
+
+# benchmarks/fuzz.md
+fuzz: $(READY)
+	@$(BIN)/python -m tests.fuzz.campaign 1500
 
 # benchmarks/mutation.md; results are kept in runs/mutation, which may be removed to begin again
 mutants: $(READY)

@@ -19,6 +19,10 @@ from speckleflow.errors import ConfigError
 
 #: longest text of the user's that a message repeats, in characters
 _LONGEST = 200
+#: bytes of the largest configuration or scan table that is read
+_MOST_BYTES = 20_000_000
+#: levels of the deepest configuration
+_DEEPEST = 20
 #: columns of the scan table that are the user's own, beside all whose name begins with 'note'
 _NOTES = frozenset({"comment", "comments", "name", "description", "date", "operator", "remarks"})
 SCAN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -48,11 +52,18 @@ def read_yaml(path: Path) -> Any:
     try:
         if path.exists() and not path.is_file() and not path.is_dir():  # reading a device may never end
             raise ConfigError(f"{path}: expected YAML, found a device or pipe")
-        return yaml.load(path.read_text(encoding="utf-8-sig"), _EachKeyOnce)
+        return yaml.load(_text(path), _EachKeyOnce)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: expected a configuration file, found none there") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{_named(path)}: expected YAML, found {_unreadable(error)}") from error
+
+
+def _text(path: Path) -> str:
+    """The text of a file, if it is no larger than a table or configuration can be."""
+    if (size := path.stat().st_size) > _MOST_BYTES:
+        raise ConfigError(f"{path}: expected text of at most {_MOST_BYTES // 10**6} MB, found {size} bytes")
+    return path.read_text(encoding="utf-8-sig")
 
 
 def _named(path: Path) -> str:
@@ -60,7 +71,20 @@ def _named(path: Path) -> str:
 
 
 class _EachKeyOnce(yaml.SafeLoader):
-    """YAML lets the last of two equal keys win; a user who set one of them is not told."""
+    """YAML of few levels whose keys stand once: of two equal ones the last would win, and the user is not told."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._level = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self._level > _DEEPEST:
+            raise yaml.composer.ComposerError(None, None, f"more than {_DEEPEST} levels", None)
+        self._level += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._level -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
@@ -144,7 +168,7 @@ def _scan(base: dict[str, Any], row: dict[str, str], where: str) -> ScanConfig:
         for section in sections:
             target = target[section]
         try:
-            target[key] = yaml.safe_load(cell)
+            target[key] = yaml.load(cell, _EachKeyOnce)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ConfigError(
                 f"{where}: expected a value in column '{column}', found {_cut(repr(cell))}"
@@ -166,7 +190,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise ConfigError(f"{path}: expected a tab-separated text file, found a device or pipe")
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = _text(path).splitlines()
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: expected the scan table, found no such file") from error
     except (OSError, UnicodeDecodeError) as error:

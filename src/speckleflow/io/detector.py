@@ -72,10 +72,26 @@ def _frames(image: Any, path: Path, name: str) -> Iterator[tuple[Any, Any]]:
         yield frame.shape, frame.dtype
 
 
+#: what begins and ends the header of the pixels of a CBF file, and how far into the file each is looked for
+_CBF_BEGIN, _CBF_END = (b"--CIF-BINARY-FORMAT-SECTION--", 8192), (b"\x0c\x1a\x04\xd5", 1 << 20)
+
+
+def _check_marks(path: Path) -> None:
+    """Refuse a CBF file whose header has no end: fabio looks for it for ever."""
+    if path.suffix.lower() != ".cbf":
+        return
+    with path.open("rb") as stream:
+        start = stream.read(_CBF_END[1])
+    begin = start.find(_CBF_BEGIN[0], 0, _CBF_BEGIN[1])
+    if begin < 0 or start.find(_CBF_END[0], begin) < 0:
+        raise ValueError("a header without a beginning or end of the pixels")
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     import fabio  # a second to import, and most scans need none of its formats
 
+    _check_marks(path)
     logging.getLogger("fabio").setLevel(logging.CRITICAL)  # its words come to the user as an InputError
     image = fabio.open(str(path))
     try:

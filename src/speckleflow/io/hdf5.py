@@ -21,6 +21,8 @@ from speckleflow.io.base import unit_factor
 _MOST_LINKS = 16
 #: sources of a virtual dataset that are opened to see whether they lead back to it
 _SOURCES_OPENED = 64
+#: virtual datasets that have been found sound: file, name, time and size of the file
+_CHECKED: set[tuple[str, str, int, int]] = set()
 
 
 @contextmanager
@@ -110,6 +112,7 @@ def dataset(file: h5py.Group, key: str, name: str) -> h5py.Dataset:
     """
     found, broken = follow(file, key)
     if isinstance(found, h5py.Dataset):
+        check_virtual(found, name)
         return found
     if broken:
         what = broken
@@ -124,9 +127,18 @@ def dataset(file: h5py.Group, key: str, name: str) -> h5py.Dataset:
 
 
 def find_dataset(file: h5py.Group, key: str) -> h5py.Dataset | None:
-    """The dataset at ``key``, or None."""
+    """The dataset at ``key``, or None.
+
+    Raises
+    ------
+    InputError
+        It is made of itself (see :func:`check_virtual`).
+    """
     found, _ = follow(file, key)
-    return found if isinstance(found, h5py.Dataset) else None
+    if not isinstance(found, h5py.Dataset):
+        return None
+    check_virtual(found, Path(file.file.filename).name)
+    return found
 
 
 def follow(group: h5py.Group, key: str, depth: int = 0) -> tuple[h5py.Group | h5py.Dataset | None, str]:
@@ -225,6 +237,10 @@ def check_virtual(source: h5py.Dataset, name: str, seen: frozenset[tuple[str, st
     if not source.is_virtual:
         return
     here = (os.path.realpath(source.file.filename), str(source.name))
+    stat = Path(here[0]).stat()
+    checked = (*here, stat.st_mtime_ns, stat.st_size)
+    if checked in _CHECKED:
+        return
     expected = "a virtual dataset of other datasets"
     if here in seen:
         raise InputError(f"{name}:{source.name}", expected=expected, found="one that is made of itself")
@@ -241,10 +257,11 @@ def check_virtual(source: h5py.Dataset, name: str, seen: frozenset[tuple[str, st
             continue
         try:
             with h5py.File(path, "r", locking=False) as other:
-                if (found := find_dataset(other, key)) is not None:
+                if isinstance(found := follow(other, key)[0], h5py.Dataset):
                     check_virtual(found, name, seen | {here})
         except (OSError, RuntimeError):
             continue
+    _CHECKED.add(checked)
 
 
 def unwritten(source: h5py.Dataset, axis: int = 0) -> tuple[NDArray[np.intp], str]:

@@ -35,6 +35,8 @@ __all__ = ["FrameMean", "Scan", "ScanGeometry", "open_scan", "raw_files", "scan_
 
 #: value of files.reference_dataset for beamlines that record the diffuser as the flats of each sample file
 AS_FLATS = "flats"
+#: frames of the largest scan: more is a damaged header
+_MOST_FRAMES = 100_000_000
 #: fewest frames of which the smallest and largest value of a pixel are dropped before averaging (cosmic rays)
 _TRIM_FROM = 5
 
@@ -270,6 +272,16 @@ def try_open_scan(
         return None, problems, both
     first = opened["sample"][0]
     projections, positions = _axes(config, layout, first)
+    if projections * positions > _MOST_FRAMES:
+        raise InputProblems(
+            [
+                InputError(
+                    first.name,
+                    expected=f"at most {_MOST_FRAMES} frames",
+                    found=f"{projections * positions} by its header",
+                )
+            ]
+        )
     problems += [*_four_axes(opened["sample"]), *_four_axes(opened["reference"])]
     problems += _unequal(opened["sample"], first)
     problems += _unpaired(opened["reference"], first, positions, layout, config)

@@ -34,6 +34,10 @@ PUBLISHED_NAMES = (
 EARLIER_NAMES = ((r"^join\.", "fusion."),)
 
 
+#: bytes of the largest weight file that is read; the published checkpoint has 0.2 GB
+_MOST_BYTES = 2 * 10**9
+
+
 @dataclass(frozen=True)
 class WeightFile:
     """What a weight file says of itself: its SHA-256 and the strings of its header."""
@@ -59,6 +63,8 @@ def load(network: nn.Module, path: str | Path, partial: bool = False) -> WeightF
         The file is damaged, holds anything but tensors, or belongs to another structure.
     """
     path = Path(path)
+    if (size := path.stat().st_size) > _MOST_BYTES:
+        raise InputError(path, expected="weights of at most 2 GB", found=f"{size} bytes")
     content = path.read_bytes()
     tensors = _safetensors(path, content) if path.suffix == ".safetensors" else _published(path)
     if partial:
