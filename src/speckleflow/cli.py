@@ -114,16 +114,31 @@ def _scans(path: Path, only: str | None) -> dict[str, Any]:
 
 
 @app.command()
-def inspect(config: ConfigFile, scan: OneScan = None) -> None:
+def inspect(
+    config: ConfigFile,
+    scan: OneScan = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Look at every frame, and list those that cannot be used.")
+    ] = False,
+) -> None:
     """Open every raw file, check it, and print what is there. Writes nothing."""
     from rich.console import Console
 
-    from speckleflow.inspect import inspect_scan
+    from speckleflow.inspect import inspect_frames, inspect_scan
     from speckleflow.scan.spec import ScanSpec
 
+    bad = 0
     for name, settings in _scans(config, scan).items():
-        manifest = inspect_scan(ScanSpec(name, settings))
-        Console().print(manifest.table())
+        spec = ScanSpec(name, settings)
+        if full:
+            text, count = inspect_frames(spec)
+            print(text)
+            bad += count
+            if count:
+                continue
+        Console().print(inspect_scan(spec).table())
+    if bad:
+        _refuse(f"expected frames that can be used, found {bad} that cannot; they are listed above")
 
 
 @app.command()

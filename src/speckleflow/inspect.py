@@ -10,6 +10,7 @@ frames of each position.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from speckleflow.checks import (
 )
 from speckleflow.correction import air_margins, no_flats, prepare_correction, read_mask
 from speckleflow.errors import InputError
+from speckleflow.frame_faults import look_at_scan
 from speckleflow.io.base import FrameSource, InputProblems
 from speckleflow.io.images import find_images
 from speckleflow.io.layout import DIVIDED, SUBTRACTED
@@ -36,11 +38,13 @@ from speckleflow.io.scan import (
     AS_FLATS,
     Scan,
     no_darks,
+    open_scan,
     read_options,
     reference_frames,
     source_count,
     try_open_scan,
 )
+from speckleflow.pattern import measure_pattern
 from speckleflow.retrieval import registry
 from speckleflow.scan.acquisition import CONFIG_KEYS, Acquisition
 from speckleflow.scan.manifest import FileEntry, Manifest, raw_file
@@ -73,15 +77,79 @@ def inspect_scan(spec: ScanSpec) -> Manifest:
     if not problems:  # angles that could be read and are in degrees
         problems += tomography_problems(opened)
     problems += _settings_problems(opened)
+    left_out: tuple[int, ...] = ()
+    if not problems and opened.config.correct.bad_frames == "exclude":
+        opened, left_out = _without_bad_frames(opened, warnings)
+    pattern: dict[str, float] = {}
     if not problems:
-        problems += _agreement_problems(opened, warnings)
+        problems += _agreement_problems(opened, warnings, pattern)
     if problems:
         raise InputProblems({str(problem): problem for problem in problems}.values())
-    return _manifest(opened, warnings)
+    return replace(_manifest(opened, warnings), left_out=left_out, pattern=pattern)
 
 
-def _agreement_problems(scan: Scan, warnings: list[str]) -> list[InputError]:
-    """Air margins without air, and sample frames that do not show the pattern of their reference."""
+def _without_bad_frames(scan: Scan, warnings: list[str]) -> tuple[Scan, tuple[int, ...]]:
+    """The scan without the projections that cannot be used, and their numbers.
+
+    Raises
+    ------
+    InputError
+        More than ``correct.bad_frames_limit`` of them.
+    """
+    look = look_at_scan(scan)
+    if not look.bad:
+        return scan, ()
+    first = look.faults[0]
+    told = f"{first.where}, frame {first.frame}: {first.why}"
+    limit = scan.config.correct.bad_frames_limit
+    if len(look.bad) > limit * scan.n_projections:
+        raise InputError(
+            scan.sample[0].name,
+            expected=f"at most {limit:.0%} of the projections with frames that cannot be used",
+            found=f"{len(look.bad)} of {scan.n_projections}: {look.exclude} ({told})",
+            hint="raise correct.bad_frames_limit, if the others are enough",
+        )
+    warnings.append(f"{len(look.bad)} projection(s) left out by correct.bad_frames: {look.exclude} ({told})")
+    keep = ~np.isin(scan.raw_indices, look.bad)
+    used = scan.raw_indices[keep]
+    excluded = tuple(sorted({*scan.excluded, *look.bad}))
+    whole = replace(
+        scan, n_projections=len(used), angles_deg=scan.angles_deg[keep], used=used, excluded=excluded
+    )
+    return whole, tuple(look.bad)
+
+
+def inspect_frames(spec: ScanSpec) -> tuple[str, int]:
+    """Every frame of a scan looked at: a table of the bad ones for a terminal, and their number.
+
+    Frames that ``correct.exclude_projections`` names are not looked at.
+
+    Raises
+    ------
+    InputError
+        Headers that do not fit together, or files that cannot be read.
+    """
+    scan = open_scan(spec)
+    look = look_at_scan(scan)
+    total = scan.n_projections * scan.n_positions
+    lines = [f"{spec.name}: {total} frames looked at, {len(look.faults)} cannot be used"]
+    lines += [
+        f"  frame {f.frame:5d}  angle {f.angle_deg:8.3f} deg  {f.where}"
+        + (f", position {f.position}" if len(scan.sample) == 1 and scan.n_positions > 1 else "")
+        + f"  {f.why}"
+        for f in look.faults
+    ]
+    lines += [f"  {sentence}" for sentence in look.jumps]
+    if look.faults:
+        lines.append(f"  correct.exclude_projections: '{look.exclude}'")
+    return "\n".join(lines), len(look.faults)
+
+
+def _agreement_problems(scan: Scan, warnings: list[str], pattern: dict[str, float]) -> list[InputError]:
+    """Air margins without air, and sample frames that do not show the pattern of their reference.
+
+    What the pattern is goes to ``pattern``, where one was recorded.
+    """
     try:
         with collected_warnings() as logged:
             correction = prepare_correction(scan)
@@ -91,6 +159,12 @@ def _agreement_problems(scan: Scan, warnings: list[str]) -> list[InputError]:
     if correction.reference is None or scan.n_positions * scan.rows * scan.columns == 0:
         return []
     frames = correction.correct_frames(scan.read_sample(slice(0, 1)))[0]
+    quality = measure_pattern(correction.reference, frames)
+    if quality.judgement:
+        warnings.append(quality.judgement)
+    numbers = asdict(quality)
+    del numbers["judgement"]
+    pattern |= {name: float(f"{value:.3g}") for name, value in numbers.items() if np.isfinite(value)}
     files = len(scan.sample) > 1
     names = [
         scan.sample[n].name if files else f"{scan.sample[0].name}, position {n}"
@@ -156,6 +230,8 @@ def _stacks(scan: Scan, role: str, source: FrameSource) -> Iterator[tuple[str, C
     frames = np.arange(source.shape[0])
     if len(frames) == scan.n_projections + len(scan.excluded):
         frames = scan.raw_indices  # a frame that is not used may be unusable
+        if scan.config.correct.bad_frames == "exclude":
+            return  # every frame is looked at
     probes = np.linspace(0, len(frames) - 1, min(_PROBES, len(frames))).round().astype(int)
     for probe in np.unique(frames[probes]).tolist():
         chosen = slice(probe, probe + 1)

@@ -73,6 +73,8 @@ ALONE = {
     "files": {**BARE["files"], "reference": None, "flat": "divided"},
     "retrieval": {"method": "absorption"},
 }
+#: a frame of one position is the one before it once more
+STUCK = {"files": {"sample": "raw/f/sample_{position:02d}.h5"}}
 #: the whole way is short without displacements
 BY_HAND = {"tomography": {"axis_px": AXIS}, "retrieval": {"method": "absorption"}}
 SIMULATED = {
@@ -120,6 +122,8 @@ CASES: dict[str, Case] = {
     "correct.mask": Case("mask.npy", "correct"),
     "correct.flux": Case("none", "correct"),
     "correct.fill_fraction": Case(0.05, "retrieve", {"files": {"sample": "raw/e/sample_{position:02d}.h5"}}),
+    "correct.bad_frames": Case("exclude", "inspect", {**STUCK, "correct": {"bad_frames_limit": 0.5}}),
+    "correct.bad_frames_limit": Case(0.5, "inspect", {**STUCK, "correct": {"bad_frames": "exclude"}}),
     "correct.flat_scale": Case(2.0, "correct", {"correct": {"flux": "none"}}),
     "correct.air_px": Case([5, 3, 2, 1], "correct"),
     "correct.exclude_projections": Case("1", "retrieve"),
@@ -217,6 +221,7 @@ REFUSED = {
     "files.missing_frames": "frame",
     "correct.fill_fraction": "3.1 % of the pixels at 65535",
     "retrieval.lcs.darkfield": "at least 4 diffuser position",
+    "correct.bad_frames_limit": "found 1 of 5: 2",
 }
 
 
@@ -264,6 +269,9 @@ def stages(tmp_path_factory) -> Stages:
     shutil.copytree(root / "raw/a", root / "raw/e")
     with h5py.File(root / "raw/e/sample_01.h5", "r+") as file:  # 30 of 960 pixels
         file["exchange/data"][1, 5, 3:33] = np.iinfo(np.uint16).max
+    shutil.copytree(root / "raw/a", root / "raw/f")
+    with h5py.File(root / "raw/f/sample_01.h5", "r+") as file:
+        file["exchange/data"][2] = file["exchange/data"][1]
     for folder in ("c", "d"):
         (root / f"raw/{folder}").mkdir()
         for name, frames in scan.frames.items():

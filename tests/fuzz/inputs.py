@@ -350,7 +350,7 @@ def spoil_hdf5(path: Path, draw: random.Random) -> str:
         elif way in ("of itself", "virtual"):
             shape = np.shape(frames) or (1,)
             layout = h5py.VirtualLayout(shape, "u2")
-            source = "." if way == "of itself" else draw.choice(["nowhere.h5", "part_%b.h5", "/dev/zero"])
+            source = "." if way == "of itself" else draw.choice(["nowhere.h5", "part_%%.h5", "/dev/zero"])
             layout[...] = h5py.VirtualSource(source, name, shape)
             file.create_virtual_dataset(name, layout)
         elif way == "group":

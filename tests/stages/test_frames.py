@@ -27,7 +27,7 @@ def refusal(frames, dtype=np.uint16, bad=(), fill=0.0, gain=None):
 
 def looked_at(frames, dtype=np.uint16, bad=(), fill=0.0, gain=None):
     """Numbers of pixels and of frames that are filled."""
-    raw = np.stack([usual(), frames]).astype(dtype)[:, None]
+    raw = np.stack([usual() + 1, frames]).astype(dtype)[:, None]
     mask = np.zeros((ROWS, COLUMNS), bool)
     for place in bad:
         mask[place] = True
@@ -105,3 +105,10 @@ def test_pixels_that_are_filled():
     assert "3% of its pixels at the largest count" in refusal(bright, fill=0.029)
     assert looked_at(bright, fill=0.03) == (300, 1)
     assert looked_at(usual(), fill=0.03) == (0, 0)
+
+
+def test_the_frame_before_once_more():
+    assert "the same counts in every pixel as the frame before it" in refusal(usual() + 1)
+    nearly = usual() + 1
+    nearly[3, 4] += 1
+    assert refusal(nearly) is None

@@ -108,7 +108,8 @@ class Manifest:
     Attributes
     ----------
     n_projections : projections that are used.
-    excluded : raw projections that are not used (``correct.exclude_projections``).
+    excluded : raw projections that are not used.
+    left_out : those of them that ``correct.bad_frames: exclude`` found; the jobs were planned before that.
     positions : diffuser positions that have files of their own.
     angles_deg : angle of every used projection, counter-clockwise seen from above.
     geometry_from : where each number of the geometry stands: 'configuration', or a file's name.
@@ -118,6 +119,7 @@ class Manifest:
         and the volumes twice, as slabs and whole).
     projection_bytes : one projection at all diffuser positions as float32, the unit of a job's memory.
     warnings : what is odd but possible.
+    pattern : size_x_px, size_y_px, visibility and error_px of the reference frames (see :mod:`speckleflow.pattern`).
     settings : settings that the inspection depended on, key by key.
     """
 
@@ -138,9 +140,11 @@ class Manifest:
     projection_bytes: int
     warnings: tuple[str, ...]
     excluded: tuple[int, ...] = ()
+    left_out: tuple[int, ...] = ()
     positions: tuple[int, ...] = ()
     angles_deg: tuple[float, ...] = field(default=(), repr=False)
     geometry_from: Mapping[str, str] = field(default_factory=dict)
+    pattern: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
@@ -170,7 +174,7 @@ class Manifest:
                 )
                 for entry in values["files"]
             )
-            for key in ("warnings", "excluded", "positions", "angles_deg"):
+            for key in ("warnings", "excluded", "left_out", "positions", "angles_deg"):
                 values[key] = tuple(values[key])
             return cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -184,6 +188,24 @@ class Manifest:
         return json_digest(
             [(file.path, file.bytes, file.sha256) for entry in self.files for file in entry.files]
         )
+
+    def used_range(self, start: int, stop: int) -> tuple[int, int]:
+        """The used projections of a job that was planned as [start, stop) before the bad frames were known.
+
+        Raises
+        ------
+        InputError
+            None is left for the job.
+        """
+        planned = self.n_projections + len(self.left_out)
+        first, last = (round(edge * self.n_projections / planned) for edge in (start, stop))
+        if first == last:
+            raise InputError(
+                "execution.retrieval.projections_per_block",
+                expected="at least 2, where correct.bad_frames leaves projections out",
+                found=f"{stop - start}",
+            )
+        return first, last
 
     def check_raw(self, root: Path = Path()) -> None:
         """Compare every raw file with the one that was inspected.

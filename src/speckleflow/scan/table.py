@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from speckleflow.config.sections.base import ranges_of
 from speckleflow.scan.geometry import ScanGeometry
 from speckleflow.scan.manifest import FileEntry, Manifest
 
@@ -30,6 +31,7 @@ def manifest_table(manifest: Manifest) -> RenderableType:
         ("energy", _with_unit(g.energy_kev, "keV")),
         ("pixel size", _with_unit(g.pixel_size_um, "um")),
         ("distance", _with_unit(g.distance_m, "m") + _magnified(g)),
+        ("pattern", _pattern(manifest)),
         ("flats", manifest.flats),
         ("darks", manifest.darks),
         (
@@ -50,15 +52,23 @@ def manifest_table(manifest: Manifest) -> RenderableType:
     return Group(facts, "", files, *(["", *(f"[yellow]warning:[/] {w}" for w in manifest.warnings)]))
 
 
+def _pattern(manifest: Manifest) -> str:
+    """'speckles 4.1 x 3.9 px (5.3 x 5.1 um), visibility 12 %, 0.02 px by a window of 7 x 7'."""
+    p = manifest.pattern
+    if not p:
+        return "none"
+    x, y = p["size_x_px"], p["size_y_px"]
+    pixel = manifest.geometry.pixel_size_um
+    um = f" ({x * pixel:.3g} x {y * pixel:.3g} um)" if np.isfinite(pixel) else ""
+    return (
+        f"speckles {x:.2g} x {y:.2g} px{um}, visibility {100 * p['visibility']:.3g} %, "
+        f"{p['error_px']:.2g} px by a window of 7 x 7"
+    )
+
+
 def _ranges(numbers: Sequence[int]) -> str:
     """'3, 17 to 19'."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in runs)
+    return ranges_of(numbers).replace("-", " to ").replace(",", ", ")
 
 
 def _rows(entries: list[FileEntry]) -> Iterator[tuple[str, ...]]:

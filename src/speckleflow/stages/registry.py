@@ -39,7 +39,13 @@ class Stage:
 
 _GEOMETRY = ("energy_kev", "pixel_size_um", "distance_m", "magnification")
 #: what decides which frames of which files are which projection
-_FRAMES = ("files", "geometry.angles", "correct.exclude_projections")
+_FRAMES = (
+    "files",
+    "geometry.angles",
+    "correct.exclude_projections",
+    "correct.bad_frames",
+    "correct.bad_frames_limit",
+)
 _RETRIEVE = (*_FRAMES, "correct", "retrieval")
 #: keys that say how a displacement is integrated
 _OF_INTEGRATION = ("integrate.boundary", "integrate.weights")

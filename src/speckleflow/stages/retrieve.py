@@ -36,7 +36,7 @@ def retrieve_block(
     projections: Sequence[int],
     output: str | Path,
 ) -> None:
-    """Retrieve projections [start, stop) of a scan and write their fields (projection, y, x).
+    """Retrieve projections [start, stop) of a scan, as planned, and write their fields (projection, y, x).
 
     Raises
     ------
@@ -45,8 +45,8 @@ def retrieve_block(
     OutputError
         The disk is full.
     """
-    start, stop = projections
     contract, scan = open_raw(manifest, spec)
+    start, stop = contract.used_range(*projections)
     with collected_warnings() as warnings, open_result(corrected) as source, result_file(output) as file:
         check_made_by(source, corrected, "correct", spec, contract)
         retrieval = ProjectionRetrieval.of_scan(scan, load_correction(corrected))

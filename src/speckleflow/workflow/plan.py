@@ -166,7 +166,8 @@ def _inspected_shape(spec: ScanSpec, path: str | Path | None) -> tuple[int, int,
         return None
     if dict(manifest.settings) != json.loads(json.dumps(result_settings("inspect", spec.config))):
         return None
-    return manifest.n_projections, manifest.n_positions, manifest.rows, manifest.columns
+    planned = manifest.n_projections + len(manifest.left_out)  # as before the bad frames were known
+    return planned, manifest.n_positions, manifest.rows, manifest.columns
 
 
 def row_mb(projections: int, columns: int) -> float:

@@ -44,6 +44,14 @@ class Correct(Section):
         "left out of retrieval and of the reconstruction, whose weights of the angles follow.",
         examples=["3,17-19"],
     )
+    bad_frames: Literal["refuse", "exclude"] = Field(
+        "refuse",
+        description="Frames that cannot be used (dark, saturated, NaN, in part of one value, the same as the one before): "
+        "an error that names the first, or every frame is looked at before the run and their projections are left out.",
+    )
+    bad_frames_limit: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.05, description="Largest share of the projections that bad_frames: exclude may leave out."
+    )
     drift: bool = Field(
         True,
         description="Take the mean displacement of the air margins off (beam or mask moved between frames).",
