@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from speckleflow.config.sections.base import ranges_of
 from speckleflow.correction import Correction, prepare_correction
 from speckleflow.errors import InputError
 from speckleflow.io.scan import Scan
+from speckleflow.settings import ranges_of
 
 #: Light over dark below this part of the reference's is no sample but a closed shutter.
 LEAST_LIGHT = 0.05

@@ -8,9 +8,9 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from speckleflow.config.sections.base import ranges_of
 from speckleflow.scan.geometry import ScanGeometry
 from speckleflow.scan.manifest import FileEntry, Manifest
+from speckleflow.settings import ranges_of
 
 #: files of one role that are listed one by one; of more the user wants to see what differs
 _LISTED = 24
