@@ -75,6 +75,7 @@ OTHERS = {
     "axis": "10.5",
     "results": "results",
     "to": "tiff",
+    "scan": "a",
     "methods": "umpa",
 }
 #: outputs with another ending than .h5

@@ -381,6 +381,66 @@ def run(
 
 
 @app.command()
+def preview(
+    scan: Annotated[str, typer.Argument(help="Scan of the scan table.")],
+    config: Annotated[Path, typer.Option(help="Configuration file.")] = Path("config/config.yaml"),
+    output: Annotated[
+        Path | None, typer.Option(help="Page to write (.html); without it RESULTS/SCAN/tuning.html.")
+    ] = None,
+    projection: Annotated[
+        int | None, typer.Option(help="Number of the projection; without it the middle one.")
+    ] = None,
+    rows: Annotated[str | None, typer.Option(help="Rows first:stop, e.g. 400:600.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns first:stop.")] = None,
+    compare: Annotated[str | None, typer.Option(help="Methods with commas, e.g. umpa,espinnet.")] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(help="Setting of the methods and its values, e.g. window=9,15; may be repeated."),
+    ] = None,
+    slice: Annotated[
+        str | None, typer.Option(help="Also a slice: middle, or the number of its row (of projections.h5).")
+    ] = None,
+    axis: Annotated[
+        str | None,
+        typer.Option(help="Rotation axes of the slice: start:stop:step, e.g. 290:300:0.5, or a,b,c."),
+    ] = None,
+    rings: Annotated[
+        str | None,
+        typer.Option(help="Ring filters of the slice: none, or widths of its median, e.g. none,9,21."),
+    ] = None,
+) -> None:
+    """One page to choose settings on: methods, settings, axes and ring filters tried side by side."""
+    from speckleflow.config import load_config
+    from speckleflow.errors import ConfigError
+    from speckleflow.scan.spec import ScanSpec
+    from speckleflow.stages.tune import Trial, parse_axes, parse_region, parse_vary, tune
+
+    settings = _scans(config, scan)[scan]
+    results = Path(load_config(config).results) / scan
+    page = results / "tuning.html" if output is None else output
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"command line: --output {page}: expected a name that ends in .html")
+    if slice not in (None, "middle") and not str(slice).isdigit():
+        raise ConfigError(f"command line: --slice: expected middle or the number of a row, found '{slice}'")
+    widths = [] if rings is None else ["0" if name == "none" else name for name in rings.split(",")]
+    if not all(width.isdigit() for width in widths):
+        raise ConfigError(f"command line: --rings: expected none or widths in pixels, found '{rings}'")
+    trial = Trial(
+        projection=projection,
+        rows=parse_region(rows, "--rows"),
+        columns=parse_region(columns, "--columns"),
+        methods=tuple(compare.split(",")) if compare else (),
+        vary=parse_vary(vary or []),
+        with_slice=any(option is not None for option in (slice, axis, rings)),
+        slice_row=None if slice in (None, "middle") else int(str(slice)),
+        axes_px=parse_axes(axis),
+        rings=tuple(int(width) for width in widths) or (None,),
+    )
+    tune(ScanSpec(scan, settings), trial, projections=results / "projections.h5", output=page)
+    print(page)
+
+
+@app.command()
 def clean(
     config: ConfigFile,
     yes: Annotated[

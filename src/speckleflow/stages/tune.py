@@ -1,0 +1,353 @@
+"""Settings tried on one projection and one slice, beside each other on a page."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from speckleflow.config import ScanConfig, parse_config
+from speckleflow.correction import Correction, prepare_correction
+from speckleflow.errors import ConfigError, InputError
+from speckleflow.io.projections import open_projections
+from speckleflow.io.scan import Scan, open_scan
+from speckleflow.phase import remove_drift
+from speckleflow.report.pictures import PROJECTION_LOOKS, VOLUME_LOOKS
+from speckleflow.report.tuning import Group, TuningPage, Variant, build_tuning_page
+from speckleflow.retrieval import registry
+from speckleflow.scan.schema import CONTRASTS
+from speckleflow.scan.spec import ScanSpec
+from speckleflow.stages.phase import Arrays, gives_phase, integrate_fields
+from speckleflow.stages.projection import acquisition_of, as_arrays, make_retriever, reference_of
+from speckleflow.tomo.slab import SlabReconstruction
+from speckleflow.tomo.units import QUANTITIES
+
+#: contrasts offered first: what a user judges by
+_ORDER = ("phase", "transmission", "darkfield", "ux", "uy", "displacement_std")
+#: Standard deviation in pixels of the local mean of the reference in the residual's model.
+_LOCAL = 4.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is tried.
+
+    Attributes
+    ----------
+    projection : number in the scan, negative from its end; None: the middle one.
+    rows, columns : region of the projection.
+    methods : retrieval methods; none: the scan's.
+    vary : setting of the methods -> values.
+    slice_row : row of the slice; None: the middle one.
+    axes_px : rotation axes of the slice; None stands for the scan's own.
+    rings : widths of the ring filter's median, 0: none.
+    """
+
+    projection: int | None = None
+    rows: slice = field(default_factory=lambda: slice(None))
+    columns: slice = field(default_factory=lambda: slice(None))
+    methods: tuple[str, ...] = ()
+    vary: Mapping[str, Sequence[Any]] | None = None
+    with_slice: bool = False
+    slice_row: int | None = None
+    axes_px: tuple[float | None, ...] = (None,)
+    rings: tuple[int | None, ...] = (None,)
+
+
+def tune(spec: ScanSpec, trial: Trial, *, projections: Path, output: Path) -> None:
+    """Try settings and write the page.
+
+    Parameters
+    ----------
+    spec : the scan; its settings are the ground that is varied.
+    trial : what is tried.
+    projections : ``projections.h5`` of the scan, which the slice is made of.
+    output : HTML file.
+
+    Raises
+    ------
+    ConfigError
+        A method or setting that there is not, or a region outside the image.
+    InputError
+        The raw data cannot be used, or a slice was asked for before there are projections.
+    """
+    scan = open_scan(spec)
+    groups = [_retrievals(scan, trial)]
+    if trial.with_slice:
+        groups.append(_slices(spec, trial, projections))
+    geometry = scan.geometry
+    facts = [
+        ("Diffuser positions", str(scan.n_positions)),
+        ("Pixel size", f"{geometry.pixel_size_um:.4g} \u00b5m"),
+        *([("Energy", f"{geometry.energy_kev:.4g} keV")] if geometry.energy_kev else []),
+        *([("Distance", f"{geometry.effective_distance_m:.4g} m")] if geometry.effective_distance_m else []),
+    ]
+    build_tuning_page(output, TuningPage(spec.name, facts, groups))
+
+
+def parse_region(text: str | None, option: str) -> slice:
+    """A range of rows or columns from 'first:stop'.
+
+    Raises
+    ------
+    ConfigError
+        Something else.
+    """
+    if text is None:
+        return slice(None)
+    first, colon, stop = text.partition(":")
+    if not colon or not all(part.strip().isdigit() or not part.strip() for part in (first, stop)):
+        raise ConfigError(f"command line: {option}: expected first:stop such as 400:600, found '{text}'")
+    return slice(int(first) if first.strip() else None, int(stop) if stop.strip() else None)
+
+
+def parse_axes(text: str | None) -> tuple[float | None, ...]:
+    """Rotation axes from 'start:stop:step' (the stop among them) or 'a,b,c'; None: the scan's own.
+
+    Raises
+    ------
+    ConfigError
+        Something else, or more than 40 of them.
+    """
+    if text is None:
+        return (None,)
+    try:
+        values = [float(part) for part in text.split(",")] if ":" not in text else []
+        parts = [float(part) for part in text.split(":")] if ":" in text else []
+    except ValueError:
+        values, parts = [], []
+    if values:
+        return tuple(values)
+    if len(parts) != 3 or not parts[2] > 0 or not parts[1] >= parts[0]:
+        raise ConfigError(
+            "command line: --axis: expected start:stop:step such as 290:300:0.5, or values with commas, "
+            f"found '{text}'"
+        )
+    start, stop, step = parts
+    count = int(np.floor((stop - start) / step + 1e-6)) + 1
+    if count > 40:
+        raise ConfigError(f"command line: --axis: expected at most 40 axes, found {count}")
+    return tuple(round(start + k * step, 6) for k in range(count))
+
+
+def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """Settings and their values from 'window=9,15'.
+
+    Raises
+    ------
+    ConfigError
+        Something else.
+    """
+    found: dict[str, list[Any]] = {}
+    for text in texts:
+        key, equals, values = text.partition("=")
+        if not equals or not key.strip() or not values.strip():
+            raise ConfigError(f"command line: --vary: expected setting=value,value, found '{text}'")
+        found[key.strip()] = [yaml.safe_load(value) for value in values.split(",")]
+    return found
+
+
+def _retrievals(scan: Scan, trial: Trial) -> Group:
+    """The projection under every method and setting."""
+    number = scan.n_projections // 2 if trial.projection is None else trial.projection
+    if not -scan.n_projections <= number < scan.n_projections:
+        raise ConfigError(
+            f"command line: --projection: expected 0 to {scan.n_projections - 1}, found {number}"
+        )
+    number = range(scan.n_projections)[number]
+    rows = _inside(trial.rows, scan.rows, "--rows")
+    columns = _inside(trial.columns, scan.columns, "--columns")
+    configs = list(_configs(scan.config, trial))
+    correction = prepare_correction(scan)
+    raw = scan.read_sample(slice(number, number + 1))
+    frames = correction.correct_frames(raw)[:, :, rows, columns]
+    reference = reference_of(correction, scan)[:, rows, columns]
+    air = _air(correction, rows, columns)
+    variants = [
+        _retrieve(scan, config, label, lines, frames, reference, air) for label, lines, config in configs
+    ]
+    there = {name for variant in variants for name in variant.images}
+    looks = {name: PROJECTION_LOOKS[name] for name in _ORDER if name in there}
+    where = f"rows {rows.start} to {rows.stop - 1}, columns {columns.start} to {columns.stop - 1}"
+    return Group(
+        f"Projection {scan.raw_indices[number]} ({scan.angles_deg[number]:.1f}\u00b0)",
+        f"{where.capitalize()}.",
+        variants,
+        looks,
+        (rows.start, columns.start),
+    )
+
+
+def _inside(part: slice, length: int, option: str) -> slice:
+    start, stop, _ = part.indices(length)
+    given = [n for n in (part.start, part.stop) if n is not None]
+    if stop <= start or any(n > length for n in given):
+        raise ConfigError(
+            f"command line: {option}: expected a range inside 0:{length}, found {part.start}:{part.stop}"
+        )
+    return slice(start, stop)
+
+
+def _air(correction: Correction, rows: slice, columns: slice) -> tuple[int, int, int, int]:
+    """What of the margins of air lies in the region."""
+    height, width = correction.bad.shape
+    left, right, top, bottom = correction.air
+    return (
+        max(0, left - columns.start),
+        max(0, columns.stop - (width - right)),
+        max(0, top - rows.start),
+        max(0, rows.stop - (height - bottom)),
+    )
+
+
+def _configs(base: ScanConfig, trial: Trial) -> Iterator[tuple[str, str, ScanConfig]]:
+    """(label, lines for the configuration, settings) of every variant."""
+    vary = dict(trial.vary or {})
+    used: set[str] = set()
+    for method in trial.methods or (base.retrieval.method,):
+        registry.check_name(method)
+        defaults = registry.default_settings(method)
+        own = {key: values for key, values in vary.items() if defaults is not None and hasattr(defaults, key)}
+        used |= own.keys()
+        for values in itertools.product(*own.values()):
+            chosen = dict(zip(own, values, strict=True))
+            retrieval: dict[str, Any] = {"method": method, **({method: chosen} if chosen else {})}
+            dumped = base.model_dump(mode="json")
+            dumped["retrieval"]["method"] = method
+            if chosen:
+                parse_config({"retrieval": retrieval}, "command line: --vary")  # in words of the user's
+                dumped["retrieval"][method] |= chosen
+            label = ", ".join([method, *(f"{key} {value}" for key, value in chosen.items())])
+            lines = yaml.safe_dump({"retrieval": retrieval}, sort_keys=False).rstrip()
+            yield label, lines, ScanConfig.model_validate(dumped)
+    if unknown := vary.keys() - used:
+        raise ConfigError(
+            f"command line: --vary: expected a setting of the compared methods, found '{sorted(unknown)[0]}'"
+        )
+
+
+def _retrieve(
+    scan: Scan,
+    config: ScanConfig,
+    label: str,
+    lines: str,
+    frames: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    air: tuple[int, int, int, int],
+) -> Variant:
+    execution = config.execution.retrieval
+    start = time.perf_counter()
+    retriever = make_retriever(config, execution.device, execution.threads)
+    state = retriever.prepare(
+        torch.from_numpy(np.ascontiguousarray(reference)),
+        acquisition_of(config, scan.geometry, scan.angles_deg),
+    )
+    fields = as_arrays(retriever(torch.from_numpy(np.ascontiguousarray(frames)), state))
+    seconds = time.perf_counter() - start
+    if "ux" in fields and config.correct.drift and any(air):
+        fields["ux"], fields["uy"], _ = remove_drift(fields["ux"], fields["uy"], air)
+    if gives_phase(fields) and scan.geometry.energy_kev is not None:
+        fields |= integrate_fields(fields, scan.geometry, air, config.integrate)
+    images = {name: fields[name][0] for name in CONTRASTS if name in fields}
+    return Variant(label, images, lines, _numbers(fields, frames[0], reference, seconds))
+
+
+def _numbers(
+    fields: Arrays, frames: NDArray[np.float32], reference: NDArray[np.float32], seconds: float
+) -> list[tuple[str, str]]:
+    numbers = []
+    if "displacement_std" in fields:
+        numbers.append(("Expected error (median)", f"{np.nanmedian(fields['displacement_std']):.4f} px"))
+    if "curl_px" in fields:
+        numbers.append(("Curl (RMS)", f"{float(fields['curl_px'][0]):.4f} px"))
+    if {"ux", "uy", "transmission"} <= fields.keys():
+        numbers.append(("Residual of the frames (RMS)", f"{residual(fields, frames, reference):.2%}"))
+    numbers.append(("Time", f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.0f} min"))
+    return numbers
+
+
+def residual(fields: Arrays, frames: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    """Root mean square of what the forward model leaves of the sample frames (N, y, x), over their mean.
+
+    I_s(x + u) = T { m + D [I_r(x) - m] } (docs/physics.md), m the local mean of the reference; pixels whose ray leaves
+    the image do not count.
+    """
+    ux, uy = fields["ux"][0], fields["uy"][0]
+    t = fields.get("transmission_measured", fields["transmission"])[0]
+    d = fields["darkfield"][0] if "darkfield" in fields else np.ones_like(t)
+    y, x = np.indices(t.shape, np.float32)
+    places = np.stack([y + uy, x + ux])
+    inside = np.isfinite(places).all(0) & (places >= 0).all(0)
+    inside &= (places[0] <= t.shape[0] - 1) & (places[1] <= t.shape[1] - 1)
+    places = np.where(inside, places, 0)
+    square = 0.0
+    for frame, light in zip(frames, reference, strict=True):
+        mean = ndimage.gaussian_filter(light, _LOCAL)
+        model = t * (mean + d * (light - mean))
+        landed = ndimage.map_coordinates(frame, places, order=3, mode="nearest")
+        square += float(np.mean((landed - model)[inside] ** 2))
+    return float(np.sqrt(square / len(frames)) / frames.mean())
+
+
+def _slices(spec: ScanSpec, trial: Trial, path: Path) -> Group:
+    """One row reconstructed with every axis and ring filter; the label is the value that was used."""
+    if not path.exists():
+        raise InputError(
+            path,
+            expected="the projections of the scan, for a slice",
+            found="no such file",
+            hint="speckleflow run CONFIG --until assemble makes them",
+        )
+    settings = spec.config.tomography
+    with open_projections(path) as file:
+        there = [name for name, quantity in QUANTITIES.items() if quantity.contrast in file]
+        height = file.shape(QUANTITIES[there[0]].contrast)[1]
+        row = height // 2 if trial.slice_row is None else trial.slice_row
+        if not 0 <= row < height:
+            raise ConfigError(f"command line: --slice: expected middle or 0 to {height - 1}, found {row}")
+        stacks = {
+            name: (
+                file.read(QUANTITIES[name].contrast, rows=slice(row, row + 1)),
+                file.floor(QUANTITIES[name].contrast),
+            )
+            for name in there
+        }
+        angles, attrs = file.angles_deg, file.attrs
+    own = attrs.get("rotation_axis_px")
+    variants = []
+    for axis, ring in itertools.product(trial.axes_px, trial.rings):
+        used = own if axis is None else axis
+        if used is None:
+            raise InputError(path, expected="a rotation axis", found="none", hint="give it by --axis")
+        window = settings.ring_window_px if ring is None else ring
+        make = SlabReconstruction(
+            angles,
+            float(used),
+            pixel_size_m=float(attrs["pixel_size_um"]) * 1e-6,
+            energy_kev=attrs.get("energy_kev"),
+            backend=settings.backend,
+            filter=settings.filter,
+            ring_window_px=window,
+            offset_axis=settings.offset_axis,
+            threads=spec.config.execution.tomography.threads,
+            device=spec.config.execution.tomography.device,
+        )
+        images = {name: make(name, *stack).slices[0] for name, stack in stacks.items()}
+        chosen: dict[str, Any] = {"axis_px": float(make.axis_px)}
+        label = f"axis {make.axis_px:.2f} px"
+        if ring is not None or make.ring_window_px:
+            chosen["ring_window_px"] = make.ring_window_px
+            label += f", rings {make.ring_window_px or 'none'}"
+        lines = yaml.safe_dump({"tomography": chosen}, sort_keys=False).rstrip()
+        variants.append(Variant(label, images, lines))
+    looks = {name: VOLUME_LOOKS[name] for name in there}
+    return Group(f"Slice of row {row}", "Reconstructed from projections.h5.", variants, looks)
