@@ -134,7 +134,7 @@ CASES: dict[str, Case] = {
     "retrieval.lcs.iterations": Case(1, "retrieve", LCS),
     "retrieval.lcs.window": Case(3, "retrieve", LCS),
     "retrieval.lcs.darkfield": Case(
-        False, "retrieve", {"retrieval": {"method": "lcs", "lcs": {"darkfield": True}}}
+        "none", "retrieve", {"retrieval": {"method": "lcs", "lcs": {"darkfield": "scalar"}}}
     ),
     "retrieval.lcs.max_displacement_px": Case(0.01, "retrieve", LCS),
     "retrieval.xst.window": Case(5, "retrieve", single("xst")),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from speckleflow.retrieval.lcs.equations import Equations, equations, solve
 from speckleflow.retrieval.lcs.settings import LcsSettings
 from speckleflow.retrieval.normal import make_basis, measure, spline_coefficients
 from speckleflow.retrieval.single import retrieve_stack
-from speckleflow.testing.patterns import make_pair, rms
+from speckleflow.testing.patterns import Speckle, make_pair, rms
 
 SCENE = {
     "ux": lambda x, y: 1.3 * np.sin(x / 17 + y / 29) + 0.4,
@@ -92,13 +94,48 @@ def test_each_iteration_doubles_the_reach(iterations, reach):
 
 def test_visibility_is_a_fourth_unknown():
     pair = make_pair((112, 128), 6, **SCENE, darkfield=lambda x, y: 0.8 + 0.15 * np.sin(x / 25))
-    found = retrieve(pair, darkfield=True)
+    found = retrieve(pair, darkfield="scalar")
     assert rms(found.darkfield, pair.darkfield) < 0.0095  # 0.0032
     assert rms(found.ux, pair.ux) < 0.023  # 0.0077
     assert retrieve(pair).darkfield is None
     three = make_pair((32, 40), 3)
-    with pytest.raises(InputError, match=r"at least 4 diffuser position.* retrieval.lcs.darkfield, found 3"):
-        retrieve(three, darkfield=True)
+    with pytest.raises(
+        InputError, match=r"at least 4 diffuser position.*darkfield: scalar, found 3; set it to none"
+    ):
+        retrieve(three, darkfield="scalar")
+    with pytest.raises(InputError, match=r"at least 7 diffuser position.*darkfield: directional, found 6"):
+        retrieve(pair, darkfield="directional")
+
+
+def test_scattering_in_one_direction_is_a_tensor():
+    """Plane waves that are blurred by a Gaussian of covariance C keep exp(-k C k / 2) of their amplitude."""
+    y, x = np.mgrid[:80, :96].astype(float)
+    cxx, cxy, cyy = 0.16, 0.05, 0.04
+    reference, sample = [], []
+    for n in range(9):
+        speckle = Speckle(n)
+        reference.append(speckle(x, y))
+        k = speckle.kx**2 * cxx + 2 * speckle.kx * speckle.ky * cxy + speckle.ky**2 * cyy
+        blurred = copy(speckle)
+        blurred.amplitude = speckle.amplitude * np.exp(-k / 2)
+        sample.append(0.8 * waves(blurred, x - 0.6, y + 0.3))
+    found = retrieve_stack(
+        np.stack(reference).astype(np.float32),
+        np.stack(sample).astype(np.float32),
+        "lcs",
+        LcsSettings(darkfield="directional"),
+    )
+    for name, truth in (("scatter_xx", cxx), ("scatter_xy", cxy), ("scatter_yy", cyy)):
+        field = getattr(found, name)[0, 12:-12, 12:-12]
+        assert float(field.median()) == pytest.approx(truth, abs=0.012), name
+    assert rms(found.ux, np.full(x.shape, 0.6)) < 0.02
+    assert found.darkfield is None
+
+
+def waves(speckle: Speckle, x, y):
+    """A speckle pattern whose waves have an amplitude each."""
+    terms = zip(speckle.kx, speckle.ky, speckle.phase, speckle.amplitude, strict=True)
+    return 1 + sum(a * np.cos(kx * x + ky * y + phase) for kx, ky, phase, a in terms)
 
 
 @pytest.mark.parametrize("positions", [3, 6])

@@ -37,6 +37,7 @@ class Fields:
     phase : in rad, negative in matter, of a method that needs no integration; its level is free, the stage
         ``integrate`` makes it 0 in the air.
     attenuation : -ln T.
+    scatter_xx, scatter_xy, scatter_yy : covariance in px^2 of the blur that small-angle scattering makes.
     darkfield : visibility ratio D, 1 = no scattering.
     displacement_std : expected standard deviation of one displacement component in pixels.
     flags : uint8, bits FLAG_BOUND, FLAG_FOLD, FLAG_EDGE; 0 = no flag.
@@ -52,6 +53,9 @@ class Fields:
     transmission_measured: Tensor | None = None
     phase: Tensor | None = None
     attenuation: Tensor | None = None
+    scatter_xx: Tensor | None = None
+    scatter_xy: Tensor | None = None
+    scatter_yy: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.transmission is None:

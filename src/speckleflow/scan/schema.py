@@ -29,6 +29,9 @@ FIELDS = {
     "transmission_measured": FieldSchema(
         "", "T / det(1 + grad u) as tracking measures it, with the light that refraction gathers at edges"
     ),
+    "scatter_xx": FieldSchema("px2", "variance along x of the blur by small-angle scattering"),
+    "scatter_xy": FieldSchema("px2", "covariance of the blur by small-angle scattering"),
+    "scatter_yy": FieldSchema("px2", "variance along y of the blur by small-angle scattering"),
     "flags": FieldSchema("", "bits: " + ", ".join(f"{bit} {meaning}" for bit, meaning in FLAGS.items())),
     "flux": FieldSchema(
         "", "incident flux of each frame, its air margins' light over the reference's; divided out"

@@ -15,7 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from speckleflow.retrieval.bspline import DERIVATIVE
+from speckleflow.retrieval.filters import filter_columns, filter_rows
 from speckleflow.retrieval.normal import PLACE, Basis, Moments
+
+#: diffuser positions that the unknowns of each kind of dark field need
+LEAST_POSITIONS = {"none": 3, "scalar": 4, "directional": 7}
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Equations:
     """Sums over the positions of products: of the regressors with each other, with the target, and of the target.
 
     ``matrix`` (p (p + 1) / 2, y, x): rows of the upper triangle one after the other; ``right`` (p, y, x); ``square``
-    (y, x). The unknowns are 1/T, then D where it is one, then u_x and u_y (times D).
+    (y, x). The unknowns are 1/T, then D or the covariance of the blur where they are, then u_x and u_y (times D).
     """
 
     matrix: Tensor
@@ -55,6 +60,24 @@ def equations(moments: Moments, basis: Basis, darkfield: bool) -> Equations:
     matrix = torch.stack((squares, -with_rho, with_x, with_y, rho_rho, -rho_x, -rho_y, xx, xy, yy))
     right = m * torch.stack((sample, -rho, rx, ry))
     return Equations(matrix, right, n * m * m)
+
+
+def directional_equations(sample: Tensor, basis: Basis) -> Equations:
+    """Of every pixel of the warped sample (N, y, x), with the covariance C of the blur by scattering as unknowns.
+
+    A pattern that is displaced and blurred a little is r - u . grad r + C_xx r_xx / 2 + C_xy r_xy + C_yy r_yy / 2, so
+    that r_n = s_n / T - C_xx r_xx / 2 - C_xy r_xy - C_yy r_yy / 2 + u . grad r_n.
+    """
+    xx = filter_columns(basis.rx, DERIVATIVE, "mirror")
+    xy = filter_columns(basis.ry, DERIVATIVE, "mirror")
+    yy = filter_rows(basis.ry, DERIVATIVE, "mirror")
+    columns = [sample, -xx / 2, -xy, -yy / 2, basis.rx, basis.ry]
+    target = basis.rho + basis.mean
+    count = len(columns)
+    pairs = [(i, j) for i in range(count) for j in range(i, count)]
+    matrix = torch.stack([(columns[i] * columns[j]).sum(0) for i, j in pairs])
+    right = torch.stack([(column * target).sum(0) for column in columns])
+    return Equations(matrix, right, target.square().sum(0))
 
 
 def solve(system: Equations, ridge: float = 1e-6) -> tuple[list[Tensor], Tensor, list[Tensor]]:

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from speckleflow.errors import InputError
 from speckleflow.retrieval.base import FLAG_BOUND, Fields, Retriever
+from speckleflow.retrieval.bspline import warp
 from speckleflow.retrieval.filters import Kernel, box, filter_xy, gaussian
 from speckleflow.retrieval.flags import edge_flags, fold_flags
 from speckleflow.retrieval.fringes import FRINGES, log_determinant
-from speckleflow.retrieval.lcs.equations import equations, solve
+from speckleflow.retrieval.lcs.equations import LEAST_POSITIONS, directional_equations, equations, solve
 from speckleflow.retrieval.lcs.spec import SPEC
 from speckleflow.retrieval.lowpass import LowPass, choose_low_pass
 from speckleflow.retrieval.normal import (
@@ -40,6 +41,8 @@ _SMOOTHING, _WINDOW = 0.75, 1.5
 _NOISE_SIGMA = 3.0
 #: no solution moves a ray by more than this many px at full resolution: the equations do not reach farther
 _CLAMP_PX = 1.5
+#: fields beside those that are always given
+_MORE = {"none": (), "scalar": ("darkfield",), "directional": ("scatter_xx", "scatter_xy", "scatter_yy")}
 #: limits of T and D
 _LEAST_T, _MOST_T, _MOST_D = 0.005, 3.0, 2.0
 
@@ -83,12 +86,13 @@ class Lcs(Retriever):
         scale = float(reference.mean())
         if not scale > 0:
             raise InputError("reference stack", expected="a beam (mean above 0)", found=f"mean {scale:g}")
-        if self.settings.darkfield and n < 4:
+        kind = self.settings.darkfield
+        if n < (least := LEAST_POSITIONS[kind]):
             raise InputError(
                 "reference stack",
-                expected="at least 4 diffuser position(s) for retrieval.lcs.darkfield",
+                expected=f"at least {least} diffuser position(s) for retrieval.lcs.darkfield: {kind}",
                 found=f"{n}",
-                hint="set it to false",
+                hint="set it to none",
             )
         with thread_pool(self.device):
             low_pass = choose_low_pass(spectrum(reference))
@@ -121,7 +125,8 @@ class Lcs(Retriever):
     def _retrieve(self, sample: Tensor, state: Any) -> Fields:
         with thread_pool(self.device):
             each = [self._projection(stack, state) for stack in sample]
-        t, d, ux, uy, variance, bound = (torch.stack(maps) for maps in zip(*each, strict=True))
+        maps = [torch.stack(maps) for maps in zip(*each, strict=True)]
+        t, ux, uy, variance, bound = maps[:5]
         ux, uy = state.low_pass.unbiased(ux, uy)
         determinant = log_determinant(torch.stack((ux, uy), 1), FRINGES)[:, 0].exp()
         flags = (bound > 0).to(torch.uint8) * FLAG_BOUND
@@ -131,29 +136,38 @@ class Lcs(Retriever):
             transmission=t * determinant,
             ux=ux,
             uy=uy,
-            darkfield=d if self.settings.darkfield else None,
+            **dict(zip(_MORE[self.settings.darkfield], maps[5:], strict=True)),
             displacement_std=variance.sqrt(),
             flags=flags,
             transmission_measured=t,
         )
 
     def _projection(self, sample: Tensor, state: State) -> list[Tensor]:
-        """T, D, u_x, u_y, variance of u and bounds met of one sample stack (N, y, x)."""
-        whole = [sample.new_empty(sample.shape[-2:]) for _ in range(6)]
+        """T, u_x, u_y, variance of u, bounds met and the dark field's maps of one sample stack (N, y, x)."""
+        count = 5 + len(_MORE[self.settings.darkfield])
+        whole = [sample.new_empty(sample.shape[-2:]) for _ in range(count)]
         for tile, levels in state.tiles:
             for image, piece in zip(whole, self._tile(tile.cut(sample), levels, state), strict=True):
                 image[tile.inner] = tile.core(piece)
         return whole
 
     def _tile(self, sample: Tensor, levels: list[Level], state: State) -> list[Tensor]:
-        limit, darkfield = float(self.settings.max_displacement_px), self.settings.darkfield
+        limit, kind = float(self.settings.max_displacement_px), self.settings.darkfield
+        darkfield = kind == "scalar"
         ux = uy = torch.zeros_like(sample[0])
         prepared: dict[float, Tensor] = {}
         for step, level in enumerate(levels):
             if level.sigma not in prepared:
                 prepared = {level.sigma: spline_coefficients(sample, gaussian(level.sigma), state.scale)}
+            last = step == len(levels) - 1
             moments = measure(prepared[level.sigma], level.basis, ux, uy)
-            pixel, last = equations(moments, level.basis, darkfield), step == len(levels) - 1
+            if last and kind == "directional":
+                height, width = ux.shape
+                x = torch.arange(width, device=ux.device, dtype=ux.dtype) + ux
+                y = torch.arange(height, device=ux.device, dtype=ux.dtype)[:, None] + uy
+                pixel = directional_equations(warp(prepared[level.sigma], x, y), level.basis)
+            else:
+                pixel = equations(moments, level.basis, darkfield)
             if not last:  # the last one's pixels have flags
                 pixel = pixel.filtered(lambda maps, v=moments.valid: maps * v)
             window = pixel.filtered(lambda maps, k=level.window: filter_xy(maps, k, k, "zero"))
@@ -172,7 +186,8 @@ class Lcs(Retriever):
                 self._misfit(pixel, len(unknowns), len(sample)) * (inverse[-2] + inverse[-1]) / 2 / d**2
             )
             variance = variance / self.settings.window**2
-        return [t, d, ux, uy, variance, beyond.to(t.dtype)]
+        more = {"none": [], "scalar": [d], "directional": unknowns[1:4]}[kind]
+        return [t, ux, uy, variance, beyond.to(t.dtype), *more]
 
     @staticmethod
     def _misfit(pixel: Any, unknowns: int, positions: int) -> Tensor:

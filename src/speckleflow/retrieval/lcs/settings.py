@@ -21,7 +21,9 @@ class LcsSettings(Section):
         1,
         description="Side in pixels of the window whose equations are solved together; 1: every pixel alone.",
     )
-    darkfield: bool = Field(
-        False, description="Visibility D as a fourth unknown; needs four diffuser positions."
+    darkfield: Literal["none", "scalar", "directional"] = Field(
+        "none",
+        description="none: visibility is taken as kept. scalar: D as a fourth unknown; needs four diffuser positions. "
+        "directional: the covariance of the blur by scattering, three unknowns more; needs seven.",
     )
     max_displacement_px: Positive = Field(12.0, description="Largest displacement, in pixels.")

@@ -12,7 +12,7 @@ SPEC = MethodSpec(
     output_fields=frozenset(
         {"ux", "uy", "transmission", "displacement_std", "flags", "transmission_measured"}
     ),
-    optional_fields=frozenset({"darkfield"}),
+    optional_fields=frozenset({"darkfield", "scatter_xx", "scatter_xy", "scatter_yy"}),
     settings=LcsSettings,
     min_positions=3,
     positions_hint="method 'umpa' takes fewer",
