@@ -41,6 +41,7 @@ def test_full_scale_of_every_detector(full: int):
     assert sentences(frame_problems(frames, "flat frames", "a.h5")) == [
         f"a.h5: expected flat frames below saturation, found 0.1 % of the pixels at {full} in frame 1; "
         "shorten the exposure"
+        + (f"; correct.saturation_level: {full} masks them, where they are few" if full < 65535 else "")
     ]
 
 

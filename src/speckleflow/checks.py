@@ -42,7 +42,13 @@ _UNIT = {"energy_kev": "keV", "pixel_size_um": "um", "distance_m": "m"}
 
 
 def frame_problems(
-    frames: NDArray, what: str, where: str, *, dark: bool = False, filled: float = 0.0
+    frames: NDArray,
+    what: str,
+    where: str,
+    *,
+    dark: bool = False,
+    filled: float = 0.0,
+    saturation: float | None = None,
 ) -> list[InputError]:
     """NaN, saturated and empty frames in (k, ..., y, x).
 
@@ -50,7 +56,8 @@ def frame_problems(
     ----------
     what, where : name of the frames, e.g. 'flat frames', and of their file.
     dark : whether frames of one value are right.
-    filled : share of a frame's pixels that may be NaN or at the largest count of their type.
+    filled : share of a frame's pixels that may be NaN or saturated.
+    saturation : counts from which a pixel is saturated; None: the largest of the type, or of detectors of fewer bits.
 
     Returns
     -------
@@ -91,17 +98,26 @@ def frame_problems(
                 hint="subtract the dark in signed numbers, or give the frames before it was subtracted",
             )
         )
+    elif saturation is not None:
+        part = (frames >= saturation).mean(axes)
+        if part.max() > max(_SATURATED_PART, filled):
+            problems.append(saturated(part, f"{saturation:g} or more", "shorten the exposure"))
     elif top in _FULL_SCALE:
         part = (frames == top).mean(axes)
         most = max(_SATURATED_PART, filled if top == np.iinfo(frames.dtype).max else 0.0)
         if part.max() > most:
-            problems.append(saturated(part, f"{top}", "shorten the exposure"))
+            key = f"; correct.saturation_level: {top} masks them, where they are few"
+            hint = f"shorten the exposure{'' if top == np.iinfo(frames.dtype).max else key}"
+            problems.append(saturated(part, f"{top}", hint))
     elif (
         top > _FEW_COUNTS
         and _CLIPPED_PART < (part := (frames == top).mean(axes)).max() < 1
         and (frames == top).sum(axes).max() >= _CLIPPED_PIXELS
     ):
-        hint = "a detector that clips there? shorten the exposure"
+        hint = (
+            "a detector that clips there? shorten the exposure, or set correct.saturation_level, which masks few "
+            "such pixels"
+        )
         problems.append(saturated(part, f"their highest value {top}", hint))
     if frames.dtype.kind == "i" and (part := (frames < 0).mean(axes)).max() > _NEGATIVE_PART:
         worst = int(part.argmax())

@@ -142,10 +142,14 @@ class FrameLooker:
             lost = ~np.isfinite(frame)
             if lost.any() and (lost & good).sum() > most * frame.size:
                 return f"{int((lost & good).sum())} pixel(s) that are NaN or infinite"
-        elif int(frame.max()) == (top := np.iinfo(frame.dtype).max):
-            saturated = float((frame[good] == top).mean())
+        level = self.scan.config.correct.saturation_level
+        if level is None and frame.dtype.kind != "f":
+            level = np.iinfo(frame.dtype).max
+        if level is not None and float(np.max(frame)) >= level:
+            saturated = float((frame[good] >= level).mean())
             if saturated > max(MOST_SATURATED, most):
-                return f"{saturated:.0%} of its pixels at the largest count"
+                what = "the largest count" if level == self.top(frame) else f"{level:g} counts or more"
+                return f"{saturated:.0%} of its pixels at {what}"
         constant = frame.max(1) == frame.min(1)
         part = float(constant[self.rows].mean()) if self.rows.any() else 0.0
         if part > MOST_CONSTANT_ROWS:
@@ -159,6 +163,11 @@ class FrameLooker:
         ):
             return "the same counts in every pixel as the frame before it"
         return None
+
+    @staticmethod
+    def top(frame: NDArray) -> float:
+        """The largest value of a frame's type."""
+        return float("inf") if frame.dtype.kind == "f" else float(np.iinfo(frame.dtype).max)
 
     def _constant_blocks(self, frame: NDArray) -> float:
         """Share of blocks of one value, of good pixels, where noise makes them impossible; else 0."""

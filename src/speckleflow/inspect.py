@@ -192,7 +192,12 @@ def _source_problems(scan: Scan, role: str, source: FrameSource, warnings: list[
             continue
         problems += size_problems(frames, size, what, where)
         problems += frame_problems(
-            frames, what, where, dark=what == "dark frames", filled=scan.config.correct.fill_fraction
+            frames,
+            what,
+            where,
+            dark=what == "dark frames",
+            filled=scan.config.correct.fill_fraction,
+            saturation=scan.config.correct.saturation_level,
         )
         if what in ("flat frames", "reference frames") and frames.shape[-2:] == size:
             warnings += _repeat_warnings(scan, frames, what, where)
@@ -252,7 +257,12 @@ def _calibration_problems(scan: Scan, sources: list[tuple[str, FrameSource]]) ->
                 continue
             problems += size_problems(frames, (scan.rows, scan.columns), what, name)
             problems += frame_problems(
-                frames, what, name, dark=kind == "darks", filled=scan.config.correct.fill_fraction
+                frames,
+                what,
+                name,
+                dark=kind == "darks",
+                filled=scan.config.correct.fill_fraction,
+                saturation=scan.config.correct.saturation_level,
             )
             levels[kind] = _level(frames), name
         if getattr(scan.config.files, kind[:-1]) is None and scan.config.files.flat != DIVIDED:

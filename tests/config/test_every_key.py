@@ -124,6 +124,12 @@ CASES: dict[str, Case] = {
     "correct.fill_fraction": Case(0.05, "retrieve", {"files": {"sample": "raw/e/sample_{position:02d}.h5"}}),
     "correct.bad_frames": Case("exclude", "inspect", {**STUCK, "correct": {"bad_frames_limit": 0.5}}),
     "correct.bad_frames_limit": Case(0.5, "inspect", {**STUCK, "correct": {"bad_frames": "exclude"}}),
+    # a frame of raw/e has 30 pixels at 65535: few enough beside this limit, but of the others some are above the level
+    "correct.saturation_level": Case(
+        20000,
+        "retrieve",
+        {"files": {"sample": "raw/e/sample_{position:02d}.h5"}, "correct": {"fill_fraction": 0.2}},
+    ),
     "correct.flat_scale": Case(2.0, "correct", {"correct": {"flux": "none"}}),
     "correct.air_px": Case([5, 3, 2, 1], "correct"),
     "correct.exclude_projections": Case("1", "retrieve"),

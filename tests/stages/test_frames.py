@@ -32,6 +32,7 @@ def looked_at(frames, dtype=np.uint16, bad=(), fill=0.0, gain=None):
     for place in bad:
         mask[place] = True
     correction = SimpleNamespace(
+        saturation=None,
         bad=mask,
         dark=np.full((1, ROWS, COLUMNS), DARK),
         gain=None if gain is None else np.full((1, ROWS, COLUMNS), gain),
@@ -43,7 +44,7 @@ def looked_at(frames, dtype=np.uint16, bad=(), fill=0.0, gain=None):
         sample=[source],
         n_positions=1,
         angles_deg=np.arange(5) * 7.0,
-        config=SimpleNamespace(correct=SimpleNamespace(fill_fraction=fill)),
+        config=SimpleNamespace(correct=SimpleNamespace(fill_fraction=fill, saturation_level=None)),
     )
     return check_frames(raw, scan, correction, 2)
 

@@ -31,6 +31,8 @@ def write_correction(correction: Correction, file: h5py.File) -> None:
         create(file, "reference", correction.reference, unit=unit, description=words)
     file.attrs["air_px"] = correction.air
     file.attrs["flux"] = correction.flux
+    if correction.saturation is not None:
+        file.attrs["saturation_level"] = correction.saturation
 
 
 def load_correction(path: str | Path) -> Correction:
@@ -46,5 +48,7 @@ def load_correction(path: str | Path) -> Correction:
         bad = require(file, "bad_pixels")[()].astype(bool)
         left, right, top, bottom = (int(n) for n in file.attrs["air_px"])
         flux = bool(file.attrs["flux"])
+        level = file.attrs.get("saturation_level")
+        saturation = None if level is None else float(level)
     air = (left, right, top, bottom)
-    return Correction(optional["dark"], optional["gain"], bad, air, flux, optional["reference"])
+    return Correction(optional["dark"], optional["gain"], bad, air, flux, optional["reference"], saturation)

@@ -30,6 +30,7 @@ class Correction:
     air : widths (left, right, top, bottom) in pixels of the margins that show the beam.
     flux : whether each frame is normalised to the light in its air margins.
     reference : (N, y, x) corrected reference stack, or None for an absorption scan.
+    saturation : counts from which a pixel of a frame is saturated; None: the largest of its type.
     """
 
     dark: Image | None
@@ -38,6 +39,7 @@ class Correction:
     air: Margins
     flux: bool
     reference: Image | None = None
+    saturation: float | None = None
     _filling: Filling = field(init=False, repr=False, compare=False)
 
     @classmethod
@@ -149,13 +151,32 @@ class Correction:
 
     def _fill_unmeasured(self, raw: NDArray, frames: Image) -> None:
         """Fill, frame by frame, the pixels that were not measured in it."""
-        lost = unmeasured(raw)
+        lost = unmeasured(raw, self.saturation)
         if lost is None:
             return
         lost &= ~self.bad
         for index in np.argwhere(lost.any((-1, -2))):
             place = tuple(index)
             Filling(lost[place] | self.bad).fill(frames[place])
+
+    def filled(self, raw: NDArray, ux: Image | None = None, uy: Image | None = None) -> NDArray[np.bool_]:
+        """Pixels (B, y, x) of projections whose value at any position was filled and not measured.
+
+        Parameters
+        ----------
+        raw : (B, N, y, x) raw sample frames.
+        ux, uy : (B, y, x), where the ray of each pixel lands in them; None: at the pixel.
+        """
+        lost = unmeasured(raw, self.saturation)
+        landed = np.broadcast_to(self.bad, (len(raw), *self.bad.shape))
+        if lost is not None:
+            landed = landed | lost.any(1)
+        if ux is None or uy is None or not landed.any():
+            return landed | self.bad
+        rows, columns = np.indices(self.bad.shape)
+        y = np.clip(np.rint(rows + uy), 0, len(self.bad) - 1).astype(np.intp)
+        x = np.clip(np.rint(columns + ux), 0, self.bad.shape[1] - 1).astype(np.intp)
+        return landed[np.arange(len(raw))[:, None, None], y, x] | self.bad
 
     def _normalise_flux(self, frames: Image) -> Image:
         """Divide each frame by its air's light over the paired reference's (over 1 where there is none)."""

@@ -74,6 +74,7 @@ def prepare_correction(scan: Scan) -> Correction:
             light = reference.mean((1, 2), dtype=np.float64)
             reference *= (light.mean() / light).astype(np.float32)[:, None, None]
     plain = Correction.from_means(flat, dark, bad, air, reference)
+    plain = replace(plain, saturation=settings.saturation_level)
     return replace(plain, air=free_margins(scan, plain) if settings.air_px == "auto" else air, flux=flux)
 
 

@@ -41,21 +41,27 @@ _MOST_FRAMES = 100_000_000
 _TRIM_FROM = 5
 
 
-def unmeasured(frames: NDArray) -> NDArray[np.bool_] | None:
-    """Pixels that are not finite or at the largest count of their type; None where there are none."""
-    if frames.dtype.kind == "f":
-        return None if np.isfinite(frames).all() else ~np.isfinite(frames)
-    if frames.dtype.kind not in "ui" or not frames.size:
+def unmeasured(frames: NDArray, level: float | None = None) -> NDArray[np.bool_] | None:
+    """Pixels that are not finite, or saturated: at ``level`` or more (None: at the largest count of their type).
+
+    None where there are none.
+    """
+    if frames.dtype.kind not in "uif" or not frames.size:
         return None
-    most = np.iinfo(frames.dtype).max
-    return frames == most if frames.max() == most else None
+    if frames.dtype.kind == "f":
+        lost = ~np.isfinite(frames)
+        if level is not None:
+            lost |= frames >= level
+        return lost if lost.any() else None
+    most = np.iinfo(frames.dtype).max if level is None else level
+    return frames >= most if frames.max() >= most else None
 
 
 @dataclass(frozen=True)
 class FrameMean:
     """Mean and standard deviation (None: too few, or not asked) of repeated frames, each (1 or N, y, x).
 
-    A pixel that one of the frames did not measure (NaN, or at the largest count of its type) is NaN in the mean.
+    A pixel that one of the frames did not measure (see :func:`unmeasured`) is NaN in the mean.
     """
 
     mean: NDArray[np.float32]
@@ -63,8 +69,11 @@ class FrameMean:
     count: int
 
     @classmethod
-    def of(cls, frames: NDArray, *, spread: bool = False) -> FrameMean:
-        """From frames (k, y, x) or (k, N, y, x); of five and more, a pixel's two extremes are left out."""
+    def of(cls, frames: NDArray, *, spread: bool = False, saturation: float | None = None) -> FrameMean:
+        """From frames (k, y, x) or (k, N, y, x); of five and more, a pixel's two extremes are left out.
+
+        ``saturation``: counts from which a pixel is saturated; None: the largest of its type.
+        """
         count = len(frames)
         total = frames.sum(0, dtype=np.float64)
         mean, deviation, trim = total / count, None, count >= _TRIM_FROM
@@ -76,7 +85,7 @@ class FrameMean:
                 squares += np.square(frame - mean)
             deviation = np.sqrt(squares / count).astype(np.float32)
             deviation = deviation if deviation.ndim == 3 else deviation[None]
-        if (lost := unmeasured(frames)) is not None:
+        if (lost := unmeasured(frames, saturation)) is not None:
             mean[lost.any(0)] = np.nan
         return cls((mean if mean.ndim == 3 else mean[None]).astype(np.float32), deviation, count)
 
@@ -161,12 +170,16 @@ class Scan:
             len(self.reference) > 1
         ):  # one file at a time: all repeats of all positions are as large as the raw data
             return np.concatenate(
-                [FrameMean.of(reference_frames(source, self.config)).mean for source in self.reference]
+                [self._mean(reference_frames(source, self.config)).mean for source in self.reference]
             )
         frames = reference_frames(self.reference[0], self.config)
         if frames.ndim == 4 or self.n_positions == 1:
-            return FrameMean.of(frames).mean
-        return FrameMean.of(frames[None]).mean
+            return self._mean(frames).mean
+        return self._mean(frames[None]).mean
+
+    def _mean(self, frames: NDArray, *, spread: bool = False) -> FrameMean:
+        """Mean of repeated frames, by the scan's saturation."""
+        return FrameMean.of(frames, spread=spread, saturation=self.config.correct.saturation_level)
 
     def read_flat(self, role: str = "sample") -> FrameMean | None:
         """Flats (beam without diffuser) of the 'sample' or 'reference' frames; None where there are none."""
@@ -195,14 +208,14 @@ class Scan:
         if names:
             options = read_options(self.config, "flat")
             held = (read_calibration(self.root / name, name, options, kind) for name in names)
-            return FrameMean.stack([FrameMean.of(frames, spread=kind == "darks") for frames in held])
+            return FrameMean.stack([self._mean(frames, spread=kind == "darks") for frames in held])
         roles = [self.sample, self.reference]
         for sources in roles if role == "sample" else reversed(roles):
             if kind == "flats" and self.config.files.reference_dataset == AS_FLATS:
                 continue  # what the files call flats shows the diffuser
             if sources and all(source_count(source, kind) for source in sources):
                 held = (getattr(source, kind)() for source in sources)
-                return FrameMean.stack([FrameMean.of(frames, spread=kind == "darks") for frames in held])
+                return FrameMean.stack([self._mean(frames, spread=kind == "darks") for frames in held])
         return None
 
 

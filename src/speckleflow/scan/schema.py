@@ -14,8 +14,8 @@ class FieldSchema:
 
 
 #: bits of the dataset ``flags``
-FLAGS = {1: "stopped at a bound", 2: "rays cross", 4: "window leaves the image"}
-BOUND, FOLD, EDGE = FLAGS
+FLAGS = {1: "stopped at a bound", 2: "rays cross", 4: "window leaves the image", 8: "filled, not measured"}
+BOUND, FOLD, EDGE, FILLED = FLAGS
 #: bits of pixels whose displacement is not to be trusted in the integration
 REJECTED_FLAGS = BOUND | FOLD
 

@@ -26,6 +26,6 @@ def check_frames(raw: NDArray, scan: Scan, correction: Correction, first: int) -
     faults, _ = FrameLooker(scan, correction).look(raw, first)
     if faults:
         raise fault_error(scan, faults[0])
-    lost = unmeasured(raw)
+    lost = unmeasured(raw, correction.saturation)
     counts = np.zeros(1, int) if lost is None else (lost & ~correction.bad).sum((2, 3))
     return int(counts.sum()), int((counts > 0).sum())

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from speckleflow.config.models import Integrate
 from speckleflow.errors import InputError
 from speckleflow.margins import Margins
 from speckleflow.phase import curl_rms, integrate_displacement, level_phase
 from speckleflow.scan.geometry import ScanGeometry
-from speckleflow.scan.schema import REJECTED_FLAGS
+from speckleflow.scan.schema import FILLED, REJECTED_FLAGS
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -23,6 +25,17 @@ OF_PHASE = ("phase_retrieved", "ux", "uy", "displacement_std", "flags")
 def gives_phase(fields: Mapping[str, Any]) -> bool:
     """Whether there is a phase, or a displacement to integrate."""
     return "phase_retrieved" in fields or "ux" in fields
+
+
+def rejected_pixels(flags: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels (B, y, x) of no weight: where the displacement is not to be trusted, and inside holes.
+
+    A filled pixel beside a measured one has a window of measured pixels; one with eight filled neighbours does not.
+    """
+    rejected, filled = flags & REJECTED_FLAGS > 0, flags & FILLED > 0
+    if filled.any():
+        rejected |= ndimage.binary_erosion(filled, np.ones((1, 3, 3), bool), border_value=1)
+    return np.asarray(rejected)
 
 
 def integrate_fields(fields: Arrays, geometry: ScanGeometry, air: Margins, settings: Integrate) -> Arrays:
@@ -40,7 +53,7 @@ def integrate_fields(fields: Arrays, geometry: ScanGeometry, air: Margins, setti
     if geometry.energy_kev is None or geometry.effective_distance_m is None:
         raise InputError("geometry", expected="energy and distance, for the phase", found="none")
     sigma = fields.get("displacement_std") if settings.weights else None
-    rejected = fields["flags"] & REJECTED_FLAGS > 0 if settings.weights and "flags" in fields else None
+    rejected = rejected_pixels(fields["flags"]) if settings.weights and "flags" in fields else None
     if sigma is None:
         rejected = None
     phase = integrate_displacement(

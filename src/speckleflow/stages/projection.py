@@ -20,6 +20,7 @@ from speckleflow.retrieval.allocator import keep_freed_memory
 from speckleflow.retrieval.base import Fields, Retriever
 from speckleflow.scan.acquisition import Acquisition
 from speckleflow.scan.geometry import ScanGeometry
+from speckleflow.scan.schema import FILLED
 from speckleflow.stages.phase import Arrays
 
 
@@ -62,9 +63,18 @@ class ProjectionRetrieval:
         stack = torch.from_numpy(frames)
         return stack.pin_memory() if self.retriever.device.type == "cuda" else stack, flux
 
-    def fields(self, frames: torch.Tensor, flux: NDArray[np.float32] | None = None) -> Arrays:
-        """Fields of corrected frames; the drift between reference and sample, seen in the air, is taken off."""
+    def fields(
+        self, frames: torch.Tensor, flux: NDArray[np.float32] | None = None, raw: NDArray[Any] | None = None
+    ) -> Arrays:
+        """Fields of corrected frames; the drift between reference and sample, seen in the air, is taken off.
+
+        Pixels that were filled in the ``raw`` frames are flagged.
+        """
         arrays = as_arrays(self.retriever(frames, self.state))
+        if raw is not None:
+            filled = self.correction.filled(raw, arrays.get("ux"), arrays.get("uy"))
+            flags = arrays.get("flags", np.zeros(filled.shape, np.uint8))
+            arrays["flags"] = flags | np.uint8(FILLED) * filled
         air = self.correction.air
         if "ux" in arrays and self.drift and any(air):
             arrays["ux"], arrays["uy"], arrays["drift_px"] = remove_drift(arrays["ux"], arrays["uy"], air)

@@ -74,6 +74,7 @@ STAGES: dict[str, Stage] = {
                 "correct.bad_pixel_sigma",
                 "correct.mask",
                 "correct.fill_fraction",
+                "correct.saturation_level",
                 "correct.flux",
                 "correct.flat_scale",
                 "correct.air_px",

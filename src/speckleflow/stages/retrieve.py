@@ -79,18 +79,18 @@ def _batches(
 
     filled = np.zeros(2, int)
 
-    def read(at: int) -> tuple[torch.Tensor, NDArray[np.float32] | None]:
+    def read(at: int) -> tuple[torch.Tensor, NDArray[np.float32] | None, NDArray]:
         raw = scan.read_sample(slice(at, min(at + starts.step, stop)))
         filled[:] += check_frames(raw, scan, retrieval.correction, at)
-        return retrieval.corrected(raw)
+        return *retrieval.corrected(raw), raw
 
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(read, starts[0])
         for at in starts:
-            frames, flux = coming.result()
+            batch = coming.result()
             if at + starts.step < stop:
                 coming = reader.submit(read, at + starts.step)
-            yield at, retrieval.fields(frames, flux)
+            yield at, retrieval.fields(*batch)
     if filled.any():
         log.warning(
             "%d pixels of %d frames from projection %d on are NaN or saturated and were filled from their neighbours",

@@ -30,8 +30,14 @@ class Correct(Section):
     )
     fill_fraction: Annotated[float, Field(ge=0, le=0.2)] = Field(
         0.02,
-        description="Largest share of a frame's pixels that may be NaN or at the largest count of their type: they are "
-        "filled from their neighbours in that frame. A frame with more is refused.",
+        description="Largest share of a frame's pixels that may be NaN or saturated (saturation_level): they are "
+        "filled from their neighbours in that frame, and flagged. A frame with more is refused.",
+    )
+    saturation_level: Positive | None = Field(
+        None,
+        description="Counts from which a pixel of a raw frame is saturated; null: the largest of the frames' type. Such "
+        "pixels are masked in their frame, up to fill_fraction of it.",
+        examples=[4095],
     )
     flat_scale: Positive = Field(
         1.0,
