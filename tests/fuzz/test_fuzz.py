@@ -28,7 +28,7 @@ def test_damaged_and_hostile_inputs_end_in_a_sentence(tmp_path):
 @pytest.mark.slow
 def test_the_worker_notices_each_way_to_fail(tmp_path):
     """Good scans are accepted; a hang, a crash, a traceback and a growth of memory are called so."""
-    worker = Worker(limit_s=5.0)
+    worker = Worker(limit_s=2.0)
     for name in FORMATS:
         answer = worker.attempt(Task("scan", str(_good(name, str(tmp_path / "good"))), name, ""))
         assert answer["verdict"] == "accepted", (name, answer)

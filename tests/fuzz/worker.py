@@ -71,12 +71,11 @@ def _weights() -> int:
     from speckleflow.config import parse_config
     from speckleflow.errors import SpeckleflowError
     from speckleflow.retrieval import registry
-    from speckleflow.stages.projection import settings_of
 
     path = str(next(Path().glob("w.*")))
     config = parse_config({"retrieval": {"method": "espinnet", "espinnet": {"weights": path}}}, "fuzz")
     try:
-        registry.get("espinnet")(settings_of(config))
+        registry.get("espinnet")(config.retrieval.settings)
     except SpeckleflowError as error:
         print(f"speckleflow: {error}", file=sys.stderr)
         return 1
@@ -89,7 +88,7 @@ def attempt(task: dict) -> dict:
     before = _listing()
     out, err = io.StringIO(), io.StringIO()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    start, held = time.monotonic(), _status_kb("VmRSS")
+    start, held = time.process_time(), _status_kb("VmRSS")
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (1024 * _status_kb("VmSize") + LIMIT_MB * 10**6, hard))
     status, trace = 1, ""
@@ -113,7 +112,7 @@ def attempt(task: dict) -> dict:
         trace = traceback.format_exc()
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-    seconds, peak = time.monotonic() - start, (_status_kb("VmHWM") - held) / 1000
+    seconds, peak = time.process_time() - start, (_status_kb("VmHWM") - held) / 1000
     said = err.getvalue()
     written = sorted(_listing() ^ before)
     os.chdir("/")
@@ -147,12 +146,9 @@ def main() -> None:
     """Answer tasks until the input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
-    import speckleflow.inspect
-    import speckleflow.io.discover
 
     if "weights" in sys.argv[1:]:
-        import speckleflow.retrieval.espinnet.retriever
-        import speckleflow.stages.projection  # noqa: F401
+        pass
     for line in sys.stdin:
         task = json.loads(line)
         answer = {"verdict": "ready"} if task["kind"] == "none" else attempt(task)
