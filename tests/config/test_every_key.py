@@ -57,6 +57,8 @@ def single(method: str) -> dict[str, Any]:
 
 ONE = single("spinnet")
 CADE = single("cade")
+DOUBLE = single("double_exposure")
+DOUBLE["retrieval"]["double_exposure"] = {"weights": "double.safetensors"}
 PUBLISHED = {"retrieval": {"method": "espinnet", "espinnet": {"weights": "published.safetensors"}}}
 #: files with frames and angles alone, which do not name their axes; of those in raw/c the last frame was never written
 BARE: dict[str, Any] = {
@@ -166,6 +168,10 @@ CASES: dict[str, Case] = {
     "retrieval.cade.weights": Case("other-cade.safetensors", "retrieve", CADE),
     "retrieval.cade.both_ways": Case(False, "retrieve", CADE),
     "retrieval.cade.precision": Case("bfloat16", "retrieve", CADE),
+    "retrieval.double_exposure.weights": Case("other-double.safetensors", "retrieve", DOUBLE),
+    "retrieval.double_exposure.tracker": Case("cade", "retrieve", DOUBLE),
+    "retrieval.double_exposure.softness": Case(1.5, "retrieve", DOUBLE),
+    "retrieval.double_exposure.largest_misfit": Case(0.01, "retrieve", DOUBLE),
     "integrate.boundary": Case("periodic", "integrate"),
     "integrate.ramp": Case(True, "integrate"),
     "integrate.quadratic": Case(True, "integrate"),
@@ -331,12 +337,16 @@ def write_weights(root: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     from speckleflow import weights
+    from speckleflow.retrieval.double_exposure.network import Generator
     from speckleflow.retrieval.espinnet import published
     from speckleflow.retrieval.espinnet.weights import about
     from speckleflow.train.checkpoint import save_weights
 
     torch.manual_seed(3)
     save_weights(published.Espinnet(), root / "published.safetensors", {"network": "espinnet"})
+    for name in ("double", "other-double"):
+        generator = {"network": "double_exposure", "width": repr(1 / 32), "inputs": "2"}
+        save_weights(Generator(1 / 32, inputs=2), root / f"{name}.safetensors", generator)
     for method, name in (("espinnet", "other"), ("spinnet", "other-spinnet"), ("cade", "other-cade")):
         source = Path(weights.__file__).with_name(SHIPPED[method])
         tensors = {key: value * 1.02 for key, value in load_file(source).items()}
@@ -462,7 +472,7 @@ def test_every_key_is_tried():
 
 def costly(key: str) -> bool:
     """Half a second or more: networks, simulated files, pictures."""
-    return CASES[key].stage in ("simulate", "report") or "spinnet" in key or "cade" in key
+    return CASES[key].stage in ("simulate", "report") or "spinnet" in key or "cade" in key or "double" in key
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import torch
 
 from speckleflow.retrieval import registry
+from speckleflow.retrieval.base import Retriever
+from speckleflow.retrieval.double_exposure.network import Generator
+from speckleflow.retrieval.double_exposure.settings import DoubleExposureSettings
 from speckleflow.retrieval.lcs.settings import LcsSettings
 from speckleflow.retrieval.umpa.settings import UmpaSettings
 from speckleflow.testing import MethodContract, Tolerance
+from speckleflow.train.checkpoint import save_weights
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,17 @@ class Case:
     tolerance: Tolerance = field(default_factory=Tolerance)
     slow: bool = False
     more: dict[str, Any] = field(default_factory=dict)
+
+
+def with_a_neutral_generator(contract: MethodContract) -> Retriever:
+    """The double exposure whose generator makes an empty in-line image: all around it must then be the tracker's."""
+    generator = Generator(1 / 32, inputs=2)
+    torch.nn.init.zeros_(generator.layers[-2].weight)
+    torch.nn.init.zeros_(generator.layers[-2].bias)
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/neutral.safetensors"
+        save_weights(generator, path, {"width": repr(1 / 32), "inputs": "2"})
+        return registry.get(contract.method)(DoubleExposureSettings(weights=path))
 
 
 #: A network is as good as its training: measured at most 1.4e-3 px, 1.8e-3, 0.036.
@@ -47,6 +64,7 @@ CASES = {
     "espinnet": LEARNED,
     "spinnet": LEARNED,
     # exact but for a scan turned by its transposition, which is another image to the network: measured 0.006 px, 6e-4
+    "double_exposure": Case(more={"make": with_a_neutral_generator}),
     "cade": Case(Tolerance(u=0.015, t=2e-3)),
 }
 

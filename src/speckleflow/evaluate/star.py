@@ -29,19 +29,21 @@ HEIGHT, WIDTH = 128, 384
 #: columns that do not count at either end, and columns of the moving average
 END, AVERAGED = 12, 25
 SHIFTS_PX = tuple(k / 10 for k in range(11))
-#: standard deviation of the detector's blur in px
-_BLUR_PX = 0.6
 _MARGIN = 8
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Conditions of a test: modulator, number of positions, photons per pixel and frame, patterns tried."""
+    """Conditions of a test: modulator, number of positions, photons per pixel and frame, patterns tried; the detector's
+    blur in px. ``images``: periodic patterns, two samples a pixel, in place of the modulator's; their contrast is kept.
+    """
 
     modulator: ModulatorKind = "mask"
     positions: int = 5
     photons: float = 5000.0
     scenes: int = 4
+    blur_px: float = 0.6
+    images: tuple[Tensor, ...] = ()
 
 
 def wavelengths(columns: Tensor) -> Tensor:
@@ -131,16 +133,15 @@ def _scene(setting: Setting, number: int, shift: float | None) -> tuple[Tensor, 
     T = D = 1; the same patterns and noise for every displacement.
     """
     height, width = (HEIGHT, WIDTH) if shift is None else (HEIGHT, HEIGHT)
-    patterns = bank(setting.modulator)
     generator = torch.Generator().manual_seed(
         FIRST_SEED + 5000 + 10 * number + KINDS.index(setting.modulator)
     )
     side = (max(height, width) + 2 * _MARGIN) * OVERSAMPLING
-    stack = patterns.stack(generator, setting.positions, side)[:, : (height + 2 * _MARGIN) * OVERSAMPLING]
+    stack = _patterns(setting, number, generator, side)[:, : (height + 2 * _MARGIN) * OVERSAMPLING]
     stack = stack[..., : (width + 2 * _MARGIN) * OVERSAMPLING]
-    low, high = CONTRAST[setting.modulator]
-    stack = 1 + (low * high) ** 0.5 / stack.std() * (stack - 1)
-    stack = stack.clamp_min(0.0)
+    if not setting.images:
+        low, high = CONTRAST[setting.modulator]
+        stack = (1 + (low * high) ** 0.5 / stack.std() * (stack - 1)).clamp_min(0.0)
 
     y, x = torch.meshgrid(
         *(
@@ -154,7 +155,7 @@ def _scene(setting: Setting, number: int, shift: float | None) -> tuple[Tensor, 
     uy = star_displacement(y, x) if shift is None else constant
     warped = transported(stack, ux, uy, OVERSAMPLING)
     rows, columns = (
-        blur_matrix(n, OVERSAMPLING, _MARGIN, _BLUR_PX * OVERSAMPLING, stack) for n in (height, width)
+        blur_matrix(n, OVERSAMPLING, _MARGIN, setting.blur_px * OVERSAMPLING, stack) for n in (height, width)
     )
     frames = (rows @ torch.cat([stack, warped]) @ columns.T).clamp_min(1e-3)
     frames = frames + (frames / setting.photons).sqrt() * torch.randn(frames.shape, generator=generator)
@@ -162,3 +163,17 @@ def _scene(setting: Setting, number: int, shift: float | None) -> tuple[Tensor, 
     truth = bin_mean(torch.stack([ux, uy]), OVERSAMPLING)[:, crop, crop]
     n = setting.positions
     return frames[:n], frames[n:], truth
+
+
+def _patterns(setting: Setting, number: int, generator: torch.Generator, side: int) -> Tensor:
+    """Patterns (N, side, side) of scene ``number``: the modulator's, or pieces of the given image."""
+    if not setting.images:
+        return bank(setting.modulator).stack(generator, setting.positions, side)
+    image = setting.images[number % len(setting.images)]
+    pieces = []
+    for _ in range(setting.positions):
+        rows, columns = (
+            (torch.arange(side) + int(torch.randint(n, (), generator=generator))) % n for n in image.shape
+        )
+        pieces.append(image[rows][:, columns])
+    return torch.stack(pieces)

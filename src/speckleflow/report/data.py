@@ -22,6 +22,9 @@ FOLD_LIMIT = (
     1e-3  #: crossing rays are a line along an edge: 0.1 % is a closed contour, fewer are single pixels
 )
 BOUND_LIMIT = 1e-2  #: a search range that is too small clips whole regions; noise alone stays well below 1 %
+MISFIT_LIMIT = (
+    5e-2  #: walls are a few per cent of a foam's pixels; more is not the sample that was trained for
+)
 BAD_PIXEL_LIMIT = 1e-2  #: scientific cameras have under 0.1 %; 1 % means a wrong dark or flat
 FLUX_LIMIT = 0.1  #: top-up keeps a storage ring within 1 %; 10 % is a shutter, a beam dump or a wrong margin
 CURL_FACTOR = 3.0  #: curl over expected error, both root mean squares of the same noise
@@ -33,6 +36,10 @@ FOLD_WORDS = (
 BOUND_WORDS = (
     "{} of the pixels stopped at the edge of the search range. If the sample refracts that strongly, "
     "allow a larger displacement; if not, check that sample and reference frames belong together."
+)
+MISFIT_WORDS = (
+    "In {} of the pixels the frame simulated again from the fields is not the measured one: the generated in-line "
+    "image may show what is not there. Look at the misfit; train the generator on such a sample."
 )
 BAD_PIXEL_WORDS = (
     "{} of the detector pixels are bad and were filled from their neighbours. Check the dark and flat frames."
@@ -106,6 +113,7 @@ class Quality:
 
     fold_share: float | None = None
     bound_share: float | None = None
+    misfit_share: float | None = None
     bad_pixel_share: float | None = None
     flux_range: float | None = None
     expected_error_px: float | None = None
@@ -132,6 +140,7 @@ class Quality:
         for name, share in (
             ("Pixels where rays cross", self.fold_share),
             ("Pixels at a bound of the search", self.bound_share),
+            ("Pixels whose simulated frame is not the measured one", self.misfit_share),
             ("Bad detector pixels", self.bad_pixel_share),
             ("Change of the incident flux", self.flux_range),
         ):
@@ -146,6 +155,8 @@ class Quality:
             warnings.append(FOLD_WORDS.format(percent(self.fold_share)))
         if self.bound_share is not None and self.bound_share > BOUND_LIMIT:
             warnings.append(BOUND_WORDS.format(percent(self.bound_share)))
+        if self.misfit_share is not None and self.misfit_share > MISFIT_LIMIT:
+            warnings.append(MISFIT_WORDS.format(percent(self.misfit_share)))
         if self.bad_pixel_share is not None and self.bad_pixel_share > BAD_PIXEL_LIMIT:
             warnings.append(BAD_PIXEL_WORDS.format(percent(self.bad_pixel_share)))
         if self.flux_range is not None and self.flux_range > FLUX_LIMIT:

@@ -14,8 +14,14 @@ class FieldSchema:
 
 
 #: bits of the dataset ``flags``
-FLAGS = {1: "stopped at a bound", 2: "rays cross", 4: "window leaves the image", 8: "filled, not measured"}
-BOUND, FOLD, EDGE, FILLED = FLAGS
+FLAGS = {
+    1: "stopped at a bound",
+    2: "rays cross",
+    4: "window leaves the image",
+    8: "filled, not measured",
+    16: "simulated frame is not the measured one",
+}
+BOUND, FOLD, EDGE, FILLED, MISFIT = FLAGS
 #: bits of pixels whose displacement is not to be trusted in the integration
 REJECTED_FLAGS = BOUND | FOLD
 
@@ -32,6 +38,10 @@ FIELDS = {
     "scatter_xx": FieldSchema("px2", "variance along x of the blur by small-angle scattering"),
     "scatter_xy": FieldSchema("px2", "covariance of the blur by small-angle scattering"),
     "scatter_yy": FieldSchema("px2", "variance along y of the blur by small-angle scattering"),
+    "misfit": FieldSchema(
+        "",
+        "difference of the frame simulated again from the fields and the measured one, over the pattern (RMS)",
+    ),
     "flags": FieldSchema("", "bits: " + ", ".join(f"{bit} {meaning}" for bit, meaning in FLAGS.items())),
     "flux": FieldSchema(
         "", "incident flux of each frame, its air margins' light over the reference's; divided out"
@@ -44,6 +54,6 @@ FIELDS = {
     "raw_index": FieldSchema("", "number of the projection in the raw files, counted from 0"),
 }
 #: contrasts in the order in which they are shown
-CONTRASTS = ("transmission", "darkfield", "phase", "ux", "uy", "displacement_std")
+CONTRASTS = ("transmission", "darkfield", "phase", "ux", "uy", "displacement_std", "misfit")
 #: the volumes of a scan, each where its contrast was retrieved
 VOLUMES = ("delta", "mu", "darkfield")

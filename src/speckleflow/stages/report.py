@@ -31,7 +31,7 @@ from speckleflow.report.page import build_report
 from speckleflow.report.pictures import picture_fields
 from speckleflow.report.truth import TruthTable, evaluate_truth
 from speckleflow.scan.manifest import Manifest
-from speckleflow.scan.schema import BOUND, CONTRASTS, FOLD, VOLUMES
+from speckleflow.scan.schema import BOUND, CONTRASTS, FOLD, MISFIT, VOLUMES
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import read_warnings
 from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, load_manifest
@@ -191,6 +191,8 @@ def _quality(file: Projections, spec: ScanSpec, corrected: str | Path, manifest:
         flags = file.read("flags", some)
         values["fold_share"] = float((flags & FOLD > 0).mean())
         values["bound_share"] = float((flags & BOUND > 0).mean())
+        if "misfit" in file:
+            values["misfit_share"] = float((flags & MISFIT > 0).mean())
     if "displacement_std" in file:
         std = file.read("displacement_std", some)
         values["expected_error_px"] = float(np.median(std))

@@ -1,0 +1,252 @@
+"""Method double_exposure beside the same trackers without it: the tables of its model card. Writes double_exposure.md.
+
+    python benchmarks/double_exposure.py [--weights shipped] [--scenes 3] [--only walls papers spheres time]
+
+Held-out samples by wave optics (15 keV, 0.6 m, 3.25 um, sandpaper of 8.6 um grains). Everything is seeded; one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from speckleflow.errors import ConfigError
+from speckleflow.evaluate.phase import least_squares_phase
+from speckleflow.retrieval import registry
+from speckleflow.retrieval.double_exposure.retriever import DoubleExposure
+from speckleflow.retrieval.double_exposure.settings import DoubleExposureSettings
+from speckleflow.simulate.cellular import (
+    MARGIN_PX,
+    OVERSAMPLING,
+    SAMPLES,
+    Exposures,
+    SampleKind,
+    SpeckleSetup,
+    counted,
+    expose,
+    random_exposures,
+    sandpaper_wave,
+)
+from speckleflow.simulate.materials import material
+
+HERE = Path(__file__).parent
+FIRST_SEED = 920_000  #: far from those of training and validation
+SETUP = SpeckleSetup()
+SIZE, PHOTONS = 160, 1e4
+#: pixels at the border that do not count; a wall is where the displacement exceeds WALL_PX, and 5 px around
+END, WALL_PX, NEAR_PX = 12, 0.3, 5
+TRACKERS = ("umpa", "spinnet", "cade")
+
+
+class TrueInline(DoubleExposure):
+    """The method with the true in-line image in place of the generated one: what a perfect generator would give."""
+
+    truth: Tensor
+
+    def inline_image(self, frame: Tensor, state: Any) -> Tensor:
+        return self.truth
+
+
+def make(kind: type[DoubleExposure], tracker: str, path: str) -> Any:
+    """The method with a tracker."""
+    return kind(DoubleExposureSettings(weights=path, tracker=tracker))
+
+
+def plain(tracker: str) -> Any:
+    """The tracker alone."""
+    return registry.get(tracker)(registry.default_settings(tracker))
+
+
+def scene(kind: SampleKind, number: int, setup: SpeckleSetup = SETUP) -> tuple[Exposures, Tensor, Tensor]:
+    """Exposures of a held-out sample, and frames (speckle, reference) with noise."""
+    key = torch.Generator().manual_seed(FIRST_SEED + 100 * SAMPLES.index(kind) + number)
+    made = random_exposures(key, kind, SIZE, setup)
+    speckle, reference = counted(key, torch.stack([made.speckle, made.reference]), PHOTONS)
+    return made, speckle, reference
+
+
+def near_walls(displacement: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels within NEAR_PX of walls, and the others, without the border."""
+    wall = (displacement.abs().amax(0) > WALL_PX).float()
+    near = F.max_pool2d(wall[None, None], 2 * NEAR_PX + 1, 1, NEAR_PX)[0, 0] > 0
+    inside = torch.zeros_like(near)
+    inside[END:-END, END:-END] = True
+    return near & inside, ~near & inside
+
+
+def figures(method: Any, made: Exposures, speckle: Tensor, reference: Tensor) -> list[float]:
+    """Median and RMS error within 5 px of walls and RMS error elsewhere (px), RMS error of the phase (px^2)."""
+    if isinstance(method, TrueInline):
+        method.truth = made.inline
+    fields = method(speckle[None, None], method.prepare(reference[None]))
+    error = torch.cat([fields.ux, fields.uy]) - made.displacement
+    near, far = near_walls(made.displacement)
+    inner = error[:, END:-END, END:-END]
+    phase = least_squares_phase(inner[None])[0]
+    return [
+        float(error[:, near].abs().median()),
+        float(error[:, near].square().mean().sqrt()),
+        float(error[:, far].square().mean().sqrt()),
+        float(phase.std()),
+    ]
+
+
+def rows(path: str, trackers: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """The methods of a table."""
+    for tracker in trackers:
+        yield tracker, plain(tracker)
+        yield f"{tracker}, generated in-line image", make(DoubleExposure, tracker, path)
+        yield f"{tracker}, true in-line image", make(TrueInline, tracker, path)
+
+
+def walls(path: str, scenes: int) -> str:
+    """Held-out samples: median / RMS error within 5 px of walls, RMS error elsewhere (px), of the phase (px^2)."""
+    made = {kind: [scene(kind, k) for k in range(scenes)] for kind in SAMPLES}
+    lines = [f"| method |{''.join(f' {kind} |' for kind in SAMPLES)}", "|---|" + "---|" * len(SAMPLES)]
+    for name, method in rows(path, TRACKERS):
+        cells = []
+        for kind in SAMPLES:
+            values = torch.tensor([figures(method, *each) for each in made[kind]]).mean(0).tolist()
+            cells.append(f" {values[0]:.3f} / {values[1]:.3f}, {values[2]:.3f}, {values[3]:.2f} |")
+        lines.append(f"| {name} |{''.join(cells)}")
+    method = make(DoubleExposure, "umpa", path)
+    lines += [
+        "",
+        "| in-line image, RMS error |" + "".join(f" {kind} |" for kind in SAMPLES),
+        "|---|" + "---|" * 3,
+    ]
+    errors: dict[str, list[str]] = {
+        "1 everywhere": [],
+        "umpa's transmission with fringes": [],
+        "generated": [],
+    }
+    for kind in SAMPLES:
+        sums = dict.fromkeys(errors, 0.0)
+        for exposures, speckle, reference in made[kind]:
+            state = method.prepare(reference[None])
+            by_umpa = plain("umpa")
+            fields = by_umpa(speckle[None, None], by_umpa.prepare(reference[None]))
+            guesses = (
+                torch.ones_like(speckle),
+                fields.transmission_measured[0],
+                method.inline_image(speckle / state.scale, state),
+            )
+            for name, guess in zip(sums, guesses, strict=True):
+                off = (guess - exposures.inline)[END:-END, END:-END]
+                sums[name] += float(off.square().mean()) / scenes
+        for name, value in sums.items():
+            errors[name].append(f" {value**0.5:.3f} |")
+    lines += [f"| {name} |{''.join(cells)}" for name, cells in errors.items()]
+    return "\n".join(lines) + "\n"
+
+
+def papers(path: str, scenes: int) -> str:
+    """Foam behind sandpapers of other heights: umpa alone and with the true in-line image (columns as above)."""
+    lines = [
+        "| height of the grains (um) | visibility | umpa | umpa, true in-line image |",
+        "|---|---|---|---|",
+    ]
+    for height in (2.5, 5.0, 10.0, 20.0):
+        setup = replace(SETUP, height_m=height * 1e-6)
+        made = [scene("foam", k, setup) for k in range(scenes)]
+        cells = []
+        for method in (plain("umpa"), make(TrueInline, "umpa", path)):
+            values = torch.tensor([figures(method, *each) for each in made]).mean(0).tolist()
+            cells.append(f" {values[0]:.3f} / {values[1]:.3f}, {values[2]:.3f}, {values[3]:.2f} |")
+        visibility = float(torch.stack([e.reference.std() for e, _, _ in made]).mean())
+        lines.append(f"| {height:g} | {visibility:.2f} |{''.join(cells)}")
+    return "\n".join(lines) + "\n"
+
+
+def pom_sphere() -> tuple[Exposures, Tensor, Tensor]:
+    """A POM sphere of 100 um radius in the middle of the frame."""
+    key = torch.Generator().manual_seed(FIRST_SEED + 999)
+    side = SIZE + 2 * MARGIN_PX
+    corner = torch.arange(side * OVERSAMPLING + 1, dtype=torch.float64) / OVERSAMPLING - side / 2
+    radius = 100e-6 / SETUP.beam.pixel_size_m
+    chord = 2 * (radius**2 - corner[:, None] ** 2 - corner[None, :] ** 2).clamp_min(0).sqrt()
+    wave = sandpaper_wave(key, SETUP, side)
+    made = expose(key, wave, chord * SETUP.beam.pixel_size_m, material("POM"), SETUP)
+    speckle, reference = counted(key, torch.stack([made.speckle, made.reference]), PHOTONS)
+    return made, speckle, reference
+
+
+def spheres(path: str, scenes: int) -> str:
+    """Fig. 6: phase of a POM sphere of 100 um radius: in its middle, and RMS error over the frame (rad); air = 0."""
+    made, speckle, reference = pom_sphere()
+    inner = (slice(END, -END), slice(END, -END))
+    truth = made.phase[inner]
+    middle = truth.shape[0] // 2
+    lines = [
+        f"Theory in the middle: {float(truth[middle, middle]):.2f} rad.\n",
+        "| method | middle (rad) | RMS error (rad) |",
+        "|---|---|---|",
+    ]
+    for name, method in rows(path, ("umpa",)):
+        if isinstance(method, TrueInline):
+            method.truth = made.inline
+        fields = method(speckle[None, None], method.prepare(reference[None]))
+        u = torch.cat([fields.ux, fields.uy])[(slice(None), *inner)]
+        phase = SETUP.beam.phase_per_px * least_squares_phase(u[None])[0]
+        phase = phase - (phase - truth)[truth == 0].mean()
+        error = float((phase - truth).square().mean().sqrt())
+        lines.append(
+            f"| {name} | {float(phase[middle - 1 : middle + 1, middle - 1 : middle + 1].mean()):.2f} | {error:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def seconds(path: str, scenes: int) -> str:
+    """CPU seconds of one thread for 512 x 512, least of three."""
+    frame = 1 + 0.3 * torch.randn(512, 512, generator=torch.Generator().manual_seed(1))
+    method = make(DoubleExposure, "umpa", path)
+    state = method.prepare(frame[None])
+    taken: dict[str, list[float]] = {"generator": [], "whole method": []}
+    for _ in range(3):
+        before = time.process_time()
+        with torch.inference_mode():
+            method.inline_image(frame, state)
+        taken["generator"].append(time.process_time() - before)
+        before = time.process_time()
+        method(frame[None, None], state)
+        taken["whole method"].append(time.process_time() - before)
+    return "".join(f"- {name}: {min(values):.2f} s\n" for name, values in taken.items())
+
+
+SECTIONS: dict[str, Callable[[str, int], str]] = {
+    "walls": walls,
+    "papers": papers,
+    "spheres": spheres,
+    "time": seconds,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", default="shipped")
+    parser.add_argument("--scenes", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--output", type=Path, default=HERE / "double_exposure.md")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    text = "# Method double_exposure\n\nWritten by `python benchmarks/double_exposure.py`.\n"
+    for name in options.only:
+        function = SECTIONS[name]
+        try:
+            text += f"\n## {name}\n\n{function.__doc__}\n\n{function(options.weights, options.scenes)}"
+        except ConfigError as error:
+            parser.error(str(error))
+        options.output.write_text(text)
+        print(name, flush=True)
+
+
+if __name__ == "__main__":
+    main()
