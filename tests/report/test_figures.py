@@ -27,6 +27,8 @@ from speckleflow.tomo.units import QUANTITIES
     [
         ({"fold_share": 0.0010}, None),
         ({"fold_share": 0.0011}, "Rays cross in 0.11 %"),
+        ({"misfit_share": 0.050}, None),
+        ({"misfit_share": 0.051}, "In 5.1 % of the pixels the frame simulated again"),
         ({"bound_share": 0.010}, None),
         ({"bound_share": 0.011}, "1.1 % of the pixels stopped"),
         ({"bad_pixel_share": 0.010}, None),
@@ -120,7 +122,15 @@ def test_slices_through_a_point():
 
 
 def test_every_contrast_and_volume_has_a_picture_with_its_unit():
-    assert tuple(PROJECTION_LOOKS) == ("transmission", "darkfield", "phase", "ux", "uy", "displacement_std")
+    assert tuple(PROJECTION_LOOKS) == (
+        "transmission",
+        "darkfield",
+        "phase",
+        "ux",
+        "uy",
+        "displacement_std",
+        "misfit",
+    )
     assert set(PROJECTION_LOOKS) == set(CONTRASTS)
     assert tuple(VOLUME_LOOKS) == tuple(SINOGRAM_LOOKS) == tuple(QUANTITIES) == VOLUMES
     assert [look.unit for look in PROJECTION_LOOKS.values()] == ["", "", "rad", "px", "px", "px"]

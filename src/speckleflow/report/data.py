@@ -113,13 +113,13 @@ class Quality:
 
     fold_share: float | None = None
     bound_share: float | None = None
-    misfit_share: float | None = None
     bad_pixel_share: float | None = None
     flux_range: float | None = None
     expected_error_px: float | None = None
     expected_rms_px: float | None = None
     curl_px: float | None = None
     drift_px: tuple[float, float] | None = None
+    misfit_share: float | None = None
 
     def figures(self) -> list[tuple[str, str]]:
         """The known figures, as (name, value with unit)."""

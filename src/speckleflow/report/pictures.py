@@ -51,10 +51,10 @@ PROJECTION_LOOKS = {
     "phase": Look("Phase", FIELDS["phase"].unit, "gray"),
     "ux": Look("Displacement to the right", FIELDS["ux"].unit, "RdBu_r", symmetric=True),
     "uy": Look("Displacement downward", FIELDS["uy"].unit, "RdBu_r", symmetric=True),
-    "misfit": Look("Misfit of the frame simulated again", FIELDS["misfit"].unit, "viridis"),
     "displacement_std": Look(
         "Expected error of the displacement", FIELDS["displacement_std"].unit, "viridis"
     ),
+    "misfit": Look("Misfit of the frame simulated again", FIELDS["misfit"].unit, "viridis"),
 }
 #: a quantity of unit 1 is shown without
 _VOLUME_UNITS = {name: "" if q.unit == "1" else q.unit for name, q in QUANTITIES.items()}

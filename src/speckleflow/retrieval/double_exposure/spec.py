@@ -15,7 +15,7 @@ SPEC = MethodSpec(
     settings=DoubleExposureSettings,
     max_positions=1,
     positions_hint="for two and more there are methods 'umpa' and 'espinnet', which need no in-line image",
-    min_side=32,
+    min_side=24,  # 2 px at a sixteenth, which can be mirrored
     uses=("energy_kev", "pixel_x_m"),
     # generator and umpa at 512 x 512 (benchmarks/double_exposure.md); the generator works on whole images
     seconds_per_pixel=linear(8e-6, 0.0),
