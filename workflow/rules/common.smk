@@ -21,6 +21,7 @@ os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 
 from speckleflow.config import load_scans, parse_config
 from speckleflow.errors import SpeckleflowError
+from speckleflow.io.atomic import check_writable, may_read
 from speckleflow.io.scan import raw_files
 from speckleflow.io.writers.registry import WRITERS
 from speckleflow.scan.spec import ScanSpec
@@ -33,10 +34,13 @@ from speckleflow.weights import digest
 try:
     CONFIG = parse_config(config, ", ".join(map(str, workflow.configfiles)) or "config")
     SCANS = load_scans(CONFIG)
+    STATE = Path(".snakemake").absolute()
+    if workflow.is_main_process:
+        check_writable(STATE, "the folder in which Snakemake runs")
+        check_writable(CONFIG.results, "results")
 except SpeckleflowError as error:
     raise WorkflowError(str(error)) from None
 
-STATE = Path(".snakemake").absolute()
 if workflow.is_main_process and (released := release_dead_lock(STATE)):
     logger.info(released)
 
@@ -215,15 +219,17 @@ def threads_of(section):
 def raw_data(wildcards):
     """An input function: the raw files of a scan, or the truth of a simulated one (written after its frames).
 
-    None where a file is absent: the inspection then names everything that is, and the other scans go on.
+    None where a file is absent or not to be read: the inspection then names each one, and the other scans go on.
     """
     spec = ScanSpec(wildcards.scan, SCANS[wildcards.scan])
     if spec.config.simulate.enabled:
         return truth(wildcards)
     try:
-        return [str(path) for path in raw_files(spec)]
+        paths = [str(path) for path in raw_files(spec)]
     except SpeckleflowError:
         return []
+    # Snakemake stops all scans at a file that it may not read
+    return paths if all(map(may_read, paths)) else []
 
 
 def truth(wildcards):

@@ -99,6 +99,37 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def check_writable(folder: str | Path, key: str) -> None:
+    """Refuse, before a run, a folder of results in which nothing can be made.
+
+    Parameters
+    ----------
+    folder : which need not be there yet.
+    key : of the configuration, or whatever else names it.
+
+    Raises
+    ------
+    OutputError
+        No permission, or a file where the folder is to be.
+    """
+    place = Path(folder).absolute()
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if place.exists() and not place.is_dir():
+        raise OutputError(f"{key}: expected a folder, found a file {place}")
+    if not os.access(place, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise OutputError(
+            f"{key}: expected a folder that can be written, found no permission in {place}; choose another one, or ask "
+            "its owner for the permission"
+        )
+
+
+def may_read(path: str | Path) -> bool:
+    """Whether this user may read a file, or look into a folder."""
+    mode = os.R_OK | os.X_OK if Path(path).is_dir() else os.R_OK
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
 #: Age in seconds from which a private file of another machine counts as dead: a living job writes more often.
 _DEAD_AFTER = 86400.0
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speckleflow.errors import InputError
+from speckleflow.io.atomic import may_read
 from speckleflow.io.base import InputProblems
 from speckleflow.io.images import SUFFIXES, find_images, is_pattern
 from speckleflow.io.patterns import Pattern, parse_positions
@@ -121,6 +122,10 @@ def _missing(
         folder = (root / pattern.fill(scan, 0)).parent
         while not folder.exists():
             folder = folder.parent
+        if not may_read(folder):
+            return InputError(
+                str(folder), expected=f"a folder with {role} files", found="no permission to look into it"
+            )
         return InputError(
             pattern.text.replace("{scan}", scan),
             expected=f"at least one {role} file",
