@@ -133,6 +133,6 @@ def test_every_contrast_and_volume_has_a_picture_with_its_unit():
     )
     assert set(PROJECTION_LOOKS) == set(CONTRASTS)
     assert tuple(VOLUME_LOOKS) == tuple(SINOGRAM_LOOKS) == tuple(QUANTITIES) == VOLUMES
-    assert [look.unit for look in PROJECTION_LOOKS.values()] == ["", "", "rad", "px", "px", "px"]
+    assert [look.unit for look in PROJECTION_LOOKS.values()] == ["", "", "rad", "px", "px", "px", ""]
     assert [look.unit for look in VOLUME_LOOKS.values()] == ["", "1/m", "1/m"]
     assert [name for name, look in PROJECTION_LOOKS.items() if look.symmetric] == ["ux", "uy"]
