@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from speckleflow.report.embed import binned
 from speckleflow.report.numbers import percent
 from speckleflow.report.truth import TruthTable
 
@@ -49,6 +50,15 @@ CURL_WORDS = (
     "The displacement is inconsistent with any phase by {:.3f} px, more than its expected error of {:.3f} px "
     "explains: look for a moving sample, mismatched frames or crossing rays."
 )
+
+
+class VolumeLike(Protocol):
+    """A (z, y, x) array or HDF5 dataset: only what is shown is read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, index: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -178,6 +188,7 @@ class ReportData:
     pixel_size_m : pixel and voxel size in the sample; without it there are no scale bars.
     projections : pictures of ux, uy, transmission, darkfield, phase, displacement_std.
     slices : of delta, mu, darkfield.
+    look : the same volumes, to look through; read when the page is made, as finely as it has room for.
     sinograms : of delta (-phi), mu (-ln T), darkfield (-ln D).
     parameters : the resolved configuration (nested mappings).
     versions, provenance : names and values.
@@ -189,6 +200,7 @@ class ReportData:
     pixel_size_m: float | None = None
     projections: Mapping[str, list[Picture]] = field(default_factory=dict)
     slices: Mapping[str, Slices] = field(default_factory=dict)
+    look: Mapping[str, VolumeLike] = field(default_factory=dict)
     sinograms: Mapping[str, Sinogram] = field(default_factory=dict)
     axis: AxisSearch | None = None
     truth: TruthTable | None = None
@@ -200,21 +212,23 @@ class ReportData:
     warnings: list[str] = field(default_factory=list)
 
 
-class VolumeLike(Protocol):
-    """A (z, y, x) array or HDF5 dataset: only what is shown is read."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    def __getitem__(self, index: Any) -> Any: ...
-
-
 def orthogonal_slices(volume: VolumeLike, centre: tuple[int, int, int] | None = None) -> Slices:
     """The three slices through ``centre`` (z, y, x), by default the middle; reads these three planes only."""
     z, y, x = centre if centre is not None else tuple(n // 2 for n in volume.shape)
     return Slices(
         np.asarray(volume[z]), np.asarray(volume[:, y]), np.asarray(volume[:, :, x]), (int(z), int(y), int(x))
     )
+
+
+def binned_volume(volume: VolumeLike, factor: int) -> Array:
+    """A volume as means of ``factor`` voxels along each axis; one slice of it is in memory at a time."""
+    if factor == 1:
+        return np.asarray(volume[:], np.float32)
+    layers = []
+    for first in range(0, volume.shape[0] // factor * factor, factor):
+        total = np.sum([binned(volume[z], factor) for z in range(first, first + factor)], axis=0)
+        layers.append(np.asarray(total / factor, np.float32))
+    return np.stack(layers)
 
 
 def spread(total: int, count: int) -> list[int]:

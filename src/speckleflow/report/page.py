@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from speckleflow.io.atomic import atomic_path
 from speckleflow.report.charts import line_chart
-from speckleflow.report.data import AxisSearch, ReportData, Timing
+from speckleflow.report.data import AxisSearch, ReportData, Timing, binned_volume
+from speckleflow.report.embed import data_block, embedded, script_policy
 from speckleflow.report.numbers import duration, number, percent
 from speckleflow.report.pictures import (
     PROJECTION_LOOKS,
@@ -34,6 +36,10 @@ Array = NDArray[Any]
 
 #: Width over height from which a picture gets the full width of the page.
 WIDE = 2.5
+#: Voxels of all volumes together that a page holds, each 16 bits: at most 7 MB of text.
+MOST_VOXELS = 2_600_000
+#: where the volumes go in the rendered page
+_BLOCK = Markup("<!-- volumes -->")
 _TRUTH_NAMES = {"delta": "\u03b4", "mu": "\u03bc", "darkfield": "dark field"}
 _SUPERSCRIPT = str.maketrans(
     "-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
@@ -62,8 +68,17 @@ def render(data: ReportData) -> str:
     environment.filters.update(number=number, percent=percent, duration=duration)
     template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
     warnings = [*data.warnings, *(data.quality.warnings() if data.quality else [])]
-    return template.render(
+    core, script, viewer_style = (
+        (folder / name).read_text(encoding="utf-8") for name in ("viewer.js", "volumes.js", "volumes.css")
+    )
+    bin_ = _bin(data)
+    text = template.render(
         data=data,
+        looks=[look_of(name, VOLUME_LOOKS).title for name in data.look],
+        bin=bin_,
+        policy=Markup("; " + script_policy(core, script)) if data.look else "",
+        viewer_style=Markup(viewer_style) if data.look else "",
+        viewer_block=_BLOCK if data.look else "",
         style=Markup((folder / "report.css").read_text(encoding="utf-8")),  # ours, not the user's
         warnings=warnings,
         figures=data.quality.figures() if data.quality else [],
@@ -76,6 +91,31 @@ def render(data: ReportData) -> str:
         total=sum(t.seconds for t in data.timings),
         parameters=list(_groups(data.parameters)),
     )
+    if not data.look:
+        return text
+    block = _volume_block(data, bin_) + Markup(f"<script>{core}</script>\n<script>{script}</script>")
+    return text.replace(str(_BLOCK), block)
+
+
+def _bin(data: ReportData) -> int:
+    """Voxels along each axis that one of the page's stands for, so that all volumes together have room."""
+    total = sum(math.prod(volume.shape) for volume in data.look.values())
+    least = min((n for volume in data.look.values() for n in volume.shape), default=1)
+    factor = 1
+    while total / factor**3 > MOST_VOXELS and factor < least:
+        factor += 1
+    return factor
+
+
+def _volume_block(data: ReportData, bin_: int) -> Markup:
+    """The volumes for the page's script."""
+    volumes = []
+    for name, volume in data.look.items():
+        look, values = look_of(name, VOLUME_LOOKS), binned_volume(volume, bin_)
+        shown = robust_range([values[values.shape[0] // 2]], symmetric=look.symmetric)
+        colours = palette(look.colormap)[::17].tolist()
+        volumes.append({"unit": look.unit, "range": shown, "colours": colours, **embedded(values)})
+    return data_block("volume-data", {"bin": bin_, "volumes": volumes}) + Markup("\n")
 
 
 def _volumes(data: ReportData) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ def report_scan(
         quality = _quality(file, spec, corrected, contract)
         facts = [*_facts(file), *_exclusions(contract)]
     slices: dict[str, Slices] = {}
+    look: dict[str, StoredVolume] = {}
     if volumes:
         with open_result(volumes) as file:
             check_made_by(file, volumes, "volume", spec)
@@ -91,6 +93,7 @@ def report_scan(
                 )
             warnings += [words for words in read_warnings(file) if words not in warnings]
             slices = {name: orthogonal_slices(file[name]) for name in VOLUMES if name in file}
+            look = {name: StoredVolume(Path(volumes), name, file[name].shape) for name in slices}
     table = _against_truth(volumes, truth, spec) if volumes and truth else None
     provenance = read_provenance(projections)
     data = ReportData(
@@ -99,6 +102,7 @@ def report_scan(
         pixel_size_m=pixel_m,
         projections=pictures,
         slices=slices,
+        look=look,
         sinograms=sinograms,
         axis=axis,
         truth=table,
@@ -125,6 +129,19 @@ def report_scan(
             "truth": table.to_dict() if table else None,
         },
     )
+
+
+@dataclass(frozen=True)
+class StoredVolume:
+    """A volume in a result file, opened whenever a part of it is read."""
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+
+    def __getitem__(self, index: Any) -> Any:
+        with open_result(self.path, verify=False) as file:
+            return file[self.name][index]
 
 
 def _shown_settings(config: ScanConfig) -> dict[str, Any]:

@@ -51,7 +51,7 @@
       const rows = item.images.map((image, i) => image && {
         values: image.values.subarray(y * image.shape[1], (y + 1) * image.shape[1]), colour: COLOURS[i % COLOURS.length],
       }).filter(Boolean);
-      viewer.chart(profile, rows, item.shown[0], item.shown[1], x);
+      viewer.chart(profile, rows, item.shown[0], item.shown[1], x, item.bin);
     }
     function choose(index) {
       state.contrast = index;
@@ -120,6 +120,7 @@
       contrast().shown = [...contrast().range]; state.zoom = 0; choose(state.contrast);
     });
     window.addEventListener("resize", draw);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
     choose(0);
   }
   document.body.dataset.ready = "yes";

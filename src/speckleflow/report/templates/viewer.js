@@ -43,8 +43,8 @@ const viewer = {
     if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
     return ratio;
   },
-  chart(canvas, series, low, high, mark) {
-    // series: [{values, colour}], all of one length; mark: an index
+  chart(canvas, series, low, high, mark, factor = 1) {
+    // series: [{values, colour}], all of one length; mark: an index; factor: pixels that a value stands for
     const ratio = viewer.fit(canvas), context = canvas.getContext("2d");
     const ink = getComputedStyle(canvas).color, left = 70 * ratio, bottom = 18 * ratio, top = 6 * ratio;
     const width = canvas.width - left - 6 * ratio, height = canvas.height - bottom - top;
@@ -60,7 +60,7 @@ const viewer = {
     const count = series.length ? series[0].values.length : 0;
     context.textAlign = "center"; context.textBaseline = "alphabetic";
     for (const part of [0, 0.5, 1])
-      context.fillText(String(Math.round(part * (count - 1))), left + part * width, canvas.height - 3 * ratio);
+      context.fillText(String(Math.round(part * (count - 1)) * factor), left + part * width, canvas.height - 3 * ratio);
     for (const { values, colour } of series) {
       context.strokeStyle = colour; context.lineWidth = 1.4 * ratio; context.beginPath();
       let pen = false;
