@@ -21,7 +21,7 @@ from speckleflow.errors import ConfigError, InputError
 from speckleflow.io.projections import open_projections
 from speckleflow.io.scan import Scan, open_scan
 from speckleflow.phase import remove_drift
-from speckleflow.report.pictures import PROJECTION_LOOKS, VOLUME_LOOKS
+from speckleflow.report.pictures import PROJECTION_LOOKS, VOLUME_LOOKS, look_of
 from speckleflow.report.tuning import Group, TuningPage, Variant, build_tuning_page
 from speckleflow.retrieval import registry
 from speckleflow.scan.schema import CONTRASTS
@@ -176,7 +176,8 @@ def _retrievals(scan: Scan, trial: Trial) -> Group:
         _retrieve(scan, config, label, lines, frames, reference, air) for label, lines, config in configs
     ]
     there = {name for variant in variants for name in variant.images}
-    looks = {name: PROJECTION_LOOKS[name] for name in _ORDER if name in there}
+    order = dict.fromkeys((*_ORDER, *CONTRASTS))
+    looks = {name: look_of(name, PROJECTION_LOOKS) for name in order if name in there}
     where = f"rows {rows.start} to {rows.stop - 1}, columns {columns.start} to {columns.stop - 1}"
     return Group(
         f"Projection {scan.raw_indices[number]} ({scan.angles_deg[number]:.1f}\u00b0)",

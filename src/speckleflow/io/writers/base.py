@@ -15,6 +15,8 @@ from speckleflow.io.base import ALL
 
 #: Largest part of a volume in bytes that a writer holds at a time; a row of a very large volume may be more.
 PART_BYTES = 1 << 27
+#: Largest edges (z, y, x) of what a chunked format writes as one file: 32 MiB of float32.
+SHARD = (32, 512, 512)
 
 
 @dataclass(frozen=True)

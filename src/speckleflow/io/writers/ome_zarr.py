@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BloscShuffle
 
 from speckleflow import __version__
-from speckleflow.io.writers.base import VolumeSource
+from speckleflow.io.writers.base import SHARD, VolumeSource
 
 NAME = "volumes.ome.zarr"
-#: Largest edges (z, y, x) of a chunk, what a viewer reads at a time: 1 MiB; and of a shard, one file: 32 MiB.
-CHUNK, SHARD = (16, 128, 128), (32, 512, 512)
+#: Largest edges (z, y, x) of a chunk, what a viewer reads at a time: 1 MiB of float32.
+CHUNK = (16, 128, 128)
 #: The pyramid ends where no axis of a level is longer than this.
 SMALLEST = 128
 #: Percentiles of the smallest level between which a viewer shows a volume at first.
