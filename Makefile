@@ -15,6 +15,7 @@ help:
 	@echo "make fuzz         try 1500 damaged and hostile inputs (a quarter of an hour)"
 	@echo "make mutants      run 200 wrong programs against the tests (an hour or two; goes on where it was stopped)"
 	@echo "make check        formatting, lint and types"
+	@echo "make docs         build the documentation as a web site, build/site (links are checked)"
 	@echo "make config-docs  write config/README.md and the schema again from the models"
 
 # torch comes first and pinned: without it other packages would pull a build with gigabytes of CUDA.
@@ -55,6 +56,10 @@ check: $(READY)
 
 config-docs: $(READY)
 	@$(BIN)/python -m speckleflow.config.docs
+
+docs: $(READY)
+	@$(BIN)/python docs/site.py
+	@echo "build/site/README.html"
 
 clean:
 	rm -rf $(VENV) results raw logs .snakemake
