@@ -24,8 +24,10 @@ MOST_SATURATED = 0.01
 MOST_CONSTANT_ROWS = 0.01
 #: Share of blocks of one value above which a part of the detector was not read, and the fewest of them.
 _MOST_CONSTANT_BLOCKS, _FEWEST_BLOCKS = 0.02, 8
-#: columns of a block, one row high, and the step between the rows that are looked at
-_BLOCK, _BLOCK_STEP = 32, 4
+#: columns of a block, one row high, and rows of a frame in which they are looked for and the light is taken
+_BLOCK, _SOME_ROWS = 32, 64
+#: columns in which rows of one value are looked for before the whole row is
+_FIRST_COLUMNS = 16
 #: Counts from which noise makes a block of one value impossible.
 _NOISY_COUNTS = 20.0
 #: Light that departs by this part from the median of the frames around it is told.
@@ -118,6 +120,12 @@ class FrameLooker:
         self.good = ~correction.bad
         self.rows = self.good.mean(1) > 0.5
         self._all_good = bool(self.good.all())
+        self._some = slice(None, None, max(1, len(self.good) // _SOME_ROWS))
+        c = correction
+        self._dark = 0.0 if c.dark is None else c.dark.mean((1, 2), dtype=np.float64)
+        gain = 1.0 if c.gain is None else 1 / np.median(c.gain, axis=(1, 2))
+        beam = 1.0 if c.reference is None else c.reference.mean((1, 2), dtype=np.float64)
+        self._beam = beam * gain
         self._before: NDArray | None = None
 
     def look(self, raw: NDArray, first: int) -> tuple[list[FrameFault], NDArray[np.float64]]:
@@ -150,7 +158,7 @@ class FrameLooker:
             if saturated > max(MOST_SATURATED, most):
                 what = "the largest count" if level == self.top(frame) else f"{level:g} counts or more"
                 return f"{saturated:.0%} of its pixels at {what}"
-        constant = frame.max(1) == frame.min(1)
+        constant = _constant(frame, _FIRST_COLUMNS)
         part = float(constant[self.rows].mean()) if self.rows.any() else 0.0
         if part > MOST_CONSTANT_ROWS:
             return f"{part:.0%} of its rows of one value"
@@ -174,10 +182,12 @@ class FrameLooker:
         width = frame.shape[1] // _BLOCK * _BLOCK
         if not width or frame.dtype.kind not in "ui":
             return 0.0
-        blocks = frame[::_BLOCK_STEP, :width].reshape(-1, width // _BLOCK, _BLOCK)
-        one = blocks.max(2) == blocks.min(2)
+        blocks = frame[self._some, :width].reshape(-1, width // _BLOCK, _BLOCK)
+        one = _constant(blocks, _BLOCK // 4)
+        if not one.any():
+            return 0.0
         if not self._all_good:
-            one &= self.good[::_BLOCK_STEP, :width].reshape(blocks.shape).all(2)
+            one &= self.good[self._some, :width].reshape(blocks.shape).all(2)
         # whole rows are counted as rows
         one[one.all(1)] = False
         count = int(one.sum())
@@ -190,18 +200,24 @@ class FrameLooker:
 
     def _light(self, raw: NDArray) -> NDArray[np.float64]:
         """Mean light of each frame (B, N) over that of its reference or flat; in counts without either."""
-        c = self.correction
-        dark = 0.0 if c.dark is None else c.dark.mean((1, 2), dtype=np.float64)
-        level = (np.nanmean if raw.dtype.kind == "f" else np.mean)(raw, (2, 3), dtype=np.float64) - dark
-        gain = 1.0 if c.gain is None else 1 / np.median(c.gain, axis=(1, 2))
-        beam = 1.0 if c.reference is None else c.reference.mean((1, 2), dtype=np.float64)
-        return np.asarray(level / (beam * gain))
+        some = raw[..., self._some, :]
+        level = (np.nanmean if raw.dtype.kind == "f" else np.mean)(some, (2, 3), dtype=np.float64)
+        return np.asarray((level - self._dark) / self._beam)
 
     def _named(self, projection: int, position: int, why: str) -> FrameFault:
         scan = self.scan
         source = scan.sample[position if len(scan.sample) > 1 else 0]
         number = int(scan.raw_indices[projection])
         return FrameFault(number, position, source.name, float(scan.angles_deg[projection]), why)
+
+
+def _constant(lines: NDArray, first: int) -> NDArray[np.bool_]:
+    """Lines (..., x) of one value; only those whose ``first`` values are one are looked at whole."""
+    one = (lines[..., 1:first] == lines[..., :1]).all(-1)
+    if one.any():
+        whole = lines[one]
+        one[one] = (whole == whole[:, :1]).all(-1)
+    return np.asarray(one)
 
 
 def fault_error(scan: Scan, fault: FrameFault) -> InputError:

@@ -237,6 +237,9 @@ def _stacks(scan: Scan, role: str, source: FrameSource) -> Iterator[tuple[str, C
         frames = scan.raw_indices  # a frame that is not used may be unusable
         if scan.config.correct.bad_frames == "exclude":
             return  # every frame is looked at
+        frames = np.setdiff1d(frames, source.lost()[0])  # said by their number
+    if not len(frames):
+        return
     probes = np.linspace(0, len(frames) - 1, min(_PROBES, len(frames))).round().astype(int)
     for probe in np.unique(frames[probes]).tolist():
         chosen = slice(probe, probe + 1)

@@ -66,7 +66,11 @@ class AlsFile:
                     name, expected="projections of one tile", found=f"{len({t for _, t, _ in frames})} tiles"
                 )
             first = dataset(file, frames[0][2], name)
-            if first.ndim not in (2, 3) or first.dtype.kind not in "uif":
+            if (
+                first.size != np.prod(first.shape[-2:])
+                or first.ndim not in (2, 3)
+                or first.dtype.kind not in "uif"
+            ):
                 raise InputError(
                     f"{name}:{first.name}", expected="an image", found=f"{first.dtype} of shape {first.shape}"
                 )
@@ -107,7 +111,7 @@ class AlsFile:
         with open_hdf5(self.files[0], self.name) as file:
             for image, key in zip(images, keys, strict=True):
                 source = dataset(file, key, self.name)
-                if source.shape[-2:] != self.shape[1:]:
+                if source.shape[-2:] != self.shape[1:] or source.size != np.prod(self.shape[1:]):
                     raise InputError(
                         f"{self.name}:{key}", expected=f"shape {self.shape[1:]}", found=f"{source.shape}"
                     )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from speckleflow.errors import InputError
 from speckleflow.io.base import ALL, Angles, Metadata
 from speckleflow.io.hdf5 import (
+    check_size,
     check_virtual,
     dataset,
     find_dataset,
@@ -124,6 +125,7 @@ class DataExchange:
         with open_hdf5(self.files[0], self.name) as file:
             theta = find_dataset(file, str(self.keys.angles))
             if theta is not None and theta.size:
+                check_size(theta, self.name)
                 return Angles(
                     np.asarray(np.ravel(theta[()]), dtype=np.float64), text(theta.attrs.get("units"))
                 )
@@ -147,8 +149,9 @@ class DataExchange:
     def _optional(self, key: str) -> NDArray | None:
         with open_hdf5(self.files[0], self.name) as file:
             source = find_dataset(file, key)
-            if source is None or source.size == 0:
+            if source is None or not source.size:
                 return None
+            check_size(source, self.name)
             if source.ndim == 2:  # one averaged image
                 return np.asarray(source[()])[None]
             return read_ordered(source, self._order(source), (ALL,) * source.ndim)
@@ -184,8 +187,12 @@ def _axis_order(source: h5py.Dataset, name: str, axes: tuple[str, ...] | None = 
 
 def _count(file: h5py.File, key: str) -> int:
     source = find_dataset(file, key)
-    if source is None or source.size == 0:
+    if source is None or not source.size:
         return 0
+    if source.ndim not in (2, 3, 4):
+        raise InputError(
+            f"{Path(file.filename).name}:{key}", expected="frames (k, y, x)", found=f"shape {source.shape}"
+        )
     return 1 if source.ndim == 2 else int(source.shape[_axis_order(source, key)[0]])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,9 @@ def _check_marks(path: Path) -> None:
     begin = start.find(_CBF_BEGIN[0], 0, _CBF_BEGIN[1])
     if begin < 0 or start.find(_CBF_END[0], begin) < 0:
         raise ValueError("a header without a beginning or end of the pixels")
+    size = re.search(rb"X-Binary-Size:\s*(\d{1,18})", start[begin:])
+    if size and int(size[1]) > path.stat().st_size:
+        raise ValueError(f"{int(size[1])} bytes of pixels by the header, in a file of {path.stat().st_size}")
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ from speckleflow.io.base import unit_factor
 _MOST_LINKS = 16
 #: sources of a virtual dataset that are opened to see whether they lead back to it
 _SOURCES_OPENED = 64
+#: Most bytes of a dataset beside its bytes in the file (deflate packs by 1032 at best), and what is read anyway.
+_MOST_PACKED, _SMALL_BYTES = 1100, 1 << 24
 #: virtual datasets that have been found sound: file, name, time and size of the file
 _CHECKED: set[tuple[str, str, int, int]] = set()
 
@@ -309,6 +311,25 @@ def _sources_absent(source: h5py.Dataset, axis: int) -> tuple[NDArray[np.intp], 
         lost,
         f"their source {names[0]}{more} is not there" if names else "in no source of the virtual dataset",
     )
+
+
+def check_size(source: h5py.Dataset, name: str) -> None:
+    """Refuse to read a dataset as a whole that is far larger than what the file holds of it.
+
+    Raises
+    ------
+    InputError
+        Such a dataset: its shape is wrong, or it was never written.
+    """
+    if source.is_virtual or source.external or not source.size:
+        return
+    held = source.id.get_storage_size()
+    if source.nbytes > _MOST_PACKED * held + _SMALL_BYTES:
+        raise InputError(
+            f"{name}:{source.name}",
+            expected="numbers that the file can hold",
+            found=f"{source.dtype} of shape {source.shape} in {held} bytes",
+        )
 
 
 def text(value: Any) -> str | None:

@@ -21,6 +21,7 @@ from speckleflow.errors import InputError
 from speckleflow.io.base import ALL, Angles, Metadata, Orientation, frame_range, unit_factor
 from speckleflow.io.data_exchange import Datasets
 from speckleflow.io.hdf5 import (
+    check_size,
     check_virtual,
     dataset,
     find_dataset,
@@ -109,6 +110,7 @@ class NXtomo:
                     expected="angles",
                     found=f"values of type {source.dtype}",
                 )
+            check_size(source, self.name)
             values = np.asarray(source[()], np.float64).ravel()
             unit = text(source.attrs.get("units"))
         if len(values) == len(self.image_key):

@@ -122,10 +122,11 @@ def read_pages(path: Path, name: str, layout: TiffLayout, frames: range | NDArra
         with path.open("rb") as stream:
             for image, frame in zip(images, frames, strict=True):
                 stream.seek(layout.offsets[frame])
-                data = stream.read(length)
-                if len(data) < length:
-                    raise InputError(name, expected=f"{length} bytes of frame {frame}", found=f"{len(data)}")
-                image[:] = np.frombuffer(data, layout.stored).reshape(size)
+                stored = image if layout.stored == layout.dtype else np.empty(size, layout.stored)
+                if (found := stream.readinto(stored.data.cast("B"))) < length:
+                    raise InputError(name, expected=f"{length} bytes of frame {frame}", found=f"{found}")
+                if stored is not image:
+                    image[:] = stored
     elif len(frames):
         with tifffile.TiffFile(path) as tiff:
             pages = _pages(tiff)

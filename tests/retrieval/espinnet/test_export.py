@@ -135,7 +135,7 @@ def test_a_missing_package_is_named(tmp_path):
         "from speckleflow.cli import main; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "export", "--reference", "r.npy", "--output", "net.onnx"],
+        [sys.executable, "-c", code, "export-network", "--reference", "r.npy", "--output", "net.onnx"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
