@@ -98,7 +98,8 @@ def test_a_frame_over_its_in_line_image_is_tracked_as_if_there_were_no_fringes(w
         assert rms(getattr(spoiled, name), truth) > 3 * rms(getattr(clean, name), truth)
         # measured 1.0 times the error without fringes; with the default softness 0.06 of the spoiled one
         assert rms(getattr(fields, name), truth) < 1.3 * rms(getattr(clean, name), truth) + 0.002
-    assert rms(fields.darkfield, pair.darkfield) < 0.5 * rms(spoiled.darkfield, pair.darkfield)
+    # what softness takes off the pattern's contrast in dark fringes it adds in bright ones: measured 0.015 of 0.158
+    assert rms(by_default.darkfield, pair.darkfield) < 0.2 * rms(spoiled.darkfield, pair.darkfield)
     # the fringes are put back where their rays came from
     from speckleflow.retrieval.espinnet.layers import pull
 

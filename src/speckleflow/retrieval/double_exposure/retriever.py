@@ -108,7 +108,6 @@ class DoubleExposure(Retriever):
         of_tracker = tracked.transmission if remaining is None else remaining
         measured = of_tracker * pull(inline[:, None], u)[:, 0]
         d = torch.ones_like(measured) if tracked.darkfield is None else tracked.darkfield
-        d = d / pull((fringes * gain)[:, None], u)[:, 0].clamp_min(0.2)
         fields = Fields(
             transmission=measured * log_determinant(u, _FRINGES)[:, 0].exp(),
             ux=tracked.ux,
