@@ -12,7 +12,7 @@ from tests.workflow.conftest import Project, tiny_config
 
 #: four scans of the same raw files that differ in how they are made
 TABLE = """\
-scan	files.sample	files.reference	window	filter	backend
+scan	files.sample	files.reference	retrieval.umpa.window	filter	backend
 one	raw/tiny/sample_{position:02d}.h5	raw/tiny/reference_{position:02d}.h5	5	ramlak	fourier
 two	raw/tiny/sample_{position:02d}.h5	raw/tiny/reference_{position:02d}.h5	7	hann	fourier
 three	raw/tiny/sample_{position:02d}.h5	raw/tiny/reference_{position:02d}.h5	5	shepp	astra

@@ -48,7 +48,7 @@ def test_other_weights_are_retrieved_again_and_the_same_elsewhere_are_not(projec
     mine = project(retrieval={"method": "espinnet", "espinnet": {"weights": "mine.safetensors"}})
     weights, fields = mine.folder / "mine.safetensors", "results/tiny/fields/block_0000.h5"
     without = mine.run(fields, check=False)
-    assert "tiny: weights: expected a file, found no mine.safetensors" in without.stdout + without.stderr
+    assert "weights: expected a file, found no mine.safetensors" in without.stdout + without.stderr
     shutil.copy(find("espinnet", "shipped"), weights)
     mine.run(fields)
     weights.touch()

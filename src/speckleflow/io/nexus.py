@@ -21,6 +21,8 @@ from speckleflow.io.results import HISTORY, PROVENANCE, canonical_json, create, 
 ENTRY = "entry"
 #: unit of the coordinates
 MICROMETRE = "um"
+#: HDF5 takes at most 64 KiB of values into the header of a dataset, which has its checksum
+_HEADER_BYTES = 60_000
 
 
 def write_volume_entry(file: h5py.File, titles: Mapping[str, str], *, scan: str, voxel_size_m: float) -> None:
@@ -34,18 +36,18 @@ def write_volume_entry(file: h5py.File, titles: Mapping[str, str], *, scan: str,
     voxel_size_m : edge of a voxel.
     """
     entry = _entry(file, next(iter(titles)), scan)
-    entry["definition"] = "NXtomoproc"
+    _note(entry, "definition", "NXtomoproc")
     process = _group(entry, "reconstruction", "NXprocess")
-    process["program"], process["version"] = "speckleflow", __version__
-    process["date"] = json.loads(file[PROVENANCE].attrs[HISTORY])[-1]["made"]
+    _note(process, "program", "speckleflow")
+    _note(process, "version", __version__)
+    _note(process, "date", json.loads(file[PROVENANCE].attrs[HISTORY])[-1]["made"])
     parameters = _group(process, "parameters", "NXparameters")
     chain = provenance_of(file)
-    parameters["raw_file"] = list(
-        dict.fromkeys(str(name) for record in chain for name in record.get("raw_files", ()))
-    )
+    raw_files = dict.fromkeys(str(name) for record in chain for name in record.get("raw_files", ()))
+    _note(parameters, "raw_file", list(raw_files))
     for record in chain:
         if record["settings"]:
-            parameters[record["stage"]] = canonical_json(record["settings"])
+            _note(parameters, record["stage"], canonical_json(record["settings"]))
     lengths = file[next(iter(titles))].shape
     axes = {axis: _coordinates(length, voxel_size_m) for axis, length in zip("zyx", lengths, strict=True)}
     for name, title in titles.items():
@@ -83,14 +85,13 @@ def _entry(file: h5py.File, default: str, scan: str) -> h5py.Group:
     file.attrs.update({"NX_class": "NXroot", "default": ENTRY})
     entry = _group(file, ENTRY, "NXentry")
     entry.attrs["default"] = default
-    entry["title"] = scan
+    _note(entry, "title", scan)
     instrument = _group(entry, "instrument", "NXinstrument")
-    _group(instrument, "source", "NXsource")["probe"] = "x-ray"
+    _note(_group(instrument, "source", "NXsource"), "probe", "x-ray")
     if (energy := file.attrs.get("energy_kev")) is not None:
         monochromator = _group(instrument, "monochromator", "NXmonochromator")
-        monochromator["energy"] = float(energy)
-        monochromator["energy"].attrs["units"] = "keV"
-    _group(entry, "sample", "NXsample")["name"] = scan
+        _note(monochromator, "energy", float(energy)).attrs["units"] = "keV"
+    _note(_group(entry, "sample", "NXsample"), "name", scan)
     return entry
 
 
@@ -105,7 +106,7 @@ def _plot(
     """An NXdata group whose ``signal`` is a soft link to a dataset at the root; an axis is a path or its values."""
     group = _group(entry, name, "NXdata")
     group.attrs.update({"signal": signal, "axes": list(axes)})
-    group["title"] = title
+    _note(group, "title", title)
     group[signal] = h5py.SoftLink(f"/{target or signal}")
     for position, (axis, values) in enumerate(axes.items()):
         group.attrs[f"{axis}_indices"] = position
@@ -113,6 +114,25 @@ def _plot(
             group[axis] = h5py.SoftLink(values)
         else:
             create(group, axis, values, unit=MICROMETRE, description=f"{axis} of voxel centres", dtype="f8")
+
+
+def _note(group: h5py.Group, name: str, value: str | float | list[str]) -> h5py.Dataset:
+    """A text, a number or a list of texts with a checksum: in the header, or in one chunk where it is long."""
+    array = np.asarray(value)
+    if array.dtype.kind == "U" or not array.size:  # HDF5 keeps texts of variable length where no checksum reaches
+        encoded = np.char.encode(array.astype(np.str_), "utf-8")
+        array = encoded.astype(h5py.string_dtype("utf-8", max(encoded.dtype.itemsize, 1)))
+    if array.nbytes > _HEADER_BYTES:
+        array = np.atleast_1d(array)
+        return group.create_dataset(name, data=array, chunks=array.shape, fletcher32=True)
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)  # create_dataset forgets them for a scalar
+    properties.set_layout(h5py.h5d.COMPACT)
+    properties.set_obj_track_times(False)
+    space = h5py.h5s.create_simple(array.shape) if array.shape else h5py.h5s.create(h5py.h5s.SCALAR)
+    kind = h5py.h5t.py_create(array.dtype, logical=True)
+    made = h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, space, properties))
+    made[...] = array
+    return made
 
 
 def _group(parent: h5py.Group, name: str, nexus_class: str) -> h5py.Group:
