@@ -1,0 +1,1 @@
+"""Scalar wave optics as a differentiable forward model: shared by the wave-optical retrieval methods."""
