@@ -1,9 +1,10 @@
 """The iterations of preconditioned Wirtinger flow.
 
-Predicted intensity of shot n: IOTF * |P_2( t_n P_1 exp(psi) )|^2 with psi = -A / 2 + i phi, P_1 and P_2 the
-propagations to the diffuser t_n and to the detector. The loss is half the sum of squares of
-mask (prediction - measurement), averaged over the shots. The gradient of the phase is divided by the square of its
-frequency (eq. 11); the momentum is Nesterov's.
+Predicted intensity of shot n: IOTF * I_n, I_n = |P_2( t_n P_1 exp(psi) )|^2 with psi = -A / 2 + i phi, P_1 and P_2 the
+propagations to the diffuser t_n and to the detector. Where a dark field D is given it is IOTF * (D I_n + (1 - D) I_0),
+I_0 that of the sample without a diffuser. The loss is half the sum of squares of mask (prediction - measurement),
+averaged over the shots. The gradient of the phase is divided by the square of its frequency (eq. 11); the momentum is
+Nesterov's.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ class Optics:
     after: Tensor
     iotf: Tensor
     mask: Tensor
+
+    @property
+    def uniform(self) -> Tensor:
+        """The diffuser (1, y, x) that leaves the beam alone: what scattered light has of I_0."""
+        return self.diffuser.abs().square().mean().sqrt().expand(1, *self.mask.shape).to(self.diffuser.dtype)
 
     def step(self, preconditioner: Tensor) -> float:
         """Step of the iterations: 1 / max |t|^4, or 1 / (largest curvature of the loss at psi = 0) where that is less.
@@ -97,34 +103,50 @@ class Solution:
     course: list[Tensor]
 
 
-def predict(optics: Optics, log_amplitude: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Predicted intensity (B, N, y, x), wave at the detector, and the wave exp(psi) (B, 1, y, x) at the sample."""
-    sample = torch.polar(log_amplitude.exp(), phase)[:, None]
-    at_diffuser = sample if optics.before is None else propagated(sample, optics.before)
-    wave = propagated(at_diffuser * optics.diffuser, optics.after)
-    return filtered(intensity(wave), optics.iotf), wave, sample
-
-
 def loss_and_gradient(
-    optics: Optics, measured: Tensor, log_amplitude: Tensor, phase: Tensor
+    optics: Optics, measured: Tensor, log_amplitude: Tensor, phase: Tensor, darkfield: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss (B,), and its derivatives by log amplitude and phase (B, y, x).
 
-    ``measured`` (B, N, y, x).
+    Parameters
+    ----------
+    optics : of the scan.
+    measured : (B, N, y, x) frames.
+    log_amplitude, phase : (B, y, x) psi.
+    darkfield : (B, y, x) where the light lands; None: nothing scatters.
     """
-    predicted, wave, sample = predict(optics, log_amplitude, phase)
-    misfit = optics.mask * (predicted - measured)
-    loss = misfit.double().square().sum((-3, -2, -1)) / (2 * measured.shape[1])
-    back = propagated(wave * filtered(optics.mask * misfit, optics.iotf), optics.after.conj())
-    back = (back * optics.diffuser.conj()).mean(1, keepdim=True)
+    shots = measured.shape[1]
+    sample = torch.polar(log_amplitude.exp(), phase)[:, None]
+    at_diffuser = sample if optics.before is None else propagated(sample, optics.before)
+    diffuser = optics.diffuser if darkfield is None else torch.cat((optics.diffuser, optics.uniform))
+    wave = propagated(at_diffuser * diffuser, optics.after)
+    light = intensity(wave)
+    if darkfield is not None:
+        straight = darkfield[:, None]
+        light = straight * light[:, :shots] + (1 - straight) * light[:, shots:]
+    misfit = optics.mask * (filtered(light, optics.iotf) - measured)
+    loss = misfit.double().square().sum((-3, -2, -1)) / (2 * shots)
+    blame = filtered(optics.mask * misfit, optics.iotf)
+    if darkfield is not None:
+        blame = torch.cat((straight * blame, (1 - straight) * blame.sum(1, keepdim=True)), 1)
+    back = propagated(wave * blame, optics.after.conj())
+    back = (back * diffuser.conj()).sum(1, keepdim=True) / shots
     if optics.before is not None:
         back = propagated(back, optics.before.conj())
     gradient = 2 * (sample.conj() * back)[:, 0]
     return loss, gradient.real, gradient.imag
 
 
-def solve(optics: Optics, measured: Tensor, rules: Rules, start: tuple[Tensor, Tensor] | None = None) -> Solution:
+def solve(
+    optics: Optics,
+    measured: Tensor,
+    rules: Rules,
+    start: tuple[Tensor, Tensor] | None = None,
+    darkfield: Tensor | None = None,
+) -> Solution:
     """Fit psi to measured frames (B, N, y, x), each projection until its own exp(psi) no longer changes.
+
+    ``start``: (log amplitude, phase) (B, y, x) to begin from; None: 0. ``darkfield``: see :func:`loss_and_gradient`.
 
     A projection that has come to rest is frozen, so that a batch gives what its projections give one by one.
     """
@@ -139,7 +161,8 @@ def solve(optics: Optics, measured: Tensor, rules: Rules, start: tuple[Tensor, T
     inside = optics.mask > 0.99
     before = _field(now, inside)
     for iteration in range(1, rules.iterations + 1):
-        out, loss = _iterate(optics, measured[active], rules, out)
+        some = None if darkfield is None else darkfield[active]
+        out, loss = _iterate(optics, measured[active], rules, out, some)
         iterations[active.cpu()] = iteration
         last_loss[active] = loss
         course.append(last_loss.cpu().clone())
@@ -172,8 +195,10 @@ class _State:
         return _State(self.now[:, rows], self.ahead[:, rows], self.momentum[rows], self.step[rows], self.least[rows])
 
 
-def _iterate(optics: Optics, measured: Tensor, rules: Rules, state: _State) -> tuple[_State, Tensor]:
-    loss, *gradient = loss_and_gradient(optics, measured, state.ahead[0], state.ahead[1])
+def _iterate(
+    optics: Optics, measured: Tensor, rules: Rules, state: _State, darkfield: Tensor | None
+) -> tuple[_State, Tensor]:
+    loss, *gradient = loss_and_gradient(optics, measured, state.ahead[0], state.ahead[1], darkfield)
     grown = ~(loss <= GROWN * state.least)
     if grown.any():
         # back to the last psi, with half the step
@@ -186,7 +211,7 @@ def _iterate(optics: Optics, measured: Tensor, rules: Rules, state: _State) -> t
             momentum=torch.where(grown, torch.ones_like(state.momentum), state.momentum),
             least=torch.where(grown, torch.full_like(state.least, math.inf), state.least),
         )
-        loss, *gradient = loss_and_gradient(optics, measured, ahead[0], ahead[1])
+        loss, *gradient = loss_and_gradient(optics, measured, ahead[0], ahead[1], darkfield)
     step = state.step[:, None, None]
     down = [
         step * gradient[0] + filtered(state.ahead[0], rules.damp_attenuation),
