@@ -45,7 +45,6 @@ from speckleflow.io.scan import (
     try_open_scan,
 )
 from speckleflow.pattern import measure_pattern
-from speckleflow.retrieval import registry
 from speckleflow.scan.acquisition import CONFIG_KEYS, Acquisition
 from speckleflow.scan.manifest import FileEntry, Manifest, raw_file
 from speckleflow.scan.spec import ScanSpec
@@ -301,7 +300,7 @@ def _absent(scan: Scan, kind: str, sources: list[tuple[str, FrameSource]]) -> li
 def _settings_problems(scan: Scan) -> list[InputError]:
     """Settings of correction and retrieval that do not fit the frames."""
     size, settings = (scan.rows, scan.columns), scan.config.correct
-    method = registry.spec_of(scan.config.retrieval.method)
+    method = scan.config.retrieval.spec
     problems = []
     if not method.takes(scan.n_positions):
         problems.append(
@@ -363,7 +362,7 @@ def _manifest(scan: Scan, warnings: list[str]) -> Manifest:
         *(_separate(scan, name, "dark") for name in scan.layout.dark),
         *_mask(scan),
     ]
-    method = registry.spec_of(scan.config.retrieval.method)
+    method = scan.config.retrieval.spec
     fields = len(method.output_fields - {"flags", "attenuation"}) + method.has_phase
     contrasts = 1 + method.has_phase + ("darkfield" in method.output_fields)
     volumes = contrasts * (scan.n_projections > 1)

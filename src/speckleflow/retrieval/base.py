@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,7 +83,7 @@ class Retriever(ABC):
     implements only :meth:`_prepare` and :meth:`_retrieve` on tensors of known shape.
     """
 
-    spec: ClassVar[MethodSpec]
+    spec: MethodSpec
     #: SHA-256 of the weight file of a method that has one
     weights_sha256: str | None = None
 

@@ -50,7 +50,7 @@ def integrate_fields(fields: Arrays, geometry: ScanGeometry, air: Margins, setti
     """
     if "phase_retrieved" in fields:
         return {"phase": level_phase(fields["phase_retrieved"], air, settings.order)}
-    if geometry.energy_kev is None or geometry.effective_distance_m is None:
+    if geometry.energy_kev is None or geometry.refraction_distance_m is None:
         raise InputError("geometry", expected="energy and distance, for the phase", found="none")
     sigma = fields.get("displacement_std") if settings.weights else None
     rejected = rejected_pixels(fields["flags"]) if settings.weights and "flags" in fields else None
@@ -61,7 +61,7 @@ def integrate_fields(fields: Arrays, geometry: ScanGeometry, air: Margins, setti
         fields["uy"],
         energy_kev=geometry.energy_kev,
         pixel_size_m=geometry.pixel_size_um * 1e-6,
-        distance_m=geometry.effective_distance_m,
+        distance_m=geometry.refraction_distance_m,
         boundary=settings.boundary,
         air=air,
         order=settings.order,

@@ -15,9 +15,11 @@ from speckleflow.correction import Correction
 from speckleflow.errors import InputError
 from speckleflow.io.scan import Scan
 from speckleflow.phase import remove_drift
+from speckleflow.physics import phase_gradient_per_px
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.allocator import keep_freed_memory
 from speckleflow.retrieval.base import Fields, Retriever
+from speckleflow.retrieval.wave.refine import WaveRefined
 from speckleflow.scan.acquisition import Acquisition
 from speckleflow.scan.geometry import ScanGeometry
 from speckleflow.scan.schema import FILLED
@@ -33,12 +35,14 @@ class ProjectionRetrieval:
     correction : dark, flat, bad pixels, margins and the corrected reference.
     retriever, state : the method, and what it made of the reference.
     drift : whether the mean displacement of the air margins is taken off.
+    geometry : of the scan.
     """
 
     correction: Correction
     retriever: Retriever
     state: Any
     drift: bool
+    geometry: ScanGeometry
 
     @classmethod
     def of_scan(cls, scan: Scan, correction: Correction) -> ProjectionRetrieval:
@@ -55,7 +59,7 @@ class ProjectionRetrieval:
         )
         reference = torch.from_numpy(reference_of(correction, scan))
         state = retriever.prepare(reference, acquisition_of(config, scan.geometry, scan.angles_deg))
-        return cls(correction, retriever, state, config.correct.drift)
+        return cls(correction, retriever, state, config.correct.drift, scan.geometry)
 
     def corrected(self, raw: NDArray[Any]) -> tuple[torch.Tensor, NDArray[np.float32] | None]:
         """Corrected frames (B, N, y, x) on the way to the device, and their incident flux."""
@@ -78,9 +82,28 @@ class ProjectionRetrieval:
         air = self.correction.air
         if "ux" in arrays and self.drift and any(air):
             arrays["ux"], arrays["uy"], arrays["drift_px"] = remove_drift(arrays["ux"], arrays["uy"], air)
+            if "phase_retrieved" in arrays:
+                arrays["phase_retrieved"] -= plane_of_drift(
+                    arrays["drift_px"], self.geometry, arrays["ux"].shape
+                )
         if flux is not None:
             arrays["flux"] = flux
         return arrays
+
+
+def plane_of_drift(
+    drift_px: NDArray[np.float32], geometry: ScanGeometry, shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Phase (B, y, x) in rad, 0 in the middle, of a drift (B, 2) as (x, y) in pixels."""
+    assert geometry.energy_kev is not None
+    assert geometry.refraction_distance_m is not None
+    scale = phase_gradient_per_px(
+        geometry.energy_kev, geometry.pixel_size_um * 1e-6, geometry.refraction_distance_m
+    )
+    rows, columns = (np.arange(n) - (n - 1) / 2 for n in shape[-2:])
+    along_x, along_y = drift_px[:, 0, None, None] * columns, drift_px[:, 1, None, None] * rows[:, None]
+    plane: NDArray[np.float32] = (scale * (along_x + along_y)).astype(np.float32)
+    return plane
 
 
 def as_arrays(fields: Fields) -> Arrays:
@@ -115,7 +138,10 @@ def make_retriever(config: ScanConfig, device: str, threads: int) -> Retriever:
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
-    return registry.get(config.retrieval.method)(config.retrieval.settings, choose_device(device))
+    retriever = registry.get(config.retrieval.method)(config.retrieval.settings, choose_device(device))
+    if config.retrieval.refine == "wave":
+        return WaveRefined(retriever, config.retrieval.refine_iterations, config.retrieval.refine_blur_px)
+    return retriever
 
 
 def choose_device(device: str) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from speckleflow.config import ScanConfig
-from speckleflow.retrieval.registry import spec_of, specs
+from speckleflow.retrieval.registry import specs
 from speckleflow.retrieval.spec import MethodSpec
 from speckleflow.scan.acquisition import CONFIG_KEYS
 
@@ -37,7 +37,7 @@ class Stage:
     packages: tuple[str, ...] = ()
 
 
-_GEOMETRY = ("energy_kev", "pixel_size_um", "distance_m", "magnification")
+_GEOMETRY = ("energy_kev", "pixel_size_um", "distance_m", "magnification", "diffuser_distance_m")
 #: what decides which frames of which files are which projection
 _FRAMES = (
     "files",
@@ -115,11 +115,12 @@ STAGES: dict[str, Stage] = {
 
 def result_settings(stage: str, config: ScanConfig) -> dict[str, Any]:
     """Key and value of every setting that decides a stage's result."""
-    method = spec_of(config.retrieval.method)
+    method = config.retrieval.spec
     return {
         _short(key): value
         for key, value in _leaves(config.model_dump(mode="json")).items()
         if _decides(stage, key, method) and _method_of(key) in (None, method.name)
+        if config.retrieval.refine != "none" or not key.startswith("retrieval.refine_")
     }
 
 

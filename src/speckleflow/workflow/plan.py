@@ -10,7 +10,6 @@ from pathlib import Path
 from speckleflow.errors import InputError
 from speckleflow.io.scan import exclusions, scan_shape
 from speckleflow.io.writers.base import PART_BYTES, SHARD
-from speckleflow.retrieval.registry import spec_of
 from speckleflow.scan.manifest import Manifest
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.batches import batch_size
@@ -131,7 +130,7 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
     else:
         shape = _inspected_shape(spec, manifest) or scan_shape(spec)
     projections, positions, rows, columns = shape
-    method, settings = spec_of(config.retrieval.method), config.retrieval.settings
+    method, settings = config.retrieval.spec, config.retrieval.settings
     # of one thread: with more a job ends sooner
     per_projection = method.seconds_per_pixel(positions, settings) * rows * columns
     per_projection /= GPU_SPEEDUP if config.execution.retrieval.device == "cuda" else 1

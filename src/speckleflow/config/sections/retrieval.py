@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
-from speckleflow.retrieval.registry import specs
-from speckleflow.settings import Section
+from speckleflow.retrieval.registry import spec_of, specs
+from speckleflow.retrieval.spec import MethodSpec
+from speckleflow.retrieval.wave.declared import refined
+from speckleflow.settings import NonNegative, Section
 
 
 class _Retrieval(Section):
     """How displacement or phase, transmission and dark field are retrieved."""
 
     method: str = Field("umpa", description="Retrieval method; `speckleflow methods` lists them.")
+
+    refine: Literal["none", "wave"] = Field(
+        "none",
+        description="wave: after the method, fit phase and attenuation to all frames by the wave equation, which also "
+        "holds the fringes of propagation. Worth its time where pixel_size^2 / (wavelength distance) is below 0.5.",
+    )
+    refine_iterations: Annotated[int, Field(ge=1, le=5000)] = Field(
+        30, description="refine: wave: iterations; more of them fit the noise."
+    )
+    refine_blur_px: NonNegative | None = Field(
+        None,
+        description="refine: wave: standard deviation of the detector's point spread in pixels. null: the method's "
+        "detector_blur_px where it is set and not 0, else 0.7.",
+    )
+
+    @property
+    def spec(self) -> MethodSpec:
+        """What the chosen method declares, with its refinement.
+
+        Raises
+        ------
+        ConfigError
+            There is no method of that name, or it has no displacement to refine.
+        """
+        spec = spec_of(self.method)
+        return refined(spec, self.refine_iterations) if self.refine == "wave" else spec
 
     @property
     def settings(self) -> Any:

@@ -25,7 +25,8 @@ class PwfSettings(Section):
     )
     phase_weight: NonNegative = Field(0.01, description="The same for the phase.")
     preconditioner: bool = Field(
-        True, description="Divide the phase's gradient by the square of its frequency; without it many times slower."
+        True,
+        description="Divide the phase's gradient by the square of its frequency; without it many times slower.",
     )
     tolerance: Positive = Field(
         1e-5, description="Stop when -log10 of the correlation of exp(psi) over ten iterations is below it."

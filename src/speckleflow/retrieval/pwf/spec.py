@@ -6,16 +6,16 @@ from typing import Any
 
 from speckleflow.retrieval.pwf.settings import PwfSettings
 from speckleflow.retrieval.spec import MethodSpec
+from speckleflow.retrieval.wave.declared import NEEDS, USES, wave_bytes, wave_seconds
 
 
 def _seconds(positions: int, settings: Any) -> float:
-    """Measured at 512 x 512 (benchmarks/pwf.md): 300 iterations, the typical number to rest."""
-    return min(settings.iterations, 300) * (8e-8 + 1.6e-7 * positions)
+    """300 iterations are the typical number to rest."""
+    return wave_seconds(min(settings.iterations, 300), positions)
 
 
 def _bytes(positions: int, settings: Any) -> float:
-    """Complex waves and their transforms on a padded grid of up to nine samples a pixel."""
-    return 250.0 + 130.0 * positions
+    return wave_bytes(positions)
 
 
 SPEC = MethodSpec(
@@ -25,8 +25,8 @@ SPEC = MethodSpec(
     output_fields=frozenset({"phase", "attenuation", "transmission", "flags"}),
     settings=PwfSettings,
     min_side=32,
-    needs=("energy_kev", "pixel_x_m", "pixel_y_m", "distance_m"),
-    uses=("diffuser_distance_m", "magnification", "detector_blur_x_px", "detector_blur_y_px"),
+    needs=NEEDS,
+    uses=USES,
     seconds_per_pixel=_seconds,
     bytes_per_pixel=_bytes,
 )

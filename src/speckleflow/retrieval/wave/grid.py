@@ -10,12 +10,12 @@ from torch import Tensor
 
 from speckleflow.retrieval.wave.optics import good_size
 
-#: share of the image that is added on each side
-PADDING = 0.15
+#: share of the image that is added on each side, and the most pixels that are: light bends less far
+PADDING, MOST_PADDING_PX = 0.15, 48
 #: samples over the shorter coherence length: 6 / sqrt(pi / 2), so that the band of IOTF (eq. 5) is covered
 SAMPLES_PER_COHERENCE = 6 / math.sqrt(math.pi / 2)
 #: narrowest and widest sample in pixels
-SAMPLE_PX = (1 / 3, 2.0)
+SAMPLE_PX = (0.5, 2.0)
 #: share of the image, inside its border, over which the camera mask rises to 1
 TAPER = 0.045
 
@@ -32,7 +32,7 @@ class Grid:
     def of(cls, shape: tuple[int, int], width_px: tuple[float, float]) -> Grid:
         """Grid for samples of about ``width_px`` (y, x) pixels."""
         widths = [min(max(w, SAMPLE_PX[0]), SAMPLE_PX[1]) for w in width_px]
-        padded = [good_size(n + 2 * math.ceil(PADDING * n), 2) for n in shape]
+        padded = [good_size(n + 2 * min(math.ceil(PADDING * n), MOST_PADDING_PX), 2) for n in shape]
         samples = [good_size(math.ceil(n / w), 2) for n, w in zip(padded, widths, strict=True)]
         return cls(shape, (padded[0], padded[1]), (samples[0], samples[1]))
 
@@ -56,7 +56,11 @@ class Grid:
 
     def forth(self, images: Tensor) -> Tensor:
         """Images (..., y, x) on the grid, (..., samples)."""
-        return resampled(self.pad(images), self.samples)
+        return self.resample(self.pad(images))
+
+    def resample(self, padded: Tensor) -> Tensor:
+        """Padded images on the grid."""
+        return resampled(padded, self.samples)
 
     def back(self, images: Tensor) -> Tensor:
         """Images (..., samples) on the pixels of the image, (..., y, x)."""

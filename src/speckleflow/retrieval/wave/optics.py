@@ -13,6 +13,7 @@ from torch import Tensor
 
 from speckleflow.errors import InputError
 from speckleflow.scan.acquisition import Acquisition
+from speckleflow.scan.geometry import plane_distances
 
 
 def fresnel_transfer(
@@ -96,20 +97,16 @@ class Planes:
 
     @classmethod
     def of(cls, acquisition: Acquisition) -> Planes:
-        """From the distances of a scan; in a divergent beam each is the effective one, z R / (R + z).
+        """From the distances of a scan.
 
         Raises
         ------
         InputError
             The diffuser stands behind the detector.
         """
-        whole, source = acquisition.effective_distance_m, acquisition.source_distance_m
-        behind = max(-(acquisition.diffuser_distance_m or 0.0), 0.0)
-        before = behind if math.isinf(source) else behind * source / (source + behind)
-        if before >= whole:
-            raise InputError(
-                "geometry.diffuser_distance_m",
-                expected=f"a diffuser in front of the detector, that is, above -{acquisition.distance_m:g} m",
-                found=f"{-behind:g} m",
+        assert acquisition.distance_m is not None
+        return cls(
+            *plane_distances(
+                acquisition.distance_m, acquisition.diffuser_distance_m, acquisition.magnification or 1.0
             )
-        return cls(before, whole - before)
+        )

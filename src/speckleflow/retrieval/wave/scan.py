@@ -37,7 +37,8 @@ class ScanOptics:
         n, height, width = reference.shape
         level = float(reference.mean())
         grid = Grid.of(
-            (height, width), (coherence_px[0] / SAMPLES_PER_COHERENCE, coherence_px[1] / SAMPLES_PER_COHERENCE)
+            (height, width),
+            (coherence_px[0] / SAMPLES_PER_COHERENCE, coherence_px[1] / SAMPLES_PER_COHERENCE),
         )
         coherence = coherence_px[0] / grid.width_px[0], coherence_px[1] / grid.width_px[1]
         sample_m = metres(grid.width_px, acquisition)
@@ -63,7 +64,7 @@ class ScanOptics:
         return cls((n, height, width), level, grid, optics, coherence)
 
     def inverse_square(self, floor_px: float) -> Tensor:
-        """1 / (k^2 + floor^2) with k in cycles a sample, 0 at k = 0, on the grid of rfft2; ``floor`` in cycles a pixel."""
+        """1 / (k^2 + floor^2), k in cycles a sample and 0 at k = 0, on the grid of rfft2; floor in cycles a pixel."""
         wide = self.grid.width_px
         fy, fx = self._frequencies()
         square = fy**2 + fx**2 + floor_px**2 * wide[0] * wide[1]

@@ -192,7 +192,9 @@ class _State:
         return cls(psi, psi, one, step * one, torch.full_like(one, math.inf, dtype=torch.float64))
 
     def only(self, rows: Tensor) -> _State:
-        return _State(self.now[:, rows], self.ahead[:, rows], self.momentum[rows], self.step[rows], self.least[rows])
+        return _State(
+            self.now[:, rows], self.ahead[:, rows], self.momentum[rows], self.step[rows], self.least[rows]
+        )
 
 
 def _iterate(
