@@ -59,6 +59,9 @@ ONE = single("spinnet")
 CADE = single("cade")
 DOUBLE = single("double_exposure")
 DOUBLE["retrieval"]["double_exposure"] = {"weights": "double.safetensors"}
+#: wave optics, a few iterations of it
+WAVE = {"retrieval": {"refine": "wave"}}
+PWF = {"retrieval": {"method": "pwf", "pwf": {"iterations": 12}}}
 PUBLISHED = {"retrieval": {"method": "espinnet", "espinnet": {"weights": "published.safetensors"}}}
 #: files with frames and angles alone, which do not name their axes; of those in raw/c the last frame was never written
 BARE: dict[str, Any] = {
@@ -165,6 +168,17 @@ CASES: dict[str, Case] = {
     "retrieval.spinnet.refine": Case(False, "retrieve", ONE),
     "retrieval.spinnet.detector_blur_px": Case(1.5, "retrieve", ONE),
     "retrieval.spinnet.precision": Case("bfloat16", "retrieve", ONE),
+    "retrieval.refine": Case("wave", "retrieve"),
+    "retrieval.refine_iterations": Case(3, "retrieve", WAVE),
+    "retrieval.refine_blur_px": Case(1.5, "retrieve", WAVE),
+    "retrieval.pwf.coherence_length_um": Case([1.9, 4.1], "retrieve", PWF),
+    "retrieval.pwf.oversampling_ratio": Case(4.0, "retrieve", PWF),
+    "retrieval.pwf.attenuation_weight": Case(0.5, "retrieve", PWF),
+    "retrieval.pwf.phase_weight": Case(0.5, "retrieve", PWF),
+    "retrieval.pwf.preconditioner": Case(False, "retrieve", PWF),
+    "retrieval.pwf.tolerance": Case(1.0, "retrieve", PWF),
+    "retrieval.pwf.iterations": Case(3, "retrieve", PWF),
+    "retrieval.pwf.wing_ratio": Case(0.2, "retrieve", PWF),
     "retrieval.cade.weights": Case("other-cade.safetensors", "retrieve", CADE),
     "retrieval.cade.both_ways": Case(False, "retrieve", CADE),
     "retrieval.cade.precision": Case("bfloat16", "retrieve", CADE),

@@ -14,6 +14,7 @@ from speckleflow.retrieval.base import Retriever
 from speckleflow.retrieval.double_exposure.network import Generator
 from speckleflow.retrieval.double_exposure.settings import DoubleExposureSettings
 from speckleflow.retrieval.lcs.settings import LcsSettings
+from speckleflow.retrieval.pwf.settings import PwfSettings
 from speckleflow.retrieval.umpa.settings import UmpaSettings
 from speckleflow.testing import MethodContract, Tolerance
 from speckleflow.train.checkpoint import save_weights
@@ -67,6 +68,8 @@ CASES = {
     # umpa's own for a single position: measured at most 0.0035 px, 5e-4, 0.005, and 0.011 of T where visibility is lost
     "double_exposure": Case(Tolerance(u=7e-3, d=0.012, t_lost=0.02), more={"make": with_a_neutral_generator}),
     "cade": Case(Tolerance(u=0.015, t=2e-3)),
+    # a shift of 2 px is a plane of 200 rad, which 40 iterations do not quite climb: measured at most 0.86 rad, 0.0025
+    "pwf": Case(Tolerance(t=5e-3, phase=1.8), more={"settings": PwfSettings(iterations=40, wing_ratio=0)}),
 }
 
 

@@ -41,9 +41,9 @@ def beads(
 ) -> Beads:
     """Five beads of radius 6 to 14 px, ``scale`` times as strong as silica.
 
-    ``behind``: the diffuser stands 3 mm behind the sample, else 3 mm before it. ``blur`` (y, x) in px. ``shift_px``: the
-    diffuser of the sample frames has moved so far along x. ``visibility``: the rest of the light behind the sample is that
-    of an empty beam.
+    ``behind``: the diffuser stands 3 mm behind the sample, else 3 mm before it. ``blur`` (y, x) in px. ``shift_px``:
+    the diffuser of the sample frames has moved so far along x. ``visibility``: the rest of the light behind the sample
+    is that of an empty beam.
     """
     rng = np.random.default_rng(seed)
     height, width = (n + 2 * ROOM for n in shape)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.retrieval.wave_optics.beads import PIXEL_M, Beads, beads, phase_error
 
 from speckleflow.config.load import parse_config
 from speckleflow.errors import ConfigError, InputError
@@ -15,7 +16,6 @@ from speckleflow.retrieval.pwf.retriever import Pwf
 from speckleflow.retrieval.pwf.settings import PwfSettings
 from speckleflow.retrieval.wave.refine import WaveRefined
 from speckleflow.retrieval.wave.solver import solve
-from tests.retrieval.wave_optics.beads import PIXEL_M, Beads, beads, phase_error
 
 SHAPE = (80, 104)
 
@@ -29,7 +29,9 @@ def weak() -> Beads:
 def _pwf(scene: Beads, positions: int, **settings: object) -> tuple[float, float]:
     """Errors of phase in rad and attenuation."""
     method = Pwf(PwfSettings(**settings))
-    fields = method(scene.sample[None, :positions], method.prepare(scene.reference[:positions], scene.acquisition))
+    fields = method(
+        scene.sample[None, :positions], method.prepare(scene.reference[:positions], scene.acquisition)
+    )
     assert fields.phase is not None
     assert fields.attenuation is not None
     error = (fields.attenuation[0].numpy() - scene.attenuation)[8:-8, 8:-8]
@@ -120,7 +122,9 @@ def test_dark_field_of_the_method_is_in_the_prediction(weak: Beads) -> None:
 @pytest.mark.parametrize("method", ["absorption", "pwf"])
 def test_what_has_no_displacement_is_not_refined(method: str) -> None:
     config = parse_config({"retrieval": {"method": method, "refine": "wave"}}, "test")
-    with pytest.raises(ConfigError, match=f"retrieval.refine: 'wave' refines the displacement .*'{method}' gives none"):
+    with pytest.raises(
+        ConfigError, match=f"retrieval.refine: 'wave' refines the displacement .*'{method}' gives none"
+    ):
         _ = config.retrieval.spec
 
 

@@ -49,11 +49,15 @@ def test_a_gaussian_beam_spreads_as_the_formula_says() -> None:
 
 
 def test_a_field_too_small_for_the_distance_is_refused_with_its_size() -> None:
-    with pytest.raises(InputError, match=r"at least lambda d / p = 124 um along x, found 64 um \(64 samples of 1 um\)"):
+    with pytest.raises(
+        InputError, match=r"at least lambda d / p = 124 um along x, found 64 um \(64 samples of 1 um\)"
+    ):
         fresnel_transfer((256, 64), (1e-6, 1e-6), LAMBDA, 1.0)
 
 
-@pytest.mark.parametrize(("least", "multiple", "size"), [(97, 1, 100), (100, 1, 100), (101, 2, 108), (1, 1, 1)])
+@pytest.mark.parametrize(
+    ("least", "multiple", "size"), [(97, 1, 100), (100, 1, 100), (101, 2, 108), (1, 1, 1)]
+)
 def test_good_sizes_have_small_factors(least: int, multiple: int, size: int) -> None:
     assert good_size(least, multiple) == size
 
@@ -92,9 +96,14 @@ def test_the_gradient_is_that_of_the_loss(scattering: bool, apart: bool) -> None
     def random(*size: int) -> torch.Tensor:
         return torch.randn(*size, generator=generator, dtype=torch.float64)
 
-    after, before = (fresnel_transfer(shape, (1e-6, 1.2e-6), LAMBDA, z).to(torch.complex128) for z in (0.02, 0.05))
+    after, before = (
+        fresnel_transfer(shape, (1e-6, 1.2e-6), LAMBDA, z).to(torch.complex128) for z in (0.02, 0.05)
+    )
     diffuser = torch.complex(1 + 0.3 * random(shots, *shape), 0.3 * random(shots, *shape))
-    iotf, mask = gaussian_transfer(shape, (0.6, 0.9)).double(), torch.rand(*shape, generator=generator).double()
+    iotf, mask = (
+        gaussian_transfer(shape, (0.6, 0.9)).double(),
+        torch.rand(*shape, generator=generator).double(),
+    )
     optics = Optics(diffuser, before if apart else None, after, iotf, mask)
     a, phase = 0.1 * random(1, *shape), random(1, *shape)
     measured, d = 1 + 0.2 * random(1, shots, *shape), torch.rand(1, *shape, generator=generator).double()

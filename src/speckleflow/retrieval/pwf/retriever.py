@@ -62,10 +62,12 @@ class Pwf(Retriever):
     @torch.inference_mode()
     def _retrieve(self, sample: Tensor, state: Any) -> Fields:
         scan = state.scan
-        solution = solve(scan.optics, scan.grid.forth(sample / scan.level), state.rules)
+        # the light that is absorbed everywhere is known at once
+        level = sample.mean((-3, -2, -1), keepdim=True)
+        solution = solve(scan.optics, scan.grid.forth(sample / level), state.rules)
         phase, log_amplitude = (scan.grid.back(image) for image in (solution.phase, solution.log_amplitude))
         phase = _without_plane(phase, self.settings.wing_ratio)
-        attenuation = -2 * log_amplitude
+        attenuation = -2 * log_amplitude - torch.log(level[:, 0] / scan.level)
         flags = torch.where(scan.grid.back(scan.optics.mask) > 0.99, 0, FLAG_EDGE).to(torch.uint8)
         return Fields(
             transmission=torch.exp(-attenuation),

@@ -24,7 +24,6 @@ SPEC = MethodSpec(
     class_path="speckleflow.retrieval.pwf.retriever:Pwf",
     output_fields=frozenset({"phase", "attenuation", "transmission", "flags"}),
     settings=PwfSettings,
-    min_side=32,
     needs=NEEDS,
     uses=USES,
     seconds_per_pixel=_seconds,

@@ -49,7 +49,6 @@ def refined(spec: MethodSpec, iterations: int) -> MethodSpec:
     return replace(
         spec,
         output_fields=spec.output_fields | {"phase", "attenuation"},
-        min_side=max(spec.min_side, 32),
         needs=tuple(dict.fromkeys((*spec.needs, *NEEDS))),
         uses=tuple(entry for entry in dict.fromkeys((*spec.uses, *USES)) if entry not in NEEDS),
         seconds_per_pixel=seconds,
