@@ -557,8 +557,8 @@ def test_a_stage_reads_what_it_declares_and_no_more(stages, monkeypatch, method)
             key for key in seen & leaves if not key.startswith(("execution.", "simulate.enabled"))
         }
     for stage, found in read_by.items():
-        # the record of a result names the settings of the method alone: each reads which it is
-        declared = {"retrieval.method"} | {
+        # the record of a result names the settings of the method alone: each reads which it is, refined or not
+        declared = {"retrieval.method", "retrieval.refine"} | {
             key if key in leaves else f"retrieval.{key}" for key in setting_keys(stage)
         }
         # inspection refuses a wedge whose axis would have to be searched, and weights that are not there: then there is

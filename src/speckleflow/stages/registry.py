@@ -62,6 +62,7 @@ STAGES: dict[str, Stage] = {
                 "geometry",
                 "correct",
                 "retrieval.method",
+                "retrieval.refine",
                 "tomography.enabled",
                 "tomography.offset_axis",
             ),
