@@ -226,6 +226,7 @@ def retrieve(
     geometry: Geometry | None = None,
     device: Literal["cpu", "cuda", "auto"] = "cpu",
     grid: Literal["reference", "detector"] = "reference",
+    refine: Literal["none", "wave"] = "none",
 ) -> Fields:
     """Displacement, transmission and dark field of corrected frames.
 
@@ -238,6 +239,7 @@ def retrieve(
     geometry : energy, pixel size and distances, for a method that needs them.
     device : where to compute; auto: on a GPU where there is one.
     grid : where a field stands: at the ray's place in the sample, or where the ray lands.
+    refine : wave: then fit phase and attenuation to all frames by the wave equation; needs the geometry.
 
     Returns
     -------
@@ -259,7 +261,7 @@ def retrieve(
 
     registry.check_name(method)
     section: dict[str, Any] = {method: dict(settings)} if settings else {}
-    config = parse_config({"retrieval": {"method": method, **section}}, "settings")
+    config = parse_config({"retrieval": {"method": method, "refine": refine, **section}}, "settings")
     frames = np.asarray(sample)
     fields = as_arrays(
         retrieve_stack(
@@ -270,6 +272,7 @@ def retrieve(
             choose_device(device),
             grid=grid,
             acquisition=None if geometry is None else acquisition_of(config, geometry),
+            refine=refine,
         )
     )
     return fields if frames.ndim == 4 else {name: values[0] for name, values in fields.items()}

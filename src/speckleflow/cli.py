@@ -275,6 +275,12 @@ def retrieve(
     drift: Annotated[
         bool, typer.Option("--drift", help="Take the mean displacement of the margins (--air) off.")
     ] = False,
+    refine: Annotated[
+        Literal["none", "wave"],
+        typer.Option(
+            help="wave: then fit phase and attenuation to all frames by the wave equation (docs/methods/pwf.md)."
+        ),
+    ] = "none",
 ) -> None:
     """Displacement, transmission and dark field (and phase) of one stack of frames."""
     from speckleflow.stages.by_hand import retrieve_files
@@ -295,6 +301,7 @@ def retrieve(
         detector_blur_px=detector_blur_px,
         air=air,
         drift=drift,
+        refine=refine,
     )
     print(summary)
 

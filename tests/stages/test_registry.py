@@ -56,7 +56,12 @@ def repeated(before: ScanConfig, after: ScanConfig) -> set[str]:
         ("retrieval", "spinnet", {"refine": False}, set()),
         ("integrate", "weights", False, PHASE),
         ("integrate", "ramp", True, PHASE),
-        ("geometry", "diffuser_distance_m", 0.02, {"inspect", "integrate", "assemble", "preview", *TOMOGRAPHY}),
+        (
+            "geometry",
+            "diffuser_distance_m",
+            0.02,
+            {"inspect", "integrate", "assemble", "preview", *TOMOGRAPHY},
+        ),
         ("tomography", "axis_px", 30.5, {"assemble", *TOMOGRAPHY}),
         ("tomography", "filter", "hann", TOMOGRAPHY),
         ("tomography", "ring_window_px", 9, TOMOGRAPHY),

@@ -119,7 +119,8 @@ def _plot(
 def _note(group: h5py.Group, name: str, value: str | float | list[str]) -> h5py.Dataset:
     """A text, a number or a list of texts with a checksum: in the header, or in one chunk where it is long."""
     array = np.asarray(value)
-    if array.dtype.kind == "U" or not array.size:  # HDF5 keeps texts of variable length where no checksum reaches
+    # HDF5 keeps texts of variable length where no checksum reaches
+    if array.dtype.kind == "U" or not array.size:
         encoded = np.char.encode(array.astype(np.str_), "utf-8")
         array = encoded.astype(h5py.string_dtype("utf-8", max(encoded.dtype.itemsize, 1)))
     if array.nbytes > _HEADER_BYTES:

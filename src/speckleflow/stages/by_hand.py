@@ -21,12 +21,11 @@ from speckleflow.io.output import check_output
 from speckleflow.io.results import create, result_file, write_provenance
 from speckleflow.io.scan import ScanGeometry
 from speckleflow.io.stack import read_stack
-from speckleflow.phase import remove_drift
 from speckleflow.retrieval import registry
-from speckleflow.retrieval.single import Grid, retrieve_stack
+from speckleflow.retrieval.single import Grid, Refinement, retrieve_stack
 from speckleflow.scan.schema import FIELDS
 from speckleflow.stages.phase import integrate_fields
-from speckleflow.stages.projection import acquisition_of, as_arrays, choose_device
+from speckleflow.stages.projection import acquisition_of, as_arrays, choose_device, take_drift_off
 from speckleflow.stages.registry import result_settings
 from speckleflow.weights import digest
 
@@ -53,6 +52,7 @@ def retrieve_files(
     detector_blur_px: float | None = None,
     air: str | None = None,
     drift: bool = False,
+    refine: Refinement = "none",
 ) -> str:
     """Correct and retrieve one stack (N, y, x); write the method's fields (y, x).
 
@@ -60,7 +60,7 @@ def retrieve_files(
     Returned are lines on what was written.
 
     With all three of ``geometry`` (keV, um, m) the phase as well; a method that needs them also gets
-    ``diffuser_distance_m``.
+    ``diffuser_distance_m``. ``refine``: wave fits phase and attenuation to the frames by the wave equation.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def retrieve_files(
         raise ConfigError(
             f"command line: expected all of {wanted} (for the phase) or none, found {', '.join(given)}"
         )
-    spec, defaults = registry.spec_of(method), registry.default_settings(method)
+    defaults = registry.default_settings(method)
     settings: dict[str, Any] = {}
     if window is not None:
         settings["window"] = int(window) if window.isdigit() else window
@@ -87,13 +87,15 @@ def retrieve_files(
         if not hasattr(defaults, key):
             option = key.replace("_", "-")
             raise ConfigError(f"command line: method '{method}' has no {key}; leave out --{option}")
-    raw: dict[str, Any] = {"retrieval": {"method": method, **({method: settings} if settings else {})}}
+    section = {"method": method, "refine": refine, **({method: settings} if settings else {})}
+    raw: dict[str, Any] = {"retrieval": section}
     raw["geometry"] = {key: value for key, value in zip(GEOMETRY, geometry, strict=True) if value is not None}
     if diffuser_distance_m is not None:
         raw["geometry"]["diffuser_distance_m"] = diffuser_distance_m
     if air is not None:
         raw["correct"] = {"air_px": _margins(air)}
     config = parse_config(raw, "command line")
+    spec = config.retrieval.spec
     device = choose_device(device)
     inputs = [reference, sample, *(name for name in (flat, dark) if name is not None)]
     check_output(output, (".h5", ".hdf5"), inputs)
@@ -122,6 +124,7 @@ def retrieve_files(
         device,
         grid=grid,
         acquisition=acquisition_of(config, view) if given else None,
+        refine=refine,
     )
     batch = as_arrays(fields)
     margins = correction.air if air is None else air_margins(config.correct, correction.bad.shape)
@@ -131,7 +134,7 @@ def retrieve_files(
                 "command line: --drift: expected a method with a displacement and margins of air (--air), "
                 f"found method '{method}' and --air {air}"
             )
-        batch["ux"], batch["uy"], batch["drift_px"] = remove_drift(batch["ux"], batch["uy"], margins)
+        take_drift_off(batch, margins, view)
     if given:
         if not spec.has_phase:
             raise ConfigError(f"command line: method '{method}' gives no displacement, so there is no phase")

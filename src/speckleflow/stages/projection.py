@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +17,9 @@ from speckleflow.errors import InputError
 from speckleflow.io.scan import Scan
 from speckleflow.phase import remove_drift
 from speckleflow.physics import phase_gradient_per_px
-from speckleflow.retrieval import registry
 from speckleflow.retrieval.allocator import keep_freed_memory
 from speckleflow.retrieval.base import Fields, Retriever
-from speckleflow.retrieval.wave.refine import WaveRefined
+from speckleflow.retrieval.single import make_method
 from speckleflow.scan.acquisition import Acquisition
 from speckleflow.scan.geometry import ScanGeometry
 from speckleflow.scan.schema import FILLED
@@ -81,14 +81,17 @@ class ProjectionRetrieval:
             arrays["flags"] = flags | np.uint8(FILLED) * filled
         air = self.correction.air
         if "ux" in arrays and self.drift and any(air):
-            arrays["ux"], arrays["uy"], arrays["drift_px"] = remove_drift(arrays["ux"], arrays["uy"], air)
-            if "phase_retrieved" in arrays:
-                arrays["phase_retrieved"] -= plane_of_drift(
-                    arrays["drift_px"], self.geometry, arrays["ux"].shape
-                )
+            take_drift_off(arrays, air, self.geometry)
         if flux is not None:
             arrays["flux"] = flux
         return arrays
+
+
+def take_drift_off(arrays: Arrays, air: Sequence[int], geometry: ScanGeometry) -> None:
+    """Fields (B, y, x) without the mean displacement of the margins, and without its plane in a retrieved phase."""
+    arrays["ux"], arrays["uy"], arrays["drift_px"] = remove_drift(arrays["ux"], arrays["uy"], air)
+    if "phase_retrieved" in arrays:
+        arrays["phase_retrieved"] -= plane_of_drift(arrays["drift_px"], geometry, arrays["ux"].shape)
 
 
 def plane_of_drift(
@@ -138,10 +141,15 @@ def make_retriever(config: ScanConfig, device: str, threads: int) -> Retriever:
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
-    retriever = registry.get(config.retrieval.method)(config.retrieval.settings, choose_device(device))
-    if config.retrieval.refine == "wave":
-        return WaveRefined(retriever, config.retrieval.refine_iterations, config.retrieval.refine_blur_px)
-    return retriever
+    chosen = config.retrieval
+    return make_method(
+        chosen.method,
+        chosen.settings,
+        choose_device(device),
+        refine=chosen.refine,
+        refine_iterations=chosen.refine_iterations,
+        refine_blur_px=chosen.refine_blur_px,
+    )
 
 
 def choose_device(device: str) -> str:
