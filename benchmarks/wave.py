@@ -47,7 +47,8 @@ RUNS = [
 ]
 
 
-NOTES = """Where p^2 / (lambda d) is below 0.7 the refinement lowers the phase error by up to a factor of two (one scene: by
+NOTES = """\
+Where p^2 / (lambda d) is below 0.7 the refinement lowers the phase error by up to a factor of two (one scene: by
 a tenth), and that of the attenuation of the beads to a fifth (dense) and a half (weak); at 0.38 the attenuation gets
 worse by 1.4 and 1.9. Above 1 it gains nothing or loses, and warns. Weak beads have no gain in phase. `pwf` alone, which
 begins from zero, is as good as the refined methods on beads and fails on the family, whose smooth samples turn the

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -241,3 +242,21 @@ def test_private_files_of_dead_jobs_go_and_those_of_living_ones_stay(tmp_path: P
     assert not any(path.exists() for path in gone)
     assert all(path.exists() for path in kept)
     assert target.read_text() == "whole"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a device, and remove one by a rename")
+def test_a_device_is_never_replaced(tmp_path):
+    device = tmp_path / "null"
+    os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    with pytest.raises(OutputError, match="found a device or pipe"), atomic_path(device) as private:
+        private.write_text("a")
+    assert device.is_char_device()
+    assert list(tmp_path.iterdir()) == [device]
+
+
+def test_a_pipe_is_never_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OutputError, match="found a device or pipe"), atomic_path(pipe) as private:
+        private.write_text("a")
+    assert pipe.is_fifo()

@@ -31,9 +31,12 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        The folder cannot be made or written to, or the disk is full.
+        The folder cannot be made or written to, the disk is full, or the name is that of a device or pipe, which a
+        rename would remove from the system.
     """
     target = Path(target)
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise OutputError(f"{target}: expected the name of a file, found a device or pipe")
     with _private(target) as private:
         yield private
         _flush(private)

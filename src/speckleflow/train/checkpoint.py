@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import pickle
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,7 +120,7 @@ def read(path: Path, config: dict[str, Any], device: torch.device) -> dict[str, 
     """
     try:
         content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # the unpickler raises anything on damaged bytes
         raise InputError(
             path, expected="a checkpoint of a training run", found=f"something else ({error})"
         ) from error

@@ -181,3 +181,14 @@ def test_the_digest_is_that_of_the_file_that_is_used(tmp_path):
     path.unlink()
     with pytest.raises(InputError, match=r"expected a file, found no .*mine\.safetensors"):
         digest(retrieval)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b".", b"\x80\x02.", b"\x80\x02}q\x00.", b"\x80\x02u.", b"\x80\x02X\x01", b"PK\x03\x04", b"R."],
+)
+def test_a_checkpoint_that_is_none_is_refused_in_a_sentence(tmp_path, content):
+    path = tmp_path / "model.pt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.pt: expected a checkpoint of tensors"):
+        weights.load(Espinnet(), path)
