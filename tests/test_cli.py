@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from speckleflow import cli_networks
 from speckleflow.cli import app, main
 from speckleflow.evaluate import star, table
+from speckleflow.io.sealed_json import write_sealed
 from speckleflow.physics import phase_gradient_per_px
 
 
@@ -223,3 +224,12 @@ def test_curves_of_the_star_are_printed(capsys, monkeypatch):
     monkeypatch.setattr(table, "contenders", lambda names, device: {})
     cli_networks._star(["umpa"], [3], [200.0], None, "cpu")
     assert "| 3 | 200 | umpa | 20.0 | 0.0070 | 0.0200 |" in capsys.readouterr().out
+
+
+def test_show_takes_a_file_of_the_results_for_their_folder(tmp_path):
+    summary = {"scan": "a", "warnings": [], "files": ["v.h5"], "truth": None}
+    write_sealed(tmp_path / "summary.json", summary)
+    (tmp_path / "volumes.h5").write_bytes(b"")
+    done = speckleflow("show", tmp_path / "volumes.h5")
+    assert done.returncode == 0
+    assert "v.h5" in done.stdout

@@ -337,13 +337,13 @@ def find_axis(
         Shapes that do not fit, less than 180 degrees, or no sample.
     """
     from speckleflow.tomo.axis import find_axis as search
-    from speckleflow.tomo.sinogram import line_integrals, log_floor
+    from speckleflow.tomo.sinogram import line_integrals, ratio_noise
 
     values = _stack(projections)
     height = values.shape[1]
     chosen = np.unique(np.linspace(0, height - 1, rows + 2).astype(int)[1:-1])
-    floor = None if contrast == "phase" else log_floor(values)
-    integrals = line_integrals(contrast, values[:, chosen], floor).values
+    noise = None if contrast == "phase" else ratio_noise(values)
+    integrals = line_integrals(contrast, values[:, chosen], noise).values
     return float(search(integrals.transpose(1, 0, 2), angles_deg).axis_px)
 
 

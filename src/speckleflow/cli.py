@@ -37,6 +37,13 @@ _INTERRUPTED = 130
 _SHOWN = 200
 
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration file, e.g. config/config.yaml.")]
+ResultsFolder = Annotated[
+    Path,
+    typer.Argument(
+        help="Results folder of a scan, e.g. results/demo, or a file in it.",
+        callback=lambda path: path.parent if path.is_file() else path,
+    ),
+]
 OneScan = Annotated[str | None, typer.Option(help="Only this scan of the scan table.")]
 
 
@@ -476,7 +483,7 @@ def status(
 
 @app.command()
 def show(
-    results: Annotated[Path, typer.Argument(help="Results folder of a scan, e.g. results/demo.")],
+    results: ResultsFolder,
 ) -> None:
     """Where the results of a scan are, and how far they are from the truth where it is known."""
     from speckleflow.workflow.summary import show as print_summary
@@ -486,7 +493,7 @@ def show(
 
 @app.command()
 def pack(
-    results: Annotated[Path, typer.Argument(help="Results folder of a scan, e.g. results/demo.")],
+    results: ResultsFolder,
     output: Annotated[Path, typer.Argument(help="HDF5 file to write (.h5).")],
 ) -> None:
     """Projections of a scan in one file that needs no other, to copy, send or archive."""
@@ -497,7 +504,7 @@ def pack(
 
 @app.command()
 def export(
-    results: Annotated[Path, typer.Argument(help="Results folder of a scan, e.g. results/demo.")],
+    results: ResultsFolder,
     to: Annotated[
         list[str], typer.Option(help="ome-zarr, tiff, tiff16 or xdmf; may be given several times.")
     ],

@@ -125,11 +125,11 @@ def test_a_slab_equals_the_reconstruction_of_its_rows(chain, settings):
     start, stop = chain.slabs[1]
     with h5py.File(chain.path("projections.h5"), locking=False) as file:
         assert file.attrs["rotation_axis_px"] == 23.25
-        floor = file["transmission"].attrs["floor"]
+        noise = file["transmission"].attrs["noise"]
         rows = {name: file[name][:, start:stop] for name in ("transmission", "phase")}
     for name, contrast in (("mu", "transmission"), ("delta", "phase")):
         sinograms = np.ascontiguousarray(
-            line_integrals(contrast, rows[contrast], floor).values.transpose(1, 0, 2)
+            line_integrals(contrast, rows[contrast], noise).values.transpose(1, 0, 2)
         )
         if settings.get("ring_window_px"):
             sinograms = remove_rings(sinograms, 5)
@@ -332,6 +332,6 @@ def test_the_report_shows_the_middle_row_of_every_contrast(finished_chain):
         assert list(drawn) == list(contrasts)
         for name, contrast in contrasts.items():
             values = file.read(contrast, rows=slice(12, 13))[:, 0]
-            expected = line_integrals(contrast, values, file.floor(contrast)).values
+            expected = line_integrals(contrast, values, file.noise(contrast)).values
             np.testing.assert_array_equal(drawn[name].image, expected)
             assert drawn[name].row == 12

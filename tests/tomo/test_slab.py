@@ -46,22 +46,23 @@ def test_each_row_has_its_disc_in_its_unit(quantity, truth):
     projections = np.exp(-truth * path_m)
     if quantity == "delta":
         projections = -2 * np.pi / WAVELENGTH_M * truth * path_m
-    done = slab()(quantity, projections, floor=1e-3)
+    done = slab()(quantity, projections, noise=(1e-12, 0.0))
     assert done.slices.shape == (3, COLUMNS, COLUMNS)
     assert done.slices.dtype == np.float32
     np.testing.assert_allclose(disc_means(done.slices), truth, rtol=0.005)  # measured 0.0015
-    assert done.floored == 0
+    assert done.below_noise == 0
 
 
-def test_the_floor_and_how_often_it_was_used():
-    """A ray of T = 0.001 counts as 0.05: the disc of the middle row loses most of its core."""
+def test_the_noise_bounds_what_a_dark_ray_counts_and_how_often():
+    """With a standard deviation of 0.05 a ray of T = 0.001 counts as (0.001 + sqrt(0.001^2 + 0.005)) / 2 = 0.036."""
     projections = np.exp(-0.5 * path_px(ANGLES, COLUMNS, AXIS_PX))
     low = int((projections < 0.05).sum())
-    done = slab()("mu", projections, floor=0.05)
-    assert done.floored == low > 1000
-    assert slab()("mu", projections, floor=1e-6).floored == 0
+    done = slab()("mu", projections, noise=(0.05**2, 0.0))
+    assert done.below_noise == low > 1000
+    assert slab()("mu", projections, noise=(1e-12, 0.0)).below_noise == 0
     # the sum over a slice is that of the line integrals, in 1/m
-    integrals = -np.log(np.maximum(projections, 0.05)).sum((0, 2)) / len(ANGLES)
+    counted = (projections + np.sqrt(projections**2 + 2 * 0.05**2)) / 2
+    integrals = -np.log(counted).sum((0, 2)) / len(ANGLES)
     y, x = np.mgrid[:COLUMNS, :COLUMNS] - (COLUMNS - 1) / 2
     sums = done.slices[:, np.hypot(x, y) < 32].sum(1) * PIXEL_M
     np.testing.assert_allclose(sums, integrals, rtol=0.01)
@@ -72,9 +73,9 @@ def test_rings_are_removed_on_request_alone():
     projections = np.ones((160, 3, COLUMNS))
     projections[:, :2, 50] = np.exp(-0.1)
     projections[:, 2, 20:23] = np.exp(-0.1)
-    rings = slab()("mu", projections, 1e-3).slices
+    rings = slab()("mu", projections, (1e-12, 0.0)).slices
     assert (np.abs(rings).max((1, 2)) > 0.004 / PIXEL_M).all()
-    cleaned = slab(ring_window_px=5)("mu", projections, 1e-3).slices
+    cleaned = slab(ring_window_px=5)("mu", projections, (1e-12, 0.0)).slices
     np.testing.assert_array_equal(cleaned[:2], 0)
     np.testing.assert_allclose(cleaned[2], rings[2], atol=1e-4 * rings.max())  # wider than half of the window
 
@@ -83,7 +84,7 @@ def test_rings_are_removed_on_request_alone():
 def test_the_filter_is_used(filter, edge):
     """The steepest step beside a disc's border, over its height: measured; an ideal ramp keeps it whole."""
     projections = np.exp(-0.01 * path_px(ANGLES, COLUMNS, AXIS_PX))
-    slices = slab(filter=filter)("mu", projections, 1e-3).slices * PIXEL_M / 0.01
+    slices = slab(filter=filter)("mu", projections, (1e-12, 0.0)).slices * PIXEL_M / 0.01
     assert np.abs(np.diff(slices, axis=2)).max() == pytest.approx(edge, rel=0.05)
 
 
@@ -91,20 +92,25 @@ def test_an_offset_scan_is_stitched():
     angles = np.arange(0, 360, 1.2)
     axis_px, discs = 12.3, [(30.0, -5.0, 12.0), (-20.0, 14.0, 9.0)]
     projections = np.exp(-0.01 * path_px(angles, COLUMNS, axis_px, discs))
-    done = slab(angles=angles, axis_px=axis_px, offset_axis=True)("mu", projections, 1e-3)
+    done = slab(angles=angles, axis_px=axis_px, offset_axis=True)("mu", projections, (1e-12, 0.0))
     assert done.slices.shape == (2, 118, 118)  # 2 x (71 - 12.3) + 1, and no column more
     np.testing.assert_allclose(disc_means(done.slices, discs), 0.01 / PIXEL_M, rtol=0.005)
-    assert slab(angles=angles, axis_px=axis_px)("mu", projections, 1e-3).slices.shape == (2, COLUMNS, COLUMNS)
+    assert slab(angles=angles, axis_px=axis_px)("mu", projections, (1e-12, 0.0)).slices.shape == (
+        2,
+        COLUMNS,
+        COLUMNS,
+    )
 
 
 def test_backend_and_geometry_are_kept_between_quantities():
     projections = np.exp(-0.01 * path_px(ANGLES, COLUMNS, AXIS_PX))
     one = slab(backend="astra")
-    first, second = one("mu", projections, 1e-3), one("darkfield", projections, 1e-3)
+    first, second = one("mu", projections, (1e-12, 0.0)), one("darkfield", projections, (1e-12, 0.0))
     np.testing.assert_array_equal(first.slices, second.slices)
-    assert np.abs(first.slices - slab()("mu", projections, 1e-3).slices).max() > 0
+    assert np.abs(first.slices - slab()("mu", projections, (1e-12, 0.0)).slices).max() > 0
     np.testing.assert_array_equal(
-        slab(threads=3)("mu", projections, 1e-3).slices, slab(threads=1)("mu", projections, 1e-3).slices
+        slab(threads=3)("mu", projections, (1e-12, 0.0)).slices,
+        slab(threads=1)("mu", projections, (1e-12, 0.0)).slices,
     )
 
 

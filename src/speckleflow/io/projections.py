@@ -217,10 +217,10 @@ class Projections:
         """(projection, y, x) of a dataset."""
         return tuple(int(n) for n in self.file[name].shape)
 
-    def floor(self, name: str) -> float | None:
-        """Smallest value of a dataset whose logarithm means something; None where there is none."""
-        value = self.file[name].attrs.get("floor")
-        return None if value is None else float(value)
+    def noise(self, name: str) -> tuple[float, float] | None:
+        """Variance of the values of a dataset, (constant, slope): constant + slope * value; None for the phase."""
+        law = self.file[name].attrs.get("noise")
+        return None if law is None else (float(law[0]), float(law[1]))
 
     def read(self, name: str, projections: slice | NDArray[np.intp] = ALL, rows: slice = ALL) -> NDArray[Any]:
         """Part of a dataset; see :meth:`BlockSet.read`."""

@@ -1,7 +1,7 @@
 """All blocks of a scan under one virtual dataset a contrast, and what tomography needs once a scan.
 
-Two steps that share no open file: :func:`prepare_tomography` searches the rotation axis and measures the noise
-floors in the block files, read-only; then one file is written.
+Two steps that share no open file: :func:`prepare_tomography` searches the rotation axis and measures the noise of T
+and D in the block files, read-only; then one file is written.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from speckleflow.scan.warnings import WARNINGS, collected_warnings, write_warnin
 from speckleflow.stages.inputs import check_made_by, describe, geometry_attributes, load_manifest
 from speckleflow.tomo.axis import AxisResult, find_axis
 from speckleflow.tomo.motion import lying_axis_warning, motion_warning, tilt_warning
-from speckleflow.tomo.sinogram import CONTRASTS, line_integrals, log_floor
+from speckleflow.tomo.sinogram import CONTRASTS, RatioNoise, line_integrals, ratio_noise
 
 log = logging.getLogger(__name__)
 
 #: Rows that the rotation axis is looked for in, spread over the height.
 AXIS_ROWS = 16
-#: Projections that the noise floor of the logarithms is measured in, spread over the scan.
-FLOOR_PROJECTIONS = 16
+#: Projections that the noise of T and D is measured in, spread over the scan.
+NOISE_PROJECTIONS = 16
 #: attributes of a block that are its own, not the scan's
 _OF_A_BLOCK = {IDENTITY, WARNINGS, "first_projection", "n_projections", "fields_identity"}
 
@@ -46,13 +46,13 @@ class Preparation:
 
     Attributes
     ----------
-    floors : smallest T and D whose logarithm means something.
+    noises : of T and D.
     axis_px : rotation axis in pixels, pixel centres at integers.
     origin : 'transmission' where it was searched for, else the key that gave it.
     search : the search, where there was one.
     """
 
-    floors: dict[str, float]
+    noises: dict[str, RatioNoise]
     axis_px: float
     origin: str
     search: AxisResult | None = field(default=None, repr=False)
@@ -70,8 +70,8 @@ def assemble_projections(
     """Write a file whose images (projection, y, x) show those of all blocks without copying them.
 
     Angles and other numbers of a projection are copied. With tomography also the rotation axis (attribute
-    ``rotation_axis_px``; the search in group ``rotation_axis``) and the smallest T and D whose logarithm means
-    something (attribute ``floor`` of their datasets). No block is opened for writing.
+    ``rotation_axis_px``; the search in group ``rotation_axis``) and the noise of T and D (attribute ``noise`` of
+    their datasets). No block is opened for writing.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def assemble_projections(
 def prepare_tomography(
     config: ScanConfig, sets: Sequence[BlockSet], angles_deg: NDArray[np.float64], where: Path
 ) -> Preparation:
-    """Noise floors and rotation axis of a scan, from its blocks; ``where`` is how messages name the scan.
+    """Noise and rotation axis of a scan, from its blocks; ``where`` is how messages name the scan.
 
     Raises
     ------
@@ -134,14 +134,14 @@ def prepare_tomography(
             where, expected="more than one rotation angle", found=f"{angles_deg[0]:g} degrees throughout"
         )
     fields, count = sets[0], len(angles_deg)
-    some = np.unique(np.linspace(0, count - 1, FLOOR_PROJECTIONS).astype(int))
-    floors = {
-        contrast: log_floor(fields.read(contrast, some))
+    some = np.unique(np.linspace(0, count - 1, NOISE_PROJECTIONS).astype(int))
+    noises = {
+        contrast: ratio_noise(fields.read(contrast, some))
         for contrast in CONTRASTS
         if contrast in fields.layers and contrast != "phase"
     }
     if config.tomography.axis_px != "auto":
-        return Preparation(floors, float(config.tomography.axis_px), "tomography.axis_px")
+        return Preparation(noises, float(config.tomography.axis_px), "tomography.axis_px")
     height = fields.layers["transmission"].shape[0]
     rows = np.unique(np.linspace(0, height - 1, AXIS_ROWS + 2).astype(int)[1:-1])
     sinograms = np.stack(
@@ -149,12 +149,12 @@ def prepare_tomography(
             line_integrals(
                 "transmission",
                 fields.read("transmission", rows=slice(row, row + 1))[:, 0],
-                floors["transmission"],
+                noises["transmission"],
             ).values
             for row in rows.tolist()
         ]
     )
-    _log_oddities(fields, np.asarray(sinograms, np.float64), angles_deg, some, floors["transmission"])
+    _log_oddities(fields, np.asarray(sinograms, np.float64), angles_deg, some, noises["transmission"])
     search = find_axis(sinograms, angles_deg)
     if tilted := tilt_warning(rows, search.rows_px):
         log.warning(tilted)
@@ -163,7 +163,7 @@ def prepare_tomography(
         log.warning(
             "the rotation axis is uncertain; look at it in the report, set tomography.axis_px if need be"
         )
-    return Preparation(floors, search.axis_px, "transmission", search)
+    return Preparation(noises, search.axis_px, "transmission", search)
 
 
 def _log_oddities(
@@ -171,10 +171,10 @@ def _log_oddities(
     sinograms: NDArray[np.float64],
     angles_deg: NDArray[np.float64],
     some: NDArray[np.intp],
-    floor: float,
+    noise: RatioNoise,
 ) -> None:
     """Warn of a sample that moved, and of a rotation axis that lies along the rows."""
-    images = line_integrals("transmission", fields.read("transmission", some), floor).values
+    images = line_integrals("transmission", fields.read("transmission", some), noise).values
     for warning in (
         motion_warning(sinograms, angles_deg),
         lying_axis_warning(np.asarray(images, np.float64)),
@@ -223,8 +223,8 @@ def _write_set(file: h5py.File, blocks: BlockSet, folder: Path) -> None:
 
 
 def _write_preparation(file: h5py.File, preparation: Preparation) -> None:
-    for contrast, floor in preparation.floors.items():
-        file[contrast].attrs["floor"] = floor
+    for contrast, noise in preparation.noises.items():
+        file[contrast].attrs["noise"] = tuple(noise)
     file.attrs["rotation_axis_px"] = preparation.axis_px
     file.attrs["rotation_axis_from"] = preparation.origin
     search = preparation.search

@@ -61,9 +61,9 @@ def reconstruct_slab(
             if quantity.contrast not in source:
                 continue
             values = source.read(quantity.contrast, rows=slice(start, stop))
-            slab = reconstruct(name, values, source.floor(quantity.contrast))
+            slab = reconstruct(name, values, source.noise(quantity.contrast))
             volume = create(file, name, slab.slices, unit=quantity.unit, description=quantity.long_name)
-            volume.attrs["floored"] = slab.floored
+            volume.attrs["below_noise"] = slab.below_noise
             volume.attrs["sinogram_values"] = values.size
             log.info("%s rows %d to %d", name, start, stop)
         write_warnings(file, read_warnings(source.file), warnings)

@@ -182,7 +182,7 @@ def _sinograms(file: Projections) -> Iterable[tuple[str, Sinogram]]:
         if contrast in file:
             row = file.shape(contrast)[1] // 2
             image = file.read(contrast, rows=slice(row, row + 1))[:, 0]
-            values = line_integrals(contrast, image, file.floor(contrast)).values
+            values = line_integrals(contrast, image, file.noise(contrast)).values
             yield name, Sinogram(values, row, (float(angles[0]), float(angles[-1])))
 
 

@@ -141,7 +141,7 @@ def _of_projections(path: Path, row: int | None, quantity: str | None) -> Sinogr
         pixel_m = float(projections.attrs["pixel_size_um"]) * 1e-6
         unit = QUANTITIES[name].unit
         return Sinogram(
-            line_integrals(contrast, values, projections.floor(contrast)).values,
+            line_integrals(contrast, values, projections.noise(contrast)).values,
             projections.angles_deg,
             projections.attrs.get("rotation_axis_px"),
             f"{name}{'' if unit == '1' else f' in {unit}'} of row {chosen}",

@@ -318,7 +318,7 @@ def _slices(spec: ScanSpec, trial: Trial, path: Path) -> Group:
         stacks = {
             name: (
                 file.read(QUANTITIES[name].contrast, rows=slice(row, row + 1)),
-                file.floor(QUANTITIES[name].contrast),
+                file.noise(QUANTITIES[name].contrast),
             )
             for name in there
         }

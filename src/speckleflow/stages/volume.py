@@ -17,8 +17,8 @@ from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, descr
 
 #: attributes of a slab that are its own, not the volume's
 _OF_A_SLAB = {IDENTITY, WARNINGS, "first_row"}
-#: Share of floored values above which the user is told; noise alone stays far below.
-FLOORED_LIMIT = 1e-3
+#: Share of ratios below their noise above which the user is told; noise alone stays far below.
+BELOW_NOISE_LIMIT = 1e-3
 
 
 def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str | Path) -> None:
@@ -46,7 +46,7 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
             dataset.attrs.update(details[name])
             dataset.attrs["voxel_size_m"] = [attributes["voxel_size_m"]] * 3
         at, warnings = 0, list[str]()
-        floored, of = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+        below_noise, of = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
         for path in slabs:
             with open_result(path) as slab:
                 check_made_by(slab, path, "reconstruct", spec)
@@ -69,17 +69,17 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
                         raise InputError(path, expected=f"dataset '{name}' as in {slabs[0]}", found="none")
                     values = slab[name][:]
                     file[name][at : at + len(values)] = values
-                    floored[name] += int(slab[name].attrs["floored"])
+                    below_noise[name] += int(slab[name].attrs["below_noise"])
                     of[name] += int(slab[name].attrs["sinogram_values"])
                 at += len(values)
         for name in names:
-            file[name].attrs["floored"] = floored[name]
+            file[name].attrs["below_noise"] = below_noise[name]
             file[name].attrs["sinogram_values"] = of[name]
-            share = floored[name] / max(1, of[name])
-            if share > FLOORED_LIMIT:
+            share = below_noise[name] / max(1, of[name])
+            if share > BELOW_NOISE_LIMIT:
                 warnings.append(
-                    f"{name}: {share:.1%} of the values behind it were below the noise and set to it; "
-                    "it is too low where the sample is thickest"
+                    f"{name}: {share:.1%} of the values behind it were below their noise; "
+                    "it is uncertain where the sample is thickest"
                 )
         write_warnings(file, warnings)
         write_volume_entry(

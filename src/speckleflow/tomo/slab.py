@@ -18,10 +18,10 @@ from speckleflow.tomo.units import QUANTITIES, scale
 
 @dataclass(frozen=True)
 class Slab:
-    """Slices (z, y, x) of one quantity in its unit, and the number of ratios that were raised to the floor."""
+    """Slices (z, y, x) of one quantity in its unit, and the number of ratios below their noise."""
 
     slices: NDArray[np.float32]
-    floored: int
+    below_noise: int
 
 
 class SlabReconstruction:
@@ -58,14 +58,17 @@ class SlabReconstruction:
         self.ring_window_px, self.offset_axis = ring_window_px, offset_axis
         self._backend: Backend | None = None
 
-    def __call__(self, quantity: str, projections: ArrayLike, floor: float | None = None) -> Slab:
+    def __call__(
+        self, quantity: str, projections: ArrayLike, noise: tuple[float, float] | None = None
+    ) -> Slab:
         """Slices of a quantity from the projections (projection, y, x) of its contrast.
 
         Parameters
         ----------
         quantity : name in :data:`speckleflow.tomo.units.QUANTITIES`.
         projections : phase in rad, transmission, or dark field (visibility ratio).
-        floor : smallest ratio whose logarithm is taken; default: the noise of the projections.
+        noise : variance of the ratios as (constant, slope), see :class:`.sinogram.RatioNoise`; default: as measured
+            on the projections.
 
         Raises
         ------
@@ -75,7 +78,7 @@ class SlabReconstruction:
             Unknown quantity, backend or filter, or delta without the photon energy.
         """
         factor = scale(quantity, self.pixel_size_m, self.energy_kev)
-        integrals = line_integrals(QUANTITIES[quantity].contrast, projections, floor)
+        integrals = line_integrals(QUANTITIES[quantity].contrast, projections, noise)
         sinograms = np.ascontiguousarray(integrals.values.transpose(1, 0, 2))
         if self.ring_window_px:
             sinograms = remove_rings(sinograms, self.ring_window_px)
@@ -94,4 +97,4 @@ class SlabReconstruction:
             )
         slices = self._backend(scan.sinograms)
         slices *= np.float32(factor)
-        return Slab(slices, integrals.floored)
+        return Slab(slices, integrals.below_noise)
