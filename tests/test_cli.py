@@ -226,6 +226,14 @@ def test_curves_of_the_star_are_printed(capsys, monkeypatch):
     assert "| 3 | 200 | umpa | 20.0 | 0.0070 | 0.0200 |" in capsys.readouterr().out
 
 
+def test_the_package_is_a_command_too():
+    """As torchrun starts it for several GPUs."""
+    done = subprocess.run(
+        [sys.executable, "-m", "speckleflow", "--help"], capture_output=True, text=True, timeout=120
+    )
+    assert "retrieve" in done.stdout
+
+
 def test_show_takes_a_file_of_the_results_for_their_folder(tmp_path):
     summary = {"scan": "a", "warnings": [], "files": ["v.h5"], "truth": None}
     write_sealed(tmp_path / "summary.json", summary)

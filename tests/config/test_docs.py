@@ -24,6 +24,8 @@ def test_every_key_is_documented():
         assert len(row.split(" | ")[-1].strip(" |")) > 10, f"{key} has no description"
 
 
-@pytest.mark.parametrize("config", ["config.yaml", "examples/four-rods.yaml", "examples/tooth.yaml"])
+@pytest.mark.parametrize(
+    "config", ["config.yaml", "examples/four-rods.yaml", "examples/tooth.yaml", "examples/foam-waves.yaml"]
+)
 def test_shipped_configurations_are_valid(config):
     assert load_scans(load_config(ROOT / "config" / config), ROOT)
