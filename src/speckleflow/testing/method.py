@@ -157,7 +157,7 @@ class MethodContract:
         if fields.flags is not None:
             assert int(fields.flags.max()) <= FLAG_BOUND | FLAG_FOLD | FLAG_EDGE | FLAG_MISFIT
         if fields.displacement_std is not None:
-            assert bool((fields.displacement_std >= 0).all())
+            assert bool((fields.displacement_std > 0).all())
         # every projection is worked on as if it were alone, whatever stands beside it
         for k in (1, 2):
             for name, field in retriever(batch[k : k + 1], state).items():

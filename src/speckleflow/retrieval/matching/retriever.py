@@ -22,6 +22,8 @@ from speckleflow.scan.acquisition import Acquisition
 
 #: limits of T and D, and the largest stated error in px
 _LIMITS, _MOST_STD = (0.0, 3.0), 10.0
+#: 1 - correlation^2 cannot be told from 0 below this in float32
+_ROUNDING = 1e-6
 #: The misfit of a window is correlated over a speckle: errors are so many times those that its pixels would make alone
 #: (1.6 to 2.0 for xst and zncc of 9 px and xsvt of 5 px, N = 6 and 20, wavy scenes of 8000 photons and without noise).
 _CORRELATED = 1.8
@@ -126,7 +128,7 @@ class Matching(Retriever):
         mean, contrast = _ratios(template, searched, peak.ux, peak.uy)
         # misfit of the windows over the information of their slopes
         samples = len(stack) * side * side
-        misfit = (1 - peak.value.clamp(0, 1).square()) / samples
+        misfit = (1 - peak.value.clamp(0, 1).square()).clamp_min(_ROUNDING) / samples
         variance = misfit / 2 * (1 / peak.curvature_x.clamp_min(1e-6) + 1 / peak.curvature_y.clamp_min(1e-6))
         maps = [peak.ux, peak.uy, mean, contrast]
         if self.of_sample:  # a ray that lands here came from here + the match

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from speckleflow.retrieval.base import Fields
 from speckleflow.retrieval.grids import to_reference
 from speckleflow.retrieval.matching.retriever import Matching
@@ -18,7 +20,10 @@ class Zncc(Matching):
     of_sample = True
 
     def _on_reference_grid(self, fields: Fields) -> Fields:
+        stated = fields.displacement_std
+        assert stated is not None
         carried = to_reference(fields)
         assert carried.displacement_std is not None
-        # the spline swings below zero beside a lost match
-        return replace(carried, displacement_std=carried.displacement_std.clamp_min(0))
+        # the spline swings below the errors that were stated, beside a lost match
+        least = stated.amin((1, 2), keepdim=True)
+        return replace(carried, displacement_std=torch.maximum(carried.displacement_std, least))
