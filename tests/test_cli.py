@@ -20,6 +20,7 @@ from speckleflow.cli import app, main
 from speckleflow.evaluate import star, table
 from speckleflow.io.sealed_json import write_sealed
 from speckleflow.physics import phase_gradient_per_px
+from speckleflow.retrieval.registry import specs
 
 
 def speckleflow(*arguments: object, folder=None) -> subprocess.CompletedProcess[str]:
@@ -166,13 +167,25 @@ def test_a_pattern_without_quotes_is_one_short_sentence(capsys, monkeypatch, com
 
 
 @pytest.mark.slow
-def test_help_is_a_tour_and_methods_are_listed():
+def test_help_is_a_tour():
     tour = speckleflow("--help").stdout
     for word in ("inspect", "retrieve", "reconstruct", "simulate", "snakemake --profile slurm"):
         assert word in re.sub(r"\s+", " ", tour)
-    table = speckleflow("methods").stdout
-    assert "umpa" in table
-    assert "absorption" in table
+
+
+@pytest.mark.slow
+def test_the_list_of_methods_fits_a_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = speckleflow("methods").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    listed = {line.split()[0]: line for line in lines if line and not line.startswith(" ")}
+    assert set(listed) >= set(specs())
+    for name, gives in (
+        ("umpa", ">= 1  u, T, D, s  UMPA"),
+        ("pwf", ">= 1  phase, T"),
+        ("cade", "1     u, T  "),
+    ):
+        assert gives in listed[name]
 
 
 def test_a_typo_in_a_key_names_the_nearest_one(tmp_path):

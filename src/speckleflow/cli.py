@@ -31,6 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+#: field of a method -> what `methods` calls it
+_GIVES = {"ux": "u", "phase": "phase", "transmission": "T", "darkfield": "D", "displacement_std": "s"}
 #: exit status after Ctrl-C, as shells have it
 _INTERRUPTED = 130
 #: longest path that a message shows whole, in characters
@@ -205,9 +207,17 @@ def methods() -> None:
 
     from speckleflow.retrieval import registry
 
-    table = Table("method", "diffuser positions", "gives", "in a sentence")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column, least in (("method", 15), ("N", 4), ("gives", 10), ("in a sentence", None)):
+        table.add_column(column, min_width=least)
     for name, spec in sorted(registry.specs().items()):
-        table.add_row(name, spec.positions, ", ".join(sorted(spec.output_fields)), spec.summary)
+        gives = [shown for field, shown in _GIVES.items() if field in spec.output_fields]
+        positions = spec.positions.replace("at least ", ">= ")
+        table.add_row(name, positions, ", ".join(gives), spec.summary)
+    table.caption = (
+        "N: diffuser positions. u: displacement, T: transmission, D: dark field, s: expected error of u."
+    )
+    table.caption_justify = "left"
     Console().print(table)
 
 
