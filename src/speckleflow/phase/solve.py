@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from speckleflow.errors import InputError
 from speckleflow.margins import air_mask
 from speckleflow.phase.air import air_level, check_margins
-from speckleflow.phase.bases import BASES, Basis
+from speckleflow.phase.bases import Basis, basis_of, image
 from speckleflow.phase.checks import displacement_pair, same_shape
 from speckleflow.physics import phase_gradient_per_px
 
@@ -43,13 +43,18 @@ REJECTED = 1e-3
 #: An expected error this many times the median's is none: at edges it reaches ten times, lost pixels pass fifty.
 LOST = 30.0
 #: Conjugate gradients stop when their last ``CG_LOOK`` steps lowered the weighted sum of squares S by less
-#: than this fraction of S. S / pixels is the variance of the noise, so the error that is left is about
-#: sqrt(1e-3) = 3 % of the statistical one. The look back of 5 is the usual delay of such an estimate (Z.
-#: Strakos, P. Tichy, ETNA 13, 56 (2002)).
+#: than this fraction of S (S / pixels is the variance of the noise). The phase is then 3 % of the background noise
+#: (rms) from the least squares, in the background itself 2.5 %; 1e-6 makes it 0.06 % in 2.3 times the time
+#: (benchmarks/integration.md).
 CG_TOLERANCE = 1e-3
-CG_LOOK = 5
-#: ... or here, which noise-free fields reach.
-CG_STEPS = 200
+CG_LOOK = 2
+#: ... or when the residual is this fraction of S: 1e-6 of its amplitude, what float32 holds, ...
+REST = 1e-12
+#: ... or after so many steps.
+CG_STEPS = 100
+#: The preconditioner's largest variance, of 1 / ``REJECTED``: between 30 and 300 its effect is the same, without any
+#: bound 12 steps leave three times the error (simulated scan of benchmarks/integration.md).
+PRECONDITIONER_VARIANCE = 100.0
 
 
 def integrate_displacement(
@@ -97,16 +102,52 @@ def integrate_displacement(
     -------
     phase : (B, y, x) float32
 
-    The weighted system is solved by conjugate gradients, preconditioned by the unweighted solution, which is
-    also its start, until the error left is 3 % of the statistical one (``CG_TOLERANCE``). Computation is
-    in float64, one projection at a time: 2048 x 2048 takes 0.25 s, with smooth weights 4 s (dct) to 9 s, on
-    one core.
+    The weighted system is solved by conjugate gradients from the unweighted solution until the error left is
+    3 % of the background noise (``CG_TOLERANCE``), in float32, one projection at a time.
 
     Raises
     ------
     InputError
         Shapes differ, a displacement is not finite, an image is smaller than 4 pixels, the margins do not
         fit, or a ramp is asked for without margins.
+    """
+    return phase_and_curl(
+        ux,
+        uy,
+        energy_kev=energy_kev,
+        pixel_size_m=pixel_size_m,
+        distance_m=distance_m,
+        boundary=boundary,
+        air=air,
+        order=order,
+        sigma=sigma,
+        reject=reject,
+        workers=workers,
+    )[0]
+
+
+def phase_and_curl(
+    ux: ArrayLike,
+    uy: ArrayLike,
+    *,
+    energy_kev: float,
+    pixel_size_m: float,
+    distance_m: float,
+    boundary: Boundary = "mirror",
+    air: Sequence[int] = (0, 0, 0, 0),
+    order: int = 0,
+    sigma: ArrayLike | None = None,
+    reject: ArrayLike | None = None,
+    workers: int = 1,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What :func:`integrate_displacement` and :func:`curl_rms` return, for little more than the first alone.
+
+    Parameters, errors: those of :func:`integrate_displacement`.
+
+    Returns
+    -------
+    phase : (B, y, x) float32, in rad.
+    curl : (B,) float32, in px.
     """
     ux, uy = displacement_pair(ux, uy)
     sigma = same_shape("sigma", sigma, ux)
@@ -116,22 +157,21 @@ def integrate_displacement(
     shape = (ux.shape[1], ux.shape[2])
     empty = air_mask(shape, air)
     check_margins(empty, order)
-    basis: Basis = BASES[boundary](shape, workers)
+    basis = basis_of(boundary, shape, workers)
     scale = phase_gradient_per_px(energy_kev, pixel_size_m, distance_m)
-    out = np.empty(ux.shape, np.float32)
+    out, curl = np.empty(ux.shape, np.float32), np.empty(len(ux), np.float32)
     for i in range(len(ux)):
-        gx, gy = basis.data(ux[i].astype(np.float64), uy[i].astype(np.float64))
-        z = basis.analyse(gx, gy)
+        z, rest_x, rest_y, curl[i] = _projected(basis, ux[i], uy[i])
         if sigma is not None or reject is not None:
             variance = _variance(
                 None if sigma is None else sigma[i], None if reject is None else reject[i], shape
             )
-            wx, wy = (1 / v for v in basis.variance(variance))
-            z = _conjugate_gradients(basis, gx, gy, wx, wy, z)
+            vx, vy = basis.variance(variance)
+            z += _conjugate_gradients(basis, rest_x, rest_y, vx, vy)
         phase = basis.phase(z)
         phase -= air_level(phase, empty, order)
-        out[i] = scale * phase
-    return out
+        np.multiply(phase, scale, out=out[i])
+    return out, curl
 
 
 def curl_rms(
@@ -143,57 +183,73 @@ def curl_rms(
     and what exceeds the expected error is a systematic error (crossing rays, mismatched frames).
     """
     ux, uy = displacement_pair(ux, uy)
-    basis: Basis = BASES[boundary]((ux.shape[1], ux.shape[2]), workers)
-    out = np.empty(len(ux), np.float32)
-    for i in range(len(ux)):
-        gx, gy = basis.data(ux[i].astype(np.float64), uy[i].astype(np.float64))
-        fx, fy = basis.synthesise(basis.analyse(gx, gy))
-        # one of the two degrees of freedom per pixel is the curl, hence no factor 1/2
-        out[i] = np.sqrt((np.sum((gx - fx) ** 2) + np.sum((gy - fy) ** 2)) / ux[i].size)
-    return out
+    basis = basis_of(boundary, (ux.shape[1], ux.shape[2]), workers)
+    return np.array([_projected(basis, x, y)[3] for x, y in zip(ux, uy, strict=True)], np.float32)
 
 
-def _conjugate_gradients(basis: Basis, gx: Array, gy: Array, wx: Array, wy: Array, z: Array) -> Array:
-    """Solve analyse(w synthesise(z)) = analyse(w g) from the start z.
+def _projected(basis: Basis, ux: Array, uy: Array) -> tuple[Array, Array, Array, float]:
+    """Unweighted solution z, what it leaves of the gradient along x and y, and the root mean square of that."""
+    gx, gy = basis.data(ux, uy)
+    fx, fy = basis.data(ux, uy)
+    z = basis.analyse(fx, fy, basis.coefficients())
+    fx, fy = basis.synthesise(z, fx, fy)
+    gx -= fx
+    gy -= fy
+    # one of the two degrees of freedom per pixel is the curl, hence no factor 1/2
+    return z, gx, gy, float(np.sqrt((_dot(gx, gx) + _dot(gy, gy)) / ux.size))
 
-    In the coefficients z of an orthonormal gradient basis the unweighted operator is the identity, i.e. the
-    system is preconditioned by the unweighted solution already.
+
+def _conjugate_gradients(basis: Basis, gx: Array, gy: Array, vx: Array, vy: Array) -> Array:
+    """Solve analyse(synthesise(z) / v) = analyse(g / v), from 0.
+
+    In the coefficients z of an orthonormal gradient basis the unweighted operator is the identity. The
+    preconditioner is the same operator with the weights' inverse, up to ``PRECONDITIONER_VARIANCE``: exact where
+    they vary slowly. The gradient is overwritten.
     """
+    ax, ay = (np.minimum(v, PRECONDITIONER_VARIANCE).astype(np.float32) for v in (vx, vy))
+    wx, wy = ((1 / v).astype(np.float32) for v in (vx, vy))
+    fx, fy = image(gx.shape), image(gy.shape)
 
-    def operator(c: Array) -> Array:
-        fx, fy = basis.synthesise(c)
-        return basis.analyse(wx * fx, wy * fy)
+    def between(c: Array, ax: Array, ay: Array, out: Array) -> Array:
+        x, y = basis.synthesise(c, fx, fy)
+        x *= ax
+        y *= ay
+        return basis.analyse(x, y, out)
 
-    right = basis.analyse(wx * gx, wy * gy)
-    total = float(np.sum(wx * gx**2) + np.sum(wy * gy**2))
-    residual = right - operator(z)
-    direction, rest = residual, _dot(residual, residual)
-    gains: list[float] = []
-    for _ in range(CG_STEPS):
-        squares = total - _dot(z, right) - _dot(z, residual)
-        if rest <= np.finfo(float).eps * total or (
-            len(gains) >= CG_LOOK and sum(gains[-CG_LOOK:]) < CG_TOLERANCE * squares
-        ):
-            break
-        image = operator(direction)
-        step = rest / _dot(direction, image)
-        z = z + step * direction
-        residual = residual - step * image
+    squares = _dot(wx * gx, gx) + _dot(wy * gy, gy)
+    gx *= wx
+    gy *= wy
+    residual = basis.analyse(gx, gy, basis.coefficients())
+    z = np.zeros_like(residual)
+    nearer = between(residual, ax, ay, basis.coefficients())
+    direction, rest = nearer.copy(), _dot(residual, nearer)
+    mapped, gains = basis.coefficients(), list[float]()
+    while rest > REST * squares and len(gains) < CG_STEPS:
+        mapped = between(direction, wx, wy, mapped)
+        step = rest / _dot(direction, mapped)
+        z += np.float32(step) * direction
         gains.append(step * rest)
-        rest, before = _dot(residual, residual), rest
-        direction = residual + (rest / before) * direction
+        squares -= gains[-1]
+        if len(gains) >= CG_LOOK and sum(gains[-CG_LOOK:]) < CG_TOLERANCE * squares:
+            break
+        residual -= np.float32(step) * mapped
+        nearer = between(residual, ax, ay, nearer)
+        rest, before = _dot(residual, nearer), rest
+        direction *= np.float32(rest / before)
+        direction += nearer
     return z
 
 
 def _dot(a: Array, b: Array) -> float:
-    return float(np.vdot(a, b).real)
+    """Real part of the scalar product; row by row in float32, over the rows in float64."""
+    return float(np.einsum("ij,ij->i", a.conj(), b).real.sum(dtype=np.float64))
 
 
 def _variance(sigma: Array | None, reject: Array | None, shape: tuple[int, int]) -> Array:
     """Variance of each pixel relative to the median's: 1 / ``WEIGHT_RANGE``, 1 / ``REJECTED``."""
     smallest, largest = WEIGHT_RANGE
     trusted = np.ones(shape, bool) if reject is None else ~reject.astype(bool)
-    variance = np.ones(shape)
+    variance = np.ones(shape, np.float32)
     if sigma is not None:
         trusted &= np.isfinite(sigma)
         if trusted.any() and (middle := float(np.median(sigma[trusted]))) > 0:

@@ -12,7 +12,7 @@ from scipy import ndimage
 from speckleflow.config.models import Integrate
 from speckleflow.errors import InputError
 from speckleflow.margins import Margins
-from speckleflow.phase import curl_rms, integrate_displacement, level_phase
+from speckleflow.phase import level_phase, phase_and_curl
 from speckleflow.scan.geometry import ScanGeometry
 from speckleflow.scan.schema import FILLED, REJECTED_FLAGS
 
@@ -56,7 +56,7 @@ def integrate_fields(fields: Arrays, geometry: ScanGeometry, air: Margins, setti
     rejected = rejected_pixels(fields["flags"]) if settings.weights and "flags" in fields else None
     if sigma is None:
         rejected = None
-    phase = integrate_displacement(
+    phase, curl = phase_and_curl(
         fields["ux"],
         fields["uy"],
         energy_kev=geometry.energy_kev,
@@ -68,4 +68,4 @@ def integrate_fields(fields: Arrays, geometry: ScanGeometry, air: Margins, setti
         sigma=sigma,
         reject=rejected,
     )
-    return {"phase": phase, "curl_px": curl_rms(fields["ux"], fields["uy"], boundary=settings.boundary)}
+    return {"phase": phase, "curl_px": curl}

@@ -28,6 +28,8 @@ REPEATS = 20
 #: Seconds per pixel of a slice and angle on two CPU threads, by backend (benchmarks/fbp.md).
 SECONDS_PER_BACKPROJECTED = {"fourier": 2.5e-10}
 SECONDS_PER_BACKPROJECTED_OTHER = 7e-9
+#: Seconds per pixel of the weighted integration on one thread, any boundary (2048 x 2048, benchmarks/integration.md).
+SECONDS_PER_INTEGRATED = 1.1e-6
 #: How much faster a GPU is than two CPU threads, at the least.
 GPU_SPEEDUP = 20
 #: A prediction is asked for with this much room, since a killed job costs more than a longer queue.
@@ -101,7 +103,7 @@ class Plan:
         seconds = {
             "simulate": 4e-7 * pixels * self.positions * self.projections,
             "retrieve": block * self.seconds_per_projection,
-            "integrate": 3e-6 * block * pixels,
+            "integrate": SECONDS_PER_INTEGRATED * block * pixels,
             "reconstruct": slab * self.seconds_per_row,
             # reading and writing at a modest 50 MB/s of a busy file system
             "volume": 3 * self.rows * self.columns**2 * 4 / 50e6,
