@@ -30,7 +30,7 @@ def manifest_table(manifest: Manifest) -> RenderableType:
         ("frames", f"{manifest.columns} x {manifest.rows} pixels, {manifest.dtype}"),
         ("energy", _with_unit(g.energy_kev, "keV")),
         ("pixel size", _with_unit(g.pixel_size_um, "um")),
-        ("distance", _with_unit(g.distance_m, "m") + _magnified(g)),
+        ("distance", distance_text(g)),
         ("pattern", _pattern(manifest)),
         ("flats", manifest.flats),
         ("darks", manifest.darks),
@@ -99,10 +99,17 @@ def _with_unit(value: float | None, unit: str) -> str:
     return "not given" if value is None else f"{value:g} {unit}"
 
 
-def _magnified(geometry: ScanGeometry) -> str:
-    if geometry.magnification == 1:
-        return ""
-    return f", {geometry.effective_distance_m:g} m in effect (magnification {geometry.magnification:g})"
+def distance_text(geometry: ScanGeometry) -> str:
+    """Distance to the detector, and over the magnification of a divergent beam."""
+    real, effective, magnification = (
+        geometry.distance_m,
+        geometry.effective_distance_m,
+        geometry.magnification,
+    )
+    effect = "" if effective is None else f", {effective:g} m in effect"
+    return _with_unit(real, "m") + (
+        "" if magnification == 1 else f"{effect} (magnification {magnification:g})"
+    )
 
 
 def _size(count: float) -> str:

@@ -26,7 +26,7 @@ class Geometry(Section):
     distance_m: Positive | None = Field(
         None, description="Propagation distance from sample to detector in m (divergent beam: the real one)."
     )
-    magnification: Positive = Field(
+    magnification: Annotated[float, Field(ge=1e-3, le=1e5, allow_inf_nan=False)] = Field(
         1.0,
         description="Geometric magnification of a divergent beam, (source-detector)/(source-sample); divides the distance.",
     )
