@@ -74,12 +74,20 @@ OTHERS = {
     "angles_deg": "angles.npy",
     "axis": "10.5",
     "results": "results",
+    "first": "a/volumes.h5",
+    "second": "b/volumes.h5",
     "to": "tiff",
     "scan": "a",
     "methods": "umpa",
 }
 #: outputs with another ending than .h5
-OUTPUT = {"reconstruct": "out.npy", "export-network": "out.onnx", "export": "out", "evaluate": "out.csv"}
+OUTPUT = {
+    "reconstruct": "out.npy",
+    "export-network": "out.onnx",
+    "export": "out",
+    "evaluate": "out.csv",
+    "fsc": "out.png",
+}
 #: the least work where a path is right
 SMALL = {"evaluate": ["--scenes", "1", "--positions", "2", "--photons", "500"]}
 

@@ -513,6 +513,25 @@ def pack(
 
 
 @app.command()
+def fsc(
+    first: Annotated[Path, typer.Argument(help="volumes.h5 of one half of the data.")],
+    second: Annotated[Path, typer.Argument(help="volumes.h5 of the other half.")],
+    contrast: Annotated[str, typer.Option(help="Volume of both: delta, mu or darkfield.")] = "delta",
+    output: Annotated[
+        Path, typer.Option(help="Picture to write (.png); the table lies beside it (.csv).")
+    ] = Path("fsc.png"),
+    size: Annotated[
+        int,
+        typer.Option(min=8, help="Longest side in voxels; of larger volumes the middle part is compared."),
+    ] = 512,
+) -> None:
+    """Resolution by the Fourier shell correlation of two volumes, each made of half the data."""
+    from speckleflow.stages.fsc import correlate_files
+
+    print(correlate_files(first, second, contrast, output, size))
+
+
+@app.command()
 def export(
     results: ResultsFolder,
     to: Annotated[
