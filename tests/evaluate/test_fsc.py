@@ -38,7 +38,7 @@ def test_white_noise_is_zero_within_its_standard_error(edge):
 
 @pytest.mark.parametrize("columns", [54, 55])
 def test_shells_hold_every_pair_once(columns):
-    """Half of the coefficients of the full spectrum, shell by shell, also on the planes that are their own conjugates."""
+    """Half of the coefficients of the full spectrum, shell by shell, also on planes of their own conjugates."""
     shape = (40, 48, columns)
     found = shell_correlation(*np.random.default_rng(1).normal(size=(2, *shape)), edge=0.0)
     z, y, x = (np.fft.fftfreq(n) for n in shape)
