@@ -196,7 +196,7 @@ def radian_problems(angles_deg: NDArray[np.float64], where: str, hint: str = "")
 def tomography_problems(scan: Scan) -> list[InputError]:
     """Angles that cannot give the volumes that the settings ask for."""
     settings, span = scan.config.tomography, float(np.ptp(scan.angles_deg))
-    if scan.n_projections == 1 or settings.enabled == "no":
+    if scan.n_projections == 1 or settings.enabled == "no" or scan.times_s is not None:
         return []
     where = scan.sample[0].name
     if span == 0:

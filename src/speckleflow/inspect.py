@@ -113,7 +113,12 @@ def _without_bad_frames(scan: Scan, warnings: list[str]) -> tuple[Scan, tuple[in
     used = scan.raw_indices[keep]
     excluded = tuple(sorted({*scan.excluded, *look.bad}))
     whole = replace(
-        scan, n_projections=len(used), angles_deg=scan.angles_deg[keep], used=used, excluded=excluded
+        scan,
+        n_projections=len(used),
+        angles_deg=scan.angles_deg[keep],
+        used=used,
+        excluded=excluded,
+        times_s=None if scan.times_s is None else scan.times_s[keep],
     )
     return whole, tuple(look.bad)
 
@@ -365,7 +370,7 @@ def _manifest(scan: Scan, warnings: list[str]) -> Manifest:
     method = scan.config.retrieval.spec
     fields = len(method.output_fields - {"flags", "attenuation"}) + method.has_phase
     contrasts = 1 + method.has_phase + ("darkfield" in method.output_fields)
-    volumes = contrasts * (scan.n_projections > 1)
+    volumes = contrasts * (scan.n_projections > 1 and scan.times_s is None)
     image, volume = 4 * scan.rows * scan.columns, 4 * scan.rows * scan.columns**2
     return Manifest(
         scan=scan.name,
@@ -389,6 +394,7 @@ def _manifest(scan: Scan, warnings: list[str]) -> Manifest:
         excluded=tuple(scan.excluded),
         positions=tuple(scan.layout.positions),
         angles_deg=tuple(scan.angles_deg.tolist()),
+        times_s=() if scan.times_s is None else tuple(scan.times_s.tolist()),
         geometry_from=_geometry_from(scan),
     )
 

@@ -46,6 +46,7 @@ class Case:
 
 
 RANGE = {"geometry": {"angles": "range"}}
+TIME = {"geometry": {"axis": "time", "frame_s": 0.05}}
 LCS = {"retrieval": {"method": "lcs"}}
 ESPINNET = {"retrieval": {"method": "espinnet"}}
 
@@ -117,6 +118,8 @@ CASES: dict[str, Case] = {
     "geometry.distance_m": Case(0.7, "integrate"),
     "geometry.diffuser_distance_m": Case(-0.05, "inspect"),
     "geometry.magnification": Case(1.7, "integrate"),
+    "geometry.axis": Case("time", "assemble", {"geometry": {"frame_s": 0.05}, **BY_HAND}),
+    "geometry.frame_s": Case(0.1, "assemble", {**TIME, **BY_HAND}),
     "geometry.angles": Case("range", "assemble", BY_HAND),
     "geometry.angle_start_deg": Case(10.0, "assemble", {**RANGE, **BY_HAND}),
     "geometry.angle_stop_deg": Case(170.0, "assemble", {**RANGE, **BY_HAND}),

@@ -292,12 +292,14 @@ def final_files(wildcards):
             continue
         phases = blocks_of(scan, "phase") if plan(scan).has_phase else []
         volumes = ["volumes.h5"] if plan(scan).tomographic else []
+        films = ["films"] if SCANS[scan].geometry.axis == "time" else []
         results = [
             "manifest.json",
             "corrected.h5",
             *volumes,
             "projections.h5",
             "report.html",
+            *films,
         ]
         files += [
             *(f"{folder}/{name}" for name in results),

@@ -23,3 +23,23 @@ rule report:
         timings=lambda wildcards: LOGS.format(scan=wildcards.scan),
     script:
         "../../scripts/report.py"
+
+
+# A film of every contrast of a time series (geometry.axis: time).
+rule film:
+    input:
+        projections=rules.assemble.output.projections,
+        blocks=block_files,
+    output:
+        folder=directory(f"{RESULTS}/{{scan}}/films"),
+    log:
+        f"{LOGS}/film.log",
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=memory("film"),
+        runtime=runtime("film"),
+    params:
+        **settings("film"),
+    script:
+        "../../scripts/film.py"

@@ -89,6 +89,14 @@ def coupled_problems(config: ScanConfig) -> list[str]:
             found.append(
                 f"tomography.offset_axis needs a 360-degree scan, but geometry.angle_start_deg to angle_stop_deg span {span:g} degrees"
             )
+    if geometry.axis == "time" and tomography.enabled == "yes":
+        found.append(
+            "tomography.enabled: yes needs rotation angles, but geometry.axis is time; set tomography.enabled: no"
+        )
+    if geometry.axis == "angle" and geometry.frame_s is not None:
+        found.append(
+            f"geometry.frame_s ({geometry.frame_s:g} s) needs geometry.axis: time, found geometry.axis: angle"
+        )
     method = specs().get(config.retrieval.method)  # one of an unknown name is refused where it is used
     if config.files.reference is None and method is not None and method.needs_reference:
         others = " or ".join(repr(name) for name, spec in specs().items() if not spec.needs_reference)

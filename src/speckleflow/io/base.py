@@ -164,12 +164,13 @@ _UNITS: dict[str, dict[str, float]] = {
         "m": 1.0, "meter": 1.0, "metre": 1.0, "cm": 1e-2, "mm": 1e-3, "millimeter": 1e-3, "um": 1e-6,
         "micron": 1e-6, "micrometer": 1e-6, "micrometre": 1e-6, "nm": 1e-9, "nanometer": 1e-9,
     },
+    "s": {"s": 1.0, "sec": 1.0, "second": 1.0, "ms": 1e-3, "millisecond": 1e-3, "us": 1e-6, "microsecond": 1e-6},
     "deg": {"deg": 1.0, "degree": 1.0, "°": 1.0, "rad": 180 / math.pi, "radian": 180 / math.pi},
 }  # fmt: skip
 
 
 def unit_factor(unit: str, target: str) -> float | None:
-    """Factor from ``unit`` to ``target`` ('keV', 'm' or 'deg'); None where it is not one of its kind."""
+    """Factor from ``unit`` to ``target`` ('keV', 'm', 's' or 'deg'); None where it is not one of its kind."""
     word = unit.strip().lower().removesuffix(".").replace("µ", "u").replace("μ", "u")
     known = _UNITS[target]
     return known.get(word, known.get(word.removesuffix("s")))

@@ -60,11 +60,11 @@ def write_volume_entry(file: h5py.File, titles: Mapping[str, str], *, scan: str,
 def write_projection_entry(
     file: h5py.File, titles: Mapping[str, str], *, scan: str, pixel_size_m: float, default: str
 ) -> None:
-    """An NXentry for the contrasts (projection, y, x) of ``projections.h5``.
+    """An NXentry for the contrasts (projection, y, x) of ``projections.h5``, over time where it is a time series.
 
     Parameters
     ----------
-    file : holds a dataset of each name, and ``angle_deg``.
+    file : holds a dataset of each name, ``angle_deg``, and of a time series ``time_s``.
     titles : meaning of each dataset.
     scan : name of the sample.
     pixel_size_m : in the sample plane.
@@ -72,8 +72,9 @@ def write_projection_entry(
     """
     entry = _entry(file, default, scan)
     _, rows, columns = file[default].shape
+    series = "time_s" in file
     axes: dict[str, str | NDArray[np.float64]] = {
-        "rotation_angle": "/angle_deg",
+        "time" if series else "rotation_angle": "/time_s" if series else "/angle_deg",
         "y": _coordinates(rows, pixel_size_m),
         "x": _coordinates(columns, pixel_size_m),
     }

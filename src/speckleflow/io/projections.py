@@ -213,6 +213,13 @@ class Projections:
         """Angle of every projection, counter-clockwise seen from above."""
         return np.asarray(self.file["angle_deg"][:], np.float64)
 
+    @property
+    def labels(self) -> list[str]:
+        """What distinguishes every projection, for a picture: '12.5°', or '0.350 s' of a time series."""
+        if "time_s" in self:
+            return [f"{time:.3f} s" for time in self.file["time_s"][:]]
+        return [f"{angle:.1f}\u00b0" for angle in self.angles_deg]
+
     def shape(self, name: str) -> tuple[int, ...]:
         """(projection, y, x) of a dataset."""
         return tuple(int(n) for n in self.file[name].shape)

@@ -121,6 +121,8 @@ class Scan:
     used: NDArray[np.intp] | None = field(default=None, repr=False)
     #: raw projections that are not used, in order
     excluded: tuple[int, ...] = ()
+    #: time of every projection of a time series; None: the projections are rotation angles
+    times_s: NDArray[np.float64] | None = field(default=None, repr=False)
 
     @property
     def raw_indices(self) -> NDArray[np.intp]:
@@ -299,9 +301,11 @@ def try_open_scan(
     problems += _unequal(opened["sample"], first)
     problems += _unpaired(opened["reference"], first, positions, layout, config)
     problems += _same_files(layout, spec)
-    angles = np.zeros(projections)
+    angles, times = np.zeros(projections), None
     try:
         angles = read_angles(config, first, projections)
+        if config.geometry.axis == "time":
+            times = read_times(config, first, projections)
     except InputError as problem:
         problems.append(_maybe_swapped(problem, first, opened["reference"]))
     used = np.arange(projections)
@@ -333,6 +337,7 @@ def try_open_scan(
             reference=tuple(opened["reference"]),
             used=used,
             excluded=tuple(np.setdiff1d(np.arange(projections), used).tolist()),
+            times_s=None if times is None else times[used],
         ),
         problems,
         both,
@@ -420,7 +425,7 @@ def read_options(config: ScanConfig, role: str = "sample") -> ReadOptions:
 
 
 def read_angles(config: ScanConfig, source: FrameSource, projections: int) -> NDArray[np.float64]:
-    """Angles in degrees, counter-clockwise seen from above.
+    """Angles in degrees, counter-clockwise seen from above; all 0 of a time series.
 
     Raises
     ------
@@ -428,6 +433,8 @@ def read_angles(config: ScanConfig, source: FrameSource, projections: int) -> ND
         The file has none, too few or too many, an unknown unit, or one that is not a number.
     """
     g = config.geometry
+    if g.axis == "time":
+        return np.zeros(projections)
     sign = 1.0 if g.rotation == "counterclockwise" else -1.0
     if g.angles == "range":
         steps = max(projections - 1, 1) if g.angle_inclusive else projections
@@ -467,6 +474,51 @@ def read_angles(config: ScanConfig, source: FrameSource, projections: int) -> ND
     return sign * factor * recorded.values
 
 
+def read_times(config: ScanConfig, source: FrameSource, projections: int) -> NDArray[np.float64]:
+    """Times in seconds of the frames of a time series: ``geometry.frame_s``, else those in the file.
+
+    Raises
+    ------
+    InputError
+        The file has none, too few or too many, another unit, one that is not a number, or they do not increase.
+    """
+    if config.geometry.frame_s is not None:
+        return config.geometry.frame_s * np.arange(projections, dtype=np.float64)
+    recorded = source.angles()
+    hint = "name the dataset of the times by files.angles_dataset, or give geometry.frame_s"
+    if recorded is None:
+        raise InputError(
+            source.name,
+            expected=f"a time for each of {projections} frames",
+            found="none in the file",
+            hint=hint,
+        )
+    values = recorded.values
+    if len(values) != projections:
+        raise InputError(
+            source.name,
+            expected=f"{projections} times, one for each frame",
+            found=f"{len(values)}",
+            hint=hint,
+        )
+    factor = unit_factor(recorded.unit or "s", "s")
+    if factor is None:
+        raise InputError(
+            source.name, expected="times in s, ms or us", found=f"unit '{recorded.unit}'", hint=hint
+        )
+    if not np.isfinite(values).all():
+        bad = int((~np.isfinite(values)).sum())
+        raise InputError(source.name, expected="finite times", found=f"{bad} NaN or infinite")
+    if len(late := np.flatnonzero(np.diff(values) <= 0)):
+        k = int(late[0])
+        raise InputError(
+            source.name,
+            expected="times that increase from frame to frame",
+            found=f"{values[k + 1]:g} at frame {k + 1} after {values[k]:g}",
+        )
+    return factor * values
+
+
 def _open(spec: ScanSpec, name: str, role: str = "sample") -> FrameSource:
     return open_source(spec.root / name, name, options=read_options(spec.config, role))
 
@@ -490,7 +542,10 @@ def _axes(config: ScanConfig, layout: Layout, source: FrameSource) -> tuple[int,
     if Pattern(config.files.sample, "files.sample").has_position:
         return int(source.shape[0]), len(layout.positions)
     frames = int(source.shape[0])
-    if config.files.reference is None or config.geometry.angles == "range" or source.angles() is not None:
+    geometry = config.geometry
+    if config.files.reference is None or geometry.axis == "time" or geometry.angles == "range":
+        return frames, 1
+    if source.angles() is not None:
         return frames, 1
     return 1, frames
 

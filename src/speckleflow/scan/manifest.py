@@ -112,6 +112,7 @@ class Manifest:
     left_out : those of them that ``correct.bad_frames: exclude`` found; the jobs were planned before that.
     positions : diffuser positions that have files of their own.
     angles_deg : angle of every used projection, counter-clockwise seen from above.
+    times_s : time of every used projection of a time series; empty where the projections are rotation angles.
     geometry_from : where each number of the geometry stands: 'configuration', or a file's name.
     flats, darks : where they come from, in words.
     files : sources in the order in which their frames are used.
@@ -143,6 +144,7 @@ class Manifest:
     left_out: tuple[int, ...] = ()
     positions: tuple[int, ...] = ()
     angles_deg: tuple[float, ...] = field(default=(), repr=False)
+    times_s: tuple[float, ...] = field(default=(), repr=False)
     geometry_from: Mapping[str, str] = field(default_factory=dict)
     pattern: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -174,7 +176,7 @@ class Manifest:
                 )
                 for entry in values["files"]
             )
-            for key in ("warnings", "excluded", "left_out", "positions", "angles_deg"):
+            for key in ("warnings", "excluded", "left_out", "positions", "angles_deg", "times_s"):
                 values[key] = tuple(values[key])
             return cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:

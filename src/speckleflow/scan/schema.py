@@ -51,6 +51,7 @@ FIELDS = {
     "phase": FieldSchema("rad", "phase, negative in matter"),
     "curl_px": FieldSchema("px", "root mean square of the part of the displacement that is no gradient"),
     "angle_deg": FieldSchema("deg", "rotation, counter-clockwise seen from above"),
+    "time_s": FieldSchema("s", "time of the frame, of a series of a sample that is not turned"),
     "raw_index": FieldSchema("", "number of the projection in the raw files, counted from 0"),
 }
 #: contrasts in the order in which they are shown

@@ -69,9 +69,10 @@ def assemble_projections(
 ) -> None:
     """Write a file whose images (projection, y, x) show those of all blocks without copying them.
 
-    Angles and other numbers of a projection are copied. With tomography also the rotation axis (attribute
-    ``rotation_axis_px``; the search in group ``rotation_axis``) and the noise of T and D (attribute ``noise`` of
-    their datasets). No block is opened for writing.
+    Angles, the times of a time series and other numbers of a projection are copied. With tomography, where the
+    projections are angles, also the rotation axis (attribute ``rotation_axis_px``; the search in group
+    ``rotation_axis``) and the noise of T and D (attribute ``noise`` of their datasets). No block is opened for
+    writing.
 
     Raises
     ------
@@ -96,13 +97,27 @@ def assemble_projections(
         firsts = [stack.enter_context(open_result(blocks.blocks[0].path)) for blocks in sets]
         for first, blocks, stage in zip(firsts, sets, ("retrieve", "integrate"), strict=False):
             check_made_by(first, blocks.blocks[0].path, stage, spec, contract)
-        preparation = prepare_tomography(spec.config, sets, angles, output) if tomographic else None
+        preparation = (
+            prepare_tomography(spec.config, sets, angles, output)
+            if tomographic and not contract.times_s
+            else None
+        )
         with result_file(output) as file:
             file.attrs.update(geometry_attributes(contract.geometry))
             for blocks in reversed(sets):  # what the fields say of the scan wins
                 file.attrs.update({k: v for k, v in blocks.attrs.items() if k not in _OF_A_BLOCK})
             schema = FIELDS["angle_deg"]
             create(file, "angle_deg", angles, unit=schema.unit, description=schema.meaning, dtype=np.float64)
+            if contract.times_s:
+                schema = FIELDS["time_s"]
+                create(
+                    file,
+                    "time_s",
+                    np.asarray(contract.times_s),
+                    unit=schema.unit,
+                    description=schema.meaning,
+                    dtype=np.float64,
+                )
             for blocks in sets:
                 _write_set(file, blocks, output.parent)
             file.attrs[BLOCKS] = record_sets(sets, output.parent)

@@ -56,6 +56,7 @@ def open_manifest(manifest: Manifest, spec: ScanSpec) -> Scan:
         tuple(sources["reference"]),
         used,
         tuple(manifest.excluded),
+        np.asarray(manifest.times_s) if manifest.times_s else None,
     )
 
 

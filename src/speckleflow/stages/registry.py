@@ -41,6 +41,7 @@ _GEOMETRY = ("energy_kev", "pixel_size_um", "distance_m", "magnification", "diff
 #: what decides which frames of which files are which projection
 _FRAMES = (
     "files",
+    "geometry.axis",
     "geometry.angles",
     "correct.exclude_projections",
     "correct.bad_frames",
@@ -104,6 +105,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage("volume", (), "volumes.h5"),
         Stage("export", (), "*/export.json", ("zarr", "tifffile")),
+        Stage("film", (), "films/*.png", ("pillow",)),
         Stage(
             "report",
             ("files", "geometry", "correct", "retrieval", "integrate", "tomography", "simulate", "report"),

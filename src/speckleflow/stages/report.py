@@ -67,9 +67,9 @@ def report_scan(
         check_made_by(file.file, projections, "assemble", spec, contract)
         warnings, identity = read_warnings(file.file), str(file.attrs[IDENTITY])
         shown = spread(file.count, config.report.pictures_per_contrast)
-        angles = file.angles_deg
+        labels = file.labels
         pictures = {
-            name: [Picture(file.read(name, slice(i, i + 1))[0], f"{angles[i]:.1f}\u00b0") for i in shown]
+            name: [Picture(file.read(name, slice(i, i + 1))[0], labels[i]) for i in shown]
             for name in CONTRASTS
             if name in file
         }

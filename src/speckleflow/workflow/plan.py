@@ -86,6 +86,8 @@ class Plan:
             # on its way through the encoder (measured 810 MB of 67 MB)
             "export": max(3 * PART_BYTES, 13 * 4 * SHARD[0] * min(SHARD[1], self.columns) * self.columns)
             / 1e6,
+            # grey pictures of all frames, and frames that their range is taken from
+            "film": (self.projections / 4 + 120) * frame,
             "report": 20 * frame + 12 * self.columns**2 * 4 / 1e6,
         }[stage]
         return int(BASE_MB.get(stage, BASE_MB_OTHER) + 1.2 * data)
@@ -140,7 +142,8 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
     per_row = 3 * per_value * projections * columns**2
     per_row /= GPU_SPEEDUP if config.execution.tomography.device == "cuda" else 1
     rows_at_once = min(TARGET_SECONDS / per_row, TARGET_MB / 1.5 / row_mb(projections, columns))
-    tomographic = {"yes": True, "no": False, "auto": projections > 1}[config.tomography.enabled]
+    turned = projections > 1 and config.geometry.axis == "angle"
+    tomographic = {"yes": True, "no": False, "auto": turned}[config.tomography.enabled]
     return Plan(
         projections=projections,
         positions=positions,
