@@ -226,8 +226,9 @@ class Projections:
 
     def noise(self, name: str) -> tuple[float, float] | None:
         """Variance of the values of a dataset, (constant, slope): constant + slope * value; None for the phase."""
-        law = self.file[name].attrs.get("noise")
-        return None if law is None else (float(law[0]), float(law[1]))
+        attrs = self.file[name].attrs
+        law = attrs.get("noise_constant"), attrs.get("noise_slope")
+        return None if None in law else (float(law[0]), float(law[1]))
 
     def read(self, name: str, projections: slice | NDArray[np.intp] = ALL, rows: slice = ALL) -> NDArray[Any]:
         """Part of a dataset; see :meth:`BlockSet.read`."""

@@ -71,8 +71,8 @@ def assemble_projections(
 
     Angles, the times of a time series and other numbers of a projection are copied. With tomography, where the
     projections are angles, also the rotation axis (attribute ``rotation_axis_px``; the search in group
-    ``rotation_axis``) and the noise of T and D (attribute ``noise`` of their datasets). No block is opened for
-    writing.
+    ``rotation_axis``) and the noise of T and D (attributes ``noise_constant`` and ``noise_slope`` of their datasets).
+    No block is opened for writing.
 
     Raises
     ------
@@ -239,7 +239,7 @@ def _write_set(file: h5py.File, blocks: BlockSet, folder: Path) -> None:
 
 def _write_preparation(file: h5py.File, preparation: Preparation) -> None:
     for contrast, noise in preparation.noises.items():
-        file[contrast].attrs["noise"] = tuple(noise)
+        file[contrast].attrs["noise_constant"], file[contrast].attrs["noise_slope"] = noise
     file.attrs["rotation_axis_px"] = preparation.axis_px
     file.attrs["rotation_axis_from"] = preparation.origin
     search = preparation.search

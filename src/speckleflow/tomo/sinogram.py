@@ -109,5 +109,5 @@ def line_integrals(
     deviation = law.deviation(v)
     # the sum in another form where v is negative, in which no digits are lost
     root = np.sqrt(v * v + 2 * deviation * deviation)
-    positive = np.where(v > 0, (v + root) / 2, deviation * deviation / (root - v))
+    positive = np.where(v > 0, (v + root) / 2, deviation * deviation / np.where(v > 0, 1, root - v))
     return LineIntegrals(-np.log(positive), int(np.count_nonzero(v < deviation)))
