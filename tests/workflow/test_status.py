@@ -175,3 +175,12 @@ def test_a_finished_scan_is_all_done(batch, tmp_path):
     files = ("manifest.json", "corrected.h5", "projections.h5", "volumes.h5", "report.html")
     touch(tmp_path / "raw/a/truth.h5", *blocks, *(results / name for name in files))
     assert " ".join(shown(tmp_path).split()).endswith("a 14/14 all done")
+
+
+def test_a_time_series_has_a_film(batch, tmp_path):
+    (tmp_path / "scans.tsv").write_text("scan\tgeometry.axis\tgeometry.frame_s\na\ttime\t0.1\n")
+    films = tmp_path / "results" / "a" / "films"
+    assert stages(tmp_path, "a")["film"] == Stage(jobs=1, done=0, running=0, failed=0)
+    touch(films / "phase.png", films / "transmission.png")
+    assert stages(tmp_path, "a")["film"] == Stage(jobs=1, done=1, running=0, failed=0)
+    assert stages(tmp_path, "a")["reconstruct"].jobs == 0

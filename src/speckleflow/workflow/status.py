@@ -113,7 +113,7 @@ def scan_status(spec: ScanSpec, run: Run, results: str = "results") -> dict[str,
     """
     scan, folder = spec.name, spec.root / results / spec.name
     plan = plan_scan(spec, folder / STAGES["inspect"])
-    wanted = _jobs(plan, spec.config.simulate.enabled)
+    wanted = _jobs(plan, spec.config.simulate.enabled, spec.config.geometry.axis == "time")
     found = {}
     for stage, pattern in STAGES.items():
         here = spec.root if stage == "simulate" else folder
@@ -137,7 +137,7 @@ def _warnings(folder: Path) -> list[str]:
     return []
 
 
-def _jobs(plan: Plan, simulated: bool) -> dict[str, int]:
+def _jobs(plan: Plan, simulated: bool, series: bool) -> dict[str, int]:
     """Jobs of each stage."""
     counts = dict.fromkeys(STAGES, 1)
     counts["simulate"] = int(simulated)
@@ -145,6 +145,7 @@ def _jobs(plan: Plan, simulated: bool) -> dict[str, int]:
     counts["integrate"] = len(plan.blocks) if plan.has_phase else 0
     counts["reconstruct"] = len(plan.slabs)
     counts["volume"] = int(plan.tomographic)
+    counts["film"] = int(series)
     counts["export"] = len(plan.outputs)
     return counts
 
