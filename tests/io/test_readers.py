@@ -399,9 +399,25 @@ def test_units(word: str):
 
 def test_units_are_all_tried():
     """Each word that is known stands in the table above, and both Greek and Latin micro signs are."""
-    assert {w.lower() for w in UNIT_WORDS} == {w for words in _UNITS.values() for w in words}
+    known = {w for target, words in _UNITS.items() if target != "s" for w in words}
+    assert {w.lower() for w in UNIT_WORDS} == known
     assert unit_factor("µm", "m") == unit_factor("μm", "m") == pytest.approx(1e-6)
     assert unit_factor("counts", "m") is unit_factor("", "keV") is None
+
+
+#: words of times -> seconds
+TIME_WORDS = {
+    "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "millisecond": 1e-3, "milliseconds": 1e-3,
+    "us": 1e-6, "microsecond": 1e-6, "microseconds": 1e-6,
+}  # fmt: skip
+
+
+def test_times():
+    for word, seconds in TIME_WORDS.items():
+        assert unit_factor(word, "s") == pytest.approx(seconds, rel=1e-12), word
+        assert unit_factor(f"{word}x", "s") is None
+        assert unit_factor(word, "keV") is unit_factor(word, "deg") is None
+    assert set(TIME_WORDS) >= set(_UNITS["s"])
 
 
 INSTRUMENT = "measurement/instrument"
