@@ -39,7 +39,7 @@ def _cpu_seconds(pid: int) -> float:
 
 
 class Worker:
-    """A process of :mod:`tests.fuzz.worker`, begun anew after a crash or hang."""
+    """A process of :mod:`tests.fuzz.worker`, started again after a crash or hang."""
 
     def __init__(self, limit_s: float = LIMIT_S) -> None:
         self.limit_s = limit_s

@@ -122,7 +122,7 @@ def test_jacobian_of_a_stretch():
 
 
 def test_pixel_means_of_u_are_the_exact_mean_of_the_gradient():
-    """A sphere: inside against the analytic gradient, over the limb against the phase."""
+    """A sphere: inside against the analytic gradient, over the edge against the phase."""
     ball = Phantom((sphere("PMMA", "PMMA", (0.0, 0.0, 0.0), 20 * BEAM.pixel_size_m),))
     fields = project(ball, BEAM, 0.0, (23.5, 23.5), (48 * S, 48 * S), S)
     seen = fields.binned(S, 0)
@@ -133,7 +133,7 @@ def test_pixel_means_of_u_are_the_exact_mean_of_the_gradient():
     analytic = bin_mean((-slope * BEAM.distance_m / BEAM.pixel_size_m), S)
     centre = (slice(16, 32), slice(16, 32))
     assert torch.allclose(seen.ux[centre].double(), analytic[centre], atol=2e-4)
-    # the mean over a row telescopes to the phase difference between its ends, limb or not
+    # the mean over a row telescopes to the phase difference between its ends, edge or not
     assert float(seen.ux[24].double()[:24].sum()) == pytest.approx(
         float(fields.phase[97:99, 95:97].double().mean() / BEAM.phase_per_px), rel=2e-3
     )
@@ -211,7 +211,7 @@ def test_wave_optics_keeps_the_flux_and_absorbs():
     plane = torch.ones(1, 48 * WAVE_S, 48 * WAVE_S, dtype=torch.complex64)
     image = propagated_sample(plane, fields, BEAM, WAVE_S)
     assert float(image.mean()) == pytest.approx(float(fields.transmission.mean()), rel=1e-4)
-    # the edge fringe: bright outside the limb, where rays arrive, dark inside
+    # the edge fringe: bright outside the edge, where rays arrive, dark inside
     profile = detected(image, 48)[0, 24]
     assert profile[int(23.5 + 12) : int(23.5 + 16)].max() > 1.05
 

@@ -42,7 +42,7 @@ def test_volume_summed_along_the_beam_is_the_projection(demo_voxels, angle, axis
     ):
         summed = volume.sum(axis) * PIXEL
         summed = summed.flip(-1) if flip else summed
-        # at a limb the mean of exp is not the exp of the mean, and a voxel's share is counted on 125 points
+        # at an edge the mean of exp is not the exp of the mean, and a voxel's share is counted on 125 points
         assert float((summed - projected).abs().max()) < 0.02 * float(summed.max())
         assert float((summed - projected).mean().abs()) < 5e-4 * float(summed.max())
 
@@ -99,7 +99,7 @@ def test_immersed_solids_lie_inside_and_apart(name):
 
 
 def test_the_demo_is_honest():
-    """Solids that absorb 10-40 %, limbs of 1-2 px, no crossing rays, D about 0.5, air on both sides."""
+    """Solids that absorb 10-40 %, edges of 1-2 px, no crossing rays, D about 0.5, air on both sides."""
     solids = phantom("demo", PIXEL, ROWS, COLUMNS).solids
     for solid in solids:
         longest = 2 * max(solid.reach(e) for e in ((1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0)))

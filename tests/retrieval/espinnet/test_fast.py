@@ -63,16 +63,16 @@ def test_a_grating_that_the_coarsest_scale_cannot_resolve_is_not_mistaken(positi
 
 
 def test_it_begins_twice_only_where_the_pattern_repeats_itself(network, scene, monkeypatch):
-    begun = []
+    sizes = []
     start = fast.FastEspinnet._initial_state
-    counted = staticmethod(lambda frames: begun.append(frames.shape[-1]) or start(frames))
+    counted = staticmethod(lambda frames: sizes.append(frames.shape[-1]) or start(frames))
     monkeypatch.setattr(fast.FastEspinnet, "_initial_state", counted)
     _run(network, scene.reference, scene.sample)
-    assert begun == [16]
-    begun.clear()
+    assert sizes == [16]
+    sizes.clear()
     repeated = scenes(Cell("grating", 5, 5000.0), count=1, size=128)
     _run(network, repeated.reference, repeated.sample)
-    assert begun == [16, 32]
+    assert sizes == [16, 32]
 
 
 def test_a_pattern_that_repeats_changes_nothing_for_its_neighbours_in_a_batch(network, scene):

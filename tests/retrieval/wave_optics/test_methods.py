@@ -79,8 +79,8 @@ def test_refinement_lowers_the_error_of_tracking(scale: float, ratio: float) -> 
     plain = tracking(scene.sample[None], state.tracking)
     assert fields.phase is not None
     assert fields.attenuation is not None
-    begun = refined._phase(plain, [torch.zeros(1), torch.zeros(1)], scene.acquisition)
-    before, after = phase_error(begun[0], scene.phase), phase_error(fields.phase[0], scene.phase)
+    start = refined._phase(plain, [torch.zeros(1), torch.zeros(1)], scene.acquisition)
+    before, after = phase_error(start[0], scene.phase), phase_error(fields.phase[0], scene.phase)
     errors = [
         float((-t.log()[0] - torch.from_numpy(scene.attenuation)).square().mean().sqrt())
         for t in (plain.transmission, fields.transmission)
