@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from speckleflow.config.models import POSSIBLE, impossible
 from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource
-from speckleflow.io.scan import Scan, read_angles
+from speckleflow.io.frame_axes import read_angles
+from speckleflow.io.scan import Scan
 
 #: A larger part of a frame at the detector's highest value is light, not hot pixels: of these, good detectors
 #: have less than one in a thousand.

@@ -27,23 +27,15 @@ from speckleflow.checks import (
     size_problems,
     tomography_problems,
 )
-from speckleflow.correction import air_margins, no_flats, prepare_correction, read_mask
+from speckleflow.correction import air_margins, missing_flats_error, prepare_correction, read_mask
 from speckleflow.errors import InputError
 from speckleflow.frame_faults import look_at_scan
 from speckleflow.io.base import FrameSource, InputProblems
 from speckleflow.io.images import find_images
 from speckleflow.io.layout import DIVIDED, SUBTRACTED
 from speckleflow.io.open import read_calibration
-from speckleflow.io.scan import (
-    AS_FLATS,
-    Scan,
-    no_darks,
-    open_scan,
-    read_options,
-    reference_frames,
-    source_count,
-    try_open_scan,
-)
+from speckleflow.io.roles import AS_FLATS, read_options, reference_frames, source_count
+from speckleflow.io.scan import Scan, missing_darks_error, open_scan, try_open_scan
 from speckleflow.pattern import measure_pattern
 from speckleflow.scan.acquisition import CONFIG_KEYS, Acquisition
 from speckleflow.scan.manifest import FileEntry, Manifest, raw_file
@@ -292,8 +284,8 @@ def _absent(scan: Scan, kind: str, sources: list[tuple[str, FrameSource]]) -> li
     holders = [(role, source) for role, source in sources if source_count(source, kind)]
     if not holders:
         if kind == "darks":
-            return [no_darks(scan)]
-        return [] if scan.has_reference else [no_flats(scan)]
+            return [missing_darks_error(scan)]
+        return [] if scan.has_reference else [missing_flats_error(scan)]
     having = dict(reversed(holders))
     return [
         InputError(source.name, expected=f"{kind[:-1]} frames as in {having[role].name}", found="none")

@@ -10,7 +10,7 @@ from speckleflow.correction import Correction, air_margins, bad_pixels
 from speckleflow.correction.air import sides_without_sample
 from speckleflow.correction.filling import Filling
 from speckleflow.errors import InputError
-from speckleflow.io.scan import FrameMean
+from speckleflow.io.repeats import FrameMean
 
 SIZE = (20, 31)
 LIGHT = 1000.0

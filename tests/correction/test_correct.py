@@ -20,7 +20,8 @@ from speckleflow.correction import (
 )
 from speckleflow.errors import InputError
 from speckleflow.io.base import InputProblems
-from speckleflow.io.scan import FrameMean, open_scan
+from speckleflow.io.repeats import FrameMean
+from speckleflow.io.scan import open_scan
 
 
 def corrected(scan: RawScan, **sections: dict) -> tuple[Correction, np.ndarray]:
@@ -159,7 +160,9 @@ def test_bad_pixels_are_found_without_flats(tmp_path: Path):
 def test_a_few_good_pixels_at_most_are_called_bad():
     """Gaussian noise alone, a million pixels: nothing lies 8 robust standard deviations away."""
     rng = np.random.default_rng(2)
-    dark = FrameMean.of(100 + 2 * rng.standard_normal((10, 1000, 1000), dtype=np.float32), spread=True)
+    dark = FrameMean.from_frames(
+        100 + 2 * rng.standard_normal((10, 1000, 1000), dtype=np.float32), spread=True
+    )
     beam = (5000 + 70 * rng.standard_normal((1, 1000, 1000))).astype(np.float32)
     assert not bad_pixels([dark], [beam], 8.0, (1000, 1000)).any()
 
@@ -302,7 +305,7 @@ def test_the_block_a_frame_comes_in_does_not_matter(raw_scan: RawScan):
 def test_stacks_by_hand(raw_scan: RawScan):
     reference = np.stack([raw_scan.frames[f"reference_{n:02d}"][0] for n in (1, 2, 3)])
     sample = np.stack([raw_scan.frames[f"sample_{n:02d}"][1] for n in (1, 2, 3)])
-    correction = Correction.of_stacks(
+    correction = Correction.from_stacks(
         reference, flat=raw_scan.flats["sample_01"], dark=raw_scan.darks["sample_01"]
     )
     np.testing.assert_allclose(correction.reference, raw_scan.reference, atol=4e-4)
@@ -310,12 +313,12 @@ def test_stacks_by_hand(raw_scan: RawScan):
     np.testing.assert_allclose(
         transmission(correction, correction.correct_frames(sample)), expected, atol=5e-4
     )
-    plain = Correction.of_stacks(reference)
+    plain = Correction.from_stacks(reference)
     np.testing.assert_array_equal(plain.correct_frames(sample), sample.astype(np.float32))
     with pytest.raises(InputError, match=r"flat frames: expected 24 x 40 pixels as in the reference"):
-        Correction.of_stacks(reference, flat=np.ones((1, 24, 39)))
+        Correction.from_stacks(reference, flat=np.ones((1, 24, 39)))
     with pytest.raises(InputError, match=r"expected mostly good pixels, found 100 % bad ones"):
-        Correction.of_stacks(reference, flat=raw_scan.darks["sample_01"], dark=raw_scan.flats["sample_01"])
+        Correction.from_stacks(reference, flat=raw_scan.darks["sample_01"], dark=raw_scan.flats["sample_01"])
     with pytest.raises(InputError, match=r"expected shape \(..., 3, 24, 40\), found \(2, 24, 40\)"):
         plain.correct_frames(sample[:2])
 

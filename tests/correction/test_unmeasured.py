@@ -10,7 +10,8 @@ from tests.raw_scan import RawScan
 from speckleflow.correction import Correction, prepare_correction
 from speckleflow.errors import InputError
 from speckleflow.inspect import inspect_scan
-from speckleflow.io.scan import FrameMean, open_scan, unmeasured
+from speckleflow.io.repeats import FrameMean, unmeasured
+from speckleflow.io.scan import open_scan
 from speckleflow.stages.phase import rejected_pixels
 
 SIZE = (20, 30)
@@ -42,12 +43,12 @@ def test_a_pixel_lost_in_one_frame_is_filled_there_alone(kind: str):
 def test_a_pixel_lost_in_one_of_the_repeats_is_not_measured():
     flats = np.stack([smooth(1)] * 6)
     flats[2, 3, 4] = np.nan
-    mean = FrameMean.of(flats).mean
+    mean = FrameMean.from_frames(flats).mean
     assert np.argwhere(np.isnan(mean[0])).tolist() == [[3, 4]]
     counts = flats.astype(np.uint16)
     assert unmeasured(counts[:2]) is None
     counts[1, 5, 6] = 65535
-    assert np.argwhere(np.isnan(FrameMean.of(counts).mean[0])).tolist() == [[3, 4], [5, 6]][1:]
+    assert np.argwhere(np.isnan(FrameMean.from_frames(counts).mean[0])).tolist() == [[3, 4], [5, 6]][1:]
 
 
 def test_lost_pixels_of_flats_and_references_are_bad(raw_scan: RawScan):

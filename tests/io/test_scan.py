@@ -12,7 +12,8 @@ from tests.raw_scan import RawScan, write_data_exchange
 
 from speckleflow.errors import InputError
 from speckleflow.io.base import InputProblems
-from speckleflow.io.scan import FrameMean, Scan, open_scan, raw_files, scan_shape
+from speckleflow.io.repeats import FrameMean
+from speckleflow.io.scan import Scan, open_scan, raw_files, scan_shape
 from speckleflow.scan.spec import ScanSpec
 
 GEOMETRY = {"energy_kev": 20.0, "pixel_size_um": 1.3, "distance_m": 0.2}
@@ -269,28 +270,28 @@ def test_a_range_beyond_the_scan(raw_scan: RawScan):
 def test_means_leave_out_a_cosmic_ray():
     frames = np.full((6, 2, 3), 100, np.uint16)
     frames[4, 1, 1] = 60000
-    mean = FrameMean.of(frames)
+    mean = FrameMean.from_frames(frames)
     np.testing.assert_array_equal(mean.mean, np.full((1, 2, 3), 100, np.float32))
     rng = np.random.default_rng(0)
-    noisy = FrameMean.of(1000 + 10 * rng.standard_normal((20, 50, 50)), spread=True)
+    noisy = FrameMean.from_frames(1000 + 10 * rng.standard_normal((20, 50, 50)), spread=True)
     assert noisy.mean.mean() == pytest.approx(1000, abs=0.2)
     # the mean of the inner 18 of 20 is hardly noisier than that of all
     assert noisy.mean.std() == pytest.approx(10 / np.sqrt(20), rel=0.05)
     assert noisy.spread is not None
     assert noisy.spread.mean() == pytest.approx(10, rel=0.05)
-    assert FrameMean.of(frames[:2], spread=True).spread is None
+    assert FrameMean.from_frames(frames[:2], spread=True).spread is None
 
 
 def test_two_extremes_of_five_frames_are_left_out_and_none_of_four():
     """Counts 1, 2, 3, 4, 100: the mean of the inner three is 3, the spread that of all five about it."""
     frames = np.array([1.0, 2, 3, 4, 100])[:, None, None] * np.ones((1, 2, 3))
-    five, four = FrameMean.of(frames, spread=True), FrameMean.of(frames[1:], spread=True)
+    five, four = FrameMean.from_frames(frames, spread=True), FrameMean.from_frames(frames[1:], spread=True)
     np.testing.assert_allclose(five.mean, np.full((1, 2, 3), 3.0))
     assert five.spread is not None
     np.testing.assert_allclose(five.spread, np.full((1, 2, 3), np.sqrt((4 + 1 + 0 + 1 + 97**2) / 5)))
     np.testing.assert_allclose(four.mean, np.full((1, 2, 3), 27.25))
     assert (five.count, four.count, four.spread) == (5, 4, None)
-    assert FrameMean.of(frames).spread is None
+    assert FrameMean.from_frames(frames).spread is None
     mixed = FrameMean.stack([five, four])
     assert (mixed.mean.shape, mixed.count, mixed.spread) == ((2, 2, 3), 4, None)
     np.testing.assert_allclose(mixed.mean[:, 0, 0], [3.0, 27.25])
@@ -301,7 +302,7 @@ def test_two_extremes_of_five_frames_are_left_out_and_none_of_four():
 
 def test_frames_of_several_positions_are_averaged_position_by_position():
     frames = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
-    np.testing.assert_allclose(FrameMean.of(frames).mean, frames[0] + 30)
+    np.testing.assert_allclose(FrameMean.from_frames(frames).mean, frames[0] + 30)
 
 
 def test_the_shape_is_read_from_one_header(raw_scan: RawScan, monkeypatch: pytest.MonkeyPatch):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from speckleflow.io.scan import FrameMean
+from speckleflow.io.repeats import FrameMean
 
 Image = NDArray[np.float32]
 

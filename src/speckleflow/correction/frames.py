@@ -14,7 +14,7 @@ from speckleflow.config.models import Correct
 from speckleflow.correction.bad_pixels import Image, bad_pixels
 from speckleflow.correction.filling import Filling
 from speckleflow.errors import InputError
-from speckleflow.io.scan import FrameMean, unmeasured
+from speckleflow.io.repeats import FrameMean, unmeasured
 from speckleflow.margins import Margins, air_mask
 
 
@@ -75,7 +75,7 @@ class Correction:
         object.__setattr__(self, "_filling", Filling(self.bad))
 
     @classmethod
-    def of_stacks(
+    def from_stacks(
         cls, reference: NDArray, *, flat: NDArray | None = None, dark: NDArray | None = None
     ) -> Correction:
         """A correction from stacks: raw reference (N, y, x), flat and dark frames (k, y, x).
@@ -95,8 +95,8 @@ class Correction:
                     expected=f"{size[0]} x {size[1]} pixels as in the reference",
                     found=f"shape {frames.shape}",
                 )
-        beam, no_beam = measured(None if flat is None else FrameMean.of(flat), size)
-        level, no_level = measured(None if dark is None else FrameMean.of(dark, spread=True), size)
+        beam, no_beam = measured(None if flat is None else FrameMean.from_frames(flat), size)
+        level, no_level = measured(None if dark is None else FrameMean.from_frames(dark, spread=True), size)
         bad = (
             no_beam
             | no_level

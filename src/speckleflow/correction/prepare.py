@@ -16,7 +16,8 @@ from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource
 from speckleflow.io.images import Images
 from speckleflow.io.layout import DIVIDED
-from speckleflow.io.scan import FrameMean, Scan
+from speckleflow.io.repeats import FrameMean
+from speckleflow.io.scan import Scan
 from speckleflow.margins import Margins
 
 _log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def prepare_correction(scan: Scan) -> Correction:
     if flat is not None and settings.flat_scale != 1:
         flat = _scaled(flat, dark, settings.flat_scale)
     if flat is None and not scan.has_reference and scan.config.files.flat != DIVIDED:
-        raise no_flats(scan)
+        raise missing_flats_error(scan)
     raw = scan.read_reference() if scan.has_reference else None
     ref_dark = ref_flat = None
     if raw is not None:
@@ -187,7 +188,7 @@ def read_mask(path: Path, name: str, size: tuple[int, int]) -> NDArray[np.bool_]
     return source.read()[0] != 0
 
 
-def no_flats(scan: Scan) -> InputError:
+def missing_flats_error(scan: Scan) -> InputError:
     """The error of an absorption scan without flats."""
     return InputError(
         scan.sample[0].name,

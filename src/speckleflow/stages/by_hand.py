@@ -108,7 +108,7 @@ def retrieve_files(
         )
     beam, level = (None if name is None else read_stack(name) for name in (flat, dark))
     _check_stacks(stacks, {"reference": reference, "sample": sample}, level)
-    correction = Correction.of_stacks(stacks["reference"], flat=beam, dark=level)
+    correction = Correction.from_stacks(stacks["reference"], flat=beam, dark=level)
     frames = correction.correct_frames(stacks["sample"])
     if spec.needs_diffuser:
         _check_pairs(frames, correction.reference, sample, reference)

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from speckleflow.correction import Correction
 from speckleflow.frame_faults import FrameLooker, fault_error
-from speckleflow.io.scan import Scan, unmeasured
+from speckleflow.io.repeats import unmeasured
+from speckleflow.io.scan import Scan
 
 
 def check_frames(raw: NDArray, scan: Scan, correction: Correction, first: int) -> tuple[int, int]:

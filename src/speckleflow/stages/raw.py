@@ -10,7 +10,8 @@ from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource
 from speckleflow.io.layout import Layout
 from speckleflow.io.open import open_source
-from speckleflow.io.scan import Scan, read_options
+from speckleflow.io.roles import read_options
+from speckleflow.io.scan import Scan
 from speckleflow.scan.manifest import FileEntry, Manifest
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.inputs import load_manifest

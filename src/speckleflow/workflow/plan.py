@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speckleflow.errors import InputError
-from speckleflow.io.scan import exclusions, scan_shape
+from speckleflow.io.exclusions import exclusions
+from speckleflow.io.scan import scan_shape
 from speckleflow.io.writers.base import PART_BYTES, SHARD
 from speckleflow.scan.manifest import Manifest
 from speckleflow.scan.spec import ScanSpec

@@ -1,0 +1,122 @@
+"""What the frames of a scan run over: the number of projections and positions, rotation angles, times."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speckleflow.config import ScanConfig
+from speckleflow.errors import InputError
+from speckleflow.io.base import FrameSource, unit_factor
+from speckleflow.io.layout import Layout
+from speckleflow.io.patterns import Pattern
+
+
+def count_axes(config: ScanConfig, layout: Layout, source: FrameSource) -> tuple[int, int]:
+    """Number of projections and of diffuser positions."""
+    if len(source.shape) == 4:
+        return int(source.shape[0]), int(source.shape[1])
+    if Pattern(config.files.sample, "files.sample").has_position:
+        return int(source.shape[0]), len(layout.positions)
+    frames = int(source.shape[0])
+    geometry = config.geometry
+    if config.files.reference is None or geometry.axis == "time" or geometry.angles == "range":
+        return frames, 1
+    if source.angles() is not None:
+        return frames, 1
+    return 1, frames
+
+
+def read_angles(config: ScanConfig, source: FrameSource, projections: int) -> NDArray[np.float64]:
+    """Angles in degrees, counter-clockwise seen from above; all 0 of a time series.
+
+    Raises
+    ------
+    InputError
+        The file has none, too few or too many, an unknown unit, or one that is not a number.
+    """
+    g = config.geometry
+    if g.axis == "time":
+        return np.zeros(projections)
+    sign = 1.0 if g.rotation == "counterclockwise" else -1.0
+    if g.angles == "range":
+        steps = max(projections - 1, 1) if g.angle_inclusive else projections
+        return sign * (
+            g.angle_start_deg + (g.angle_stop_deg - g.angle_start_deg) * np.arange(projections) / steps
+        )
+    recorded = source.angles()
+    if recorded is None:
+        if projections == 1:  # a single view has no angle to ask for
+            return np.zeros(1)
+        raise InputError(
+            source.name,
+            expected=f"an angle for each of {projections} projections",
+            found="none in the file",
+            hint="give geometry.angles: range, angle_start_deg and angle_stop_deg",
+        )
+    if len(recorded.values) != projections:
+        raise InputError(
+            source.name,
+            expected=f"{projections} angles, one for each projection",
+            found=f"{len(recorded.values)}",
+            hint=f"files.frames: '0-{min(projections, len(recorded.values)) - 1}', if those are the frames "
+            "of the first angles",
+        )
+    unit = g.angles_unit if g.angles_unit != "file" else recorded.unit or "deg"
+    factor = unit_factor(unit, "deg")
+    if factor is None:
+        raise InputError(
+            source.name,
+            expected="angles in degrees or radians",
+            found=f"unit '{unit}'",
+            hint="set geometry.angles_unit",
+        )
+    if not np.isfinite(recorded.values).all():
+        bad = int((~np.isfinite(recorded.values)).sum())
+        raise InputError(source.name, expected="finite angles", found=f"{bad} NaN or infinite")
+    return sign * factor * recorded.values
+
+
+def read_times(config: ScanConfig, source: FrameSource, projections: int) -> NDArray[np.float64]:
+    """Times in seconds of the frames of a time series: ``geometry.frame_s``, else those in the file.
+
+    Raises
+    ------
+    InputError
+        The file has none, too few or too many, another unit, one that is not a number, or they do not increase.
+    """
+    if config.geometry.frame_s is not None:
+        return config.geometry.frame_s * np.arange(projections, dtype=np.float64)
+    recorded = source.angles()
+    hint = "name the dataset of the times by files.angles_dataset, or give geometry.frame_s"
+    if recorded is None:
+        raise InputError(
+            source.name,
+            expected=f"a time for each of {projections} frames",
+            found="none in the file",
+            hint=hint,
+        )
+    values = recorded.values
+    if len(values) != projections:
+        raise InputError(
+            source.name,
+            expected=f"{projections} times, one for each frame",
+            found=f"{len(values)}",
+            hint=hint,
+        )
+    factor = unit_factor(recorded.unit or "s", "s")
+    if factor is None:
+        raise InputError(
+            source.name, expected="times in s, ms or us", found=f"unit '{recorded.unit}'", hint=hint
+        )
+    if not np.isfinite(values).all():
+        bad = int((~np.isfinite(values)).sum())
+        raise InputError(source.name, expected="finite times", found=f"{bad} NaN or infinite")
+    if len(late := np.flatnonzero(np.diff(values) <= 0)):
+        k = int(late[0])
+        raise InputError(
+            source.name,
+            expected="times that increase from frame to frame",
+            found=f"{values[k + 1]:g} at frame {k + 1} after {values[k]:g}",
+        )
+    return factor * values
