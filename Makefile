@@ -31,9 +31,9 @@ demo: $(READY)
 	@$(BIN)/snakemake --cores $(CORES)
 	@$(BIN)/speckleflow show results/demo
 
-# one process a core; what shares a Slurm stays in one of them
+# one process a core, and one that mostly waits for Slurm
 test: $(READY)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadgroup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(($(CORES) + 1)) --dist loadgroup
 
 test-fast: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --dist loadfile --ignore=tests/envs \

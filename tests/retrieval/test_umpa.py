@@ -230,9 +230,10 @@ def test_dead_beam_is_refused():
 
 def test_sim512(shared_data):
     """Simulated stack of 5000 photons a pixel: errors on the detector grid, where its truth lives."""
-    data = np.load(shared_data("sim512/stack.npz"))
+    # the middle: its rows alone take a third of the time
+    data = {name: field[..., 170:342, :] for name, field in np.load(shared_data("sim512/stack.npz")).items()}
     for n, u_error, t_error, d_error in (  # 1.2 times what is measured, or a little more
-        (20, 0.0045, 0.0006, 0.0037),
+        (20, 0.0045, 0.00066, 0.0037),
         (5, 0.0076, 0.0009, 0.0046),
         (3, 0.0091, 0.001, 0.0052),
     ):

@@ -57,14 +57,16 @@ class Project:
             *arguments,
         ]
 
-    def run(self, *arguments: str, cores: int = 2, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, cores: int = 2, check: bool = True, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             self.command(*arguments, cores=cores),
             cwd=self.folder,
             capture_output=True,
             text=True,
             timeout=900,
-            env=environment(),
+            env=env or environment(),
         )
         if check:
             assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
@@ -76,6 +78,13 @@ class Project:
 
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONHASHSEED": "0", "XDG_CACHE_HOME": "/nonexistent-cache"}
+
+
+def guarded(stage: str | None = None) -> dict[str, str]:
+    """An environment whose Pythons refuse packages that their stage's file in envs/ does not name."""
+    path = os.pathsep.join([str(ROOT / "tests" / "envs" / "guard"), str(ROOT / "src")])
+    env = environment() | {"PYTHONPATH": path, "GUARD_ENVS": str(ROOT / "envs")}
+    return env | ({"GUARD_STAGE": stage} if stage else {})
 
 
 @pytest.fixture
@@ -90,7 +99,7 @@ def project(tmp_path) -> Callable[..., Project]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
-    """The tiny scan, run undisturbed once a session; read only."""
+    """The tiny scan, run undisturbed once a session, each stage kept to its environment's packages; read only."""
     made = Project(tmp_path_factory.mktemp("finished"), tiny_config())
-    made.run()
+    made.run(env=guarded())
     return made

@@ -22,6 +22,26 @@ from speckleflow.train.checkpoint import save_weights
 
 
 @pytest.mark.slow
+def test_what_is_traced_gives_what_the_method_gives(monkeypatch):
+    """The branches that only a traced graph takes (convolutions for band matrices, no threads), computed at once."""
+    scene = scenes(Cell("mask", 3, 5000.0), count=1, size=76)  # no multiple of 8
+    reference = 700 * scene.reference[0]
+    sample = 700 * scene.sample * torch.tensor([1.0, 1.01, 1.0])[:, None, None]
+    method = Espinnet(EspinnetSettings())
+    state = method.prepare(reference)
+    fields = dict(method(sample, state).items())
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    with torch.inference_mode():
+        maps = Whole(method.structure, state.whole).eval()(reference, sample)
+    assert set(method.structure.maps[: len(maps)]) == set(fields) - {"flags"}
+    for name, found in zip(method.structure.maps, maps, strict=False):
+        off = (found - fields[name]).abs()
+        assert off.shape == (1, 76, 76)
+        assert float(off.square().mean().sqrt()) < 2e-5, name
+        assert float(off.max()) < 5e-4, name
+
+
+@pytest.mark.long  # tracing takes two minutes
 def test_the_file_gives_what_the_method_gives(tmp_path, monkeypatch):
     for name in ("onnx", "onnxscript"):
         pytest.importorskip(name, reason="ONNX is written by onnx and onnxscript")

@@ -88,7 +88,7 @@ def test_tiled_equals_whole():
 @pytest.mark.slow
 def test_out_of_memory_goes_on_in_smaller_parts(monkeypatch, caplog, scene):
     method = Espinnet(EspinnetSettings())
-    wide = scene.sample.repeat(1, 1, 1, 6), scene.reference[0].repeat(1, 1, 6)
+    wide = scene.sample[:, :3, 16:80].repeat(1, 1, 1, 6), scene.reference[0, :3, 16:80].repeat(1, 1, 6)
     state = method.prepare(wide[1])
     whole = method(wide[0], state)
     run = method.structure.run_tile
@@ -230,8 +230,8 @@ def test_short_convolutions_change_little(scene):
 @pytest.mark.slow
 def test_out_of_memory_halves_the_batch(monkeypatch, caplog, scene):
     method = Espinnet(EspinnetSettings())
-    batch = scene.sample.expand(4, -1, -1, -1)
-    state = method.prepare(scene.reference[0])
+    batch = scene.sample[:, :3, 16:80, 16:96].expand(4, -1, -1, -1)
+    state = method.prepare(scene.reference[0, :3, 16:80, 16:96])
     whole = method(batch, state)
     monkeypatch.setattr(method, "_at_once", lambda state: 4)
     run = method._run_tile
