@@ -2,8 +2,8 @@
 
     python benchmarks/throughput.py [FOLDER]     writes some 0.5 GB there (default: a temporary folder), prints a table
 
-In turns, the least of several by the clock and by processor time; the files are in the page cache, so that the programs
-are compared and not the disk.
+In turns; medians over the rounds, of the ratios round by round, so that other programs on the machine disturb both alike.
+The files are in the page cache, so that the programs are compared and not the disk.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
 from speckleflow.config import ScanConfig
 from speckleflow.correction import prepare_correction
@@ -24,7 +25,7 @@ from speckleflow.frame_faults import FrameLooker
 from speckleflow.io.scan import Scan, open_scan
 from speckleflow.scan.spec import ScanSpec
 
-FRAMES, SIZE, ROUNDS, BATCH = 48, (1024, 2048), 5, 8
+FRAMES, SIZE, ROUNDS, BATCH = 45, (1024, 2048), 15, 15  # 63 MB at a time, as inspect --full reads them
 
 
 def make(folder: Path) -> dict[str, str]:
@@ -80,16 +81,15 @@ def alone(path: Path) -> None:
                 file.asarray(key=range(first, min(first + BATCH, len(file.pages))))
 
 
-def least(*programs: Callable[[], None]) -> list[tuple[float, float]]:
-    """(clock, processor) seconds of each, the least of rounds in turns."""
-    best = [(np.inf, np.inf)] * len(programs)
-    for _ in range(ROUNDS):
-        for i, program in enumerate(programs):
+def timed(*programs: Callable[[], None]) -> NDArray:
+    """(clock, processor) seconds of each in every round, in turns: (round, program, 2)."""
+    spent = np.empty((ROUNDS, len(programs), 2))
+    for turn in spent:
+        for program, seconds in zip(programs, turn, strict=True):
             clock, processor = time.perf_counter(), time.process_time()
             program()
-            spent = time.perf_counter() - clock, time.process_time() - processor
-            best[i] = (min(best[i][0], spent[0]), min(best[i][1], spent[1]))
-    return best
+            seconds[:] = time.perf_counter() - clock, time.process_time() - processor
+    return spent
 
 
 def main(folder: Path) -> None:
@@ -101,7 +101,7 @@ def main(folder: Path) -> None:
         scan = opened(folder, name)
         looker = FrameLooker(scan, prepare_correction(scan))
         megabytes = scan.n_projections * SIZE[0] * SIZE[1] * 2 / 1e6
-        plain, read, look = least(
+        spent = timed(
             lambda name=name: alone(folder / name),
             lambda scan=scan: [
                 scan.read_sample(slice(f, min(f + BATCH, scan.n_projections)))
@@ -109,8 +109,9 @@ def main(folder: Path) -> None:
             ],
             lambda scan=scan, looker=looker: looked_at(scan, looker),
         )
-        speeds = " | ".join(f"{megabytes / t[0]:.0f}" for t in (plain, read, look))
-        print(f"| {kind} | {speeds} | {plain[0] / look[0]:.2f} | {plain[1] / look[1]:.2f} |")
+        speeds = " | ".join(f"{megabytes / seconds:.0f}" for seconds in np.median(spent[..., 0], 0))
+        clock, processor = np.median(spent[:, 0] / spent[:, 2], 0)
+        print(f"| {kind} | {speeds} | {clock:.2f} | {processor:.2f} |")
 
 
 if __name__ == "__main__":

@@ -24,10 +24,8 @@ MOST_SATURATED = 0.01
 MOST_CONSTANT_ROWS = 0.01
 #: Share of blocks of one value above which a part of the detector was not read, and the fewest of them.
 _MOST_CONSTANT_BLOCKS, _FEWEST_BLOCKS = 0.02, 8
-#: columns of a block, one row high, and rows of a frame in which they are looked for and the light is taken
+#: columns of a block, one row high, and rows of a frame in which they are looked for; the light is that of half of them
 _BLOCK, _SOME_ROWS = 32, 64
-#: columns in which rows of one value are looked for before the whole row is
-_FIRST_COLUMNS = 16
 #: Counts from which noise makes a block of one value impossible.
 _NOISY_COUNTS = 20.0
 #: Light that departs by this part from the median of the frames around it is told.
@@ -121,6 +119,9 @@ class FrameLooker:
         self.rows = self.good.mean(1) > 0.5
         self._all_good = bool(self.good.all())
         self._some = slice(None, None, max(1, len(self.good) // _SOME_ROWS))
+        self._light_rows = slice(None, None, max(1, len(self.good) // (_SOME_ROWS // 2)))
+        # a saturated area between these rows is smaller than MOST_SATURATED
+        self._sparse = slice(None, None, max(1, int(MOST_SATURATED * len(self.good))))
         c = correction
         self._dark = 0.0 if c.dark is None else c.dark.mean((1, 2), dtype=np.float64)
         gain = 1.0 if c.gain is None else 1 / np.median(c.gain, axis=(1, 2))
@@ -134,13 +135,13 @@ class FrameLooker:
         relative = self.correction.reference is not None or self.correction.gain is not None
         faults = []
         for b, n in np.ndindex(*raw.shape[:2]):
-            before = raw[b - 1, n] if b else None if self._before is None else self._before[n]
+            before = raw[b - 1, n, self._some] if b else None if self._before is None else self._before[n]
             why = self._fault(raw[b, n], before)
             if why is None and relative and light[b, n] < LEAST_LIGHT:
                 why = f"light at {max(light[b, n], 0):.1%} of the reference's"
             if why is not None:
                 faults.append(self._named(first + b, n, why))
-        self._before = raw[-1].copy() if len(raw) else self._before
+        self._before = raw[-1][:, self._some].copy() if len(raw) else self._before
         return faults, light
 
     def _fault(self, frame: NDArray, before: NDArray | None) -> str | None:
@@ -153,21 +154,22 @@ class FrameLooker:
         level = self.scan.config.correct.saturation_level
         if level is None and frame.dtype.kind != "f":
             level = np.iinfo(frame.dtype).max
-        if level is not None and float(np.max(frame)) >= level:
+        if level is not None and float(np.max(frame[self._sparse])) >= level:
             saturated = float((frame[good] >= level).mean())
             if saturated > max(MOST_SATURATED, most):
                 what = "the largest count" if level == self.top(frame) else f"{level:g} counts or more"
                 return f"{saturated:.0%} of its pixels at {what}"
-        constant = _constant(frame, _FIRST_COLUMNS)
+        constant = _constant(frame)
         part = float(constant[self.rows].mean()) if self.rows.any() else 0.0
         if part > MOST_CONSTANT_ROWS:
             return f"{part:.0%} of its rows of one value"
         if (part := self._constant_blocks(frame)) > 0:
             return f"{part:.0%} of its area in blocks of one value"
+        # noise makes a single pair of equal rows impossible
         if (
             before is not None
-            and np.array_equal(frame[::7, ::5], before[::7, ::5])
-            and np.array_equal(frame, before)
+            and np.array_equal(frame[0], before[0])
+            and np.array_equal(frame[self._some], before)
         ):
             return "the same counts in every pixel as the frame before it"
         return None
@@ -183,7 +185,7 @@ class FrameLooker:
         if not width or frame.dtype.kind not in "ui":
             return 0.0
         blocks = frame[self._some, :width].reshape(-1, width // _BLOCK, _BLOCK)
-        one = _constant(blocks, _BLOCK // 4)
+        one = _constant(blocks)
         if not one.any():
             return 0.0
         if not self._all_good:
@@ -200,7 +202,7 @@ class FrameLooker:
 
     def _light(self, raw: NDArray) -> NDArray[np.float64]:
         """Mean light of each frame (B, N) over that of its reference or flat; in counts without either."""
-        some = raw[..., self._some, :]
+        some = raw[..., self._light_rows, :]
         level = (np.nanmean if raw.dtype.kind == "f" else np.mean)(some, (2, 3), dtype=np.float64)
         return np.asarray((level - self._dark) / self._beam)
 
@@ -211,13 +213,15 @@ class FrameLooker:
         return FrameFault(number, position, source.name, float(scan.angles_deg[projection]), why)
 
 
-def _constant(lines: NDArray, first: int) -> NDArray[np.bool_]:
-    """Lines (..., x) of one value; only those whose ``first`` values are one are looked at whole."""
-    one = (lines[..., 1:first] == lines[..., :1]).all(-1)
+def _constant(lines: NDArray) -> NDArray[np.bool_]:
+    """Lines (..., x) of one value; only those whose first four values, one place in memory, are one are looked at whole."""
+    one = np.asarray(lines[..., 1] == lines[..., 0])
+    for column in range(2, min(4, lines.shape[-1])):
+        one &= lines[..., column] == lines[..., 0]
     if one.any():
         whole = lines[one]
         one[one] = (whole == whole[:, :1]).all(-1)
-    return np.asarray(one)
+    return one
 
 
 def fault_error(scan: Scan, fault: FrameFault) -> InputError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,20 @@ def test_a_slip_is_named_by_its_projection():
     warning = motion_warning(sinogram(np.where(np.arange(90) < 50, 0.0, 4.0)), ANGLES)
     assert warning is not None
     assert "by +4.0 px at projection 50" in warning
+
+
+@pytest.mark.parametrize("drift", [6.0, -5.0])
+def test_a_steady_drift_over_half_a_turn_is_named(drift: float):
+    """Its centre of mass stays within 0.2 px of a circle: four times the noise of one projection."""
+    warning = motion_warning(sinogram(np.linspace(0, drift, 90), noise=0.03), ANGLES)
+    assert warning is not None
+    size = float(re.search(r"steadily, by ([+-][\d.]+) px over the scan", warning)[1])
+    assert size == pytest.approx(drift, abs=0.3)  # measured 0.1
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.1, 0.3])
+def test_noise_alone_is_no_motion(noise: float):
+    assert motion_warning(sinogram(noise=noise), ANGLES) is None
 
 
 def test_a_sample_that_swings():

@@ -6,10 +6,12 @@ appends makes every page a series of its own; so frames are counted by pages, an
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -119,20 +121,42 @@ def read_pages(path: Path, name: str, layout: TiffLayout, frames: range | NDArra
     images = np.empty((len(frames), *size), layout.dtype)
     if layout.offsets is not None:
         length = int(np.prod(size)) * layout.stored.itemsize
-        with path.open("rb") as stream:
-            for image, frame in zip(images, frames, strict=True):
-                stream.seek(layout.offsets[frame])
-                stored = image if layout.stored == layout.dtype else np.empty(size, layout.stored)
-                if (found := stream.readinto(stored.data.cast("B"))) < length:
-                    raise InputError(name, expected=f"{length} bytes of frame {frame}", found=f"{found}")
-                if stored is not image:
-                    image[:] = stored
+        stored = images if layout.stored == layout.dtype else np.empty(images.shape, layout.stored)
+        with path.open("rb", buffering=0) as stream:
+            for first, last in _runs([layout.offsets[frame] for frame in frames], length):
+                stream.seek(layout.offsets[frames[first]])
+                _read_into(stored[first:last], stream, name, f"frames {frames[first]} to {frames[last - 1]}")
+        if stored is not images:
+            images[:] = stored
     elif len(frames):
         with tifffile.TiffFile(path) as tiff:
             pages = _pages(tiff)
             for image, frame in zip(images, frames, strict=True):
                 image[:] = pages[frame].asarray()
     return images if layout.white_level is None else layout.dtype.type(layout.white_level) - images
+
+
+def _runs(offsets: list[int], length: int) -> list[tuple[int, int]]:
+    """Ranges [first, last) of frames of ``length`` bytes that follow each other in a file."""
+    begins = [k for k in range(len(offsets)) if k == 0 or offsets[k] != offsets[k - 1] + length]
+    return list(itertools.pairwise([*begins, len(offsets)]))
+
+
+def _read_into(images: NDArray, stream: FileIO, name: str, what: str) -> None:
+    """Fill images from a stream; a read of the system may give less than was asked for.
+
+    Raises
+    ------
+    InputError
+        The file ends before.
+    """
+    wanted = images.reshape(-1).view(np.uint8)
+    done = 0
+    while done < len(wanted):
+        count = stream.readinto(wanted[done:].data)
+        if not count:
+            raise InputError(name, expected=f"{len(wanted)} bytes of {what}", found=f"{done}")
+        done += count
 
 
 def _pages(tiff: tifffile.TiffFile) -> list[Any]:

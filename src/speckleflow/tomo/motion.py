@@ -6,6 +6,8 @@ circle: a sine over the angle. What departs from it moved, or is no scan about a
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,21 +45,35 @@ def motion_warning(sinograms: Double, angles_deg: Double) -> str | None:
     order = np.arange(count)
     noise = 1.4826 * float(np.median(np.abs(np.diff(away, 2)))) / np.sqrt(6)
     rms = float(np.sqrt(np.mean(away**2)))
-    if rms < max(_MOVED_PX, _TIMES_NOISE * noise):
+    # a steady drift lies almost along the circle over half a turn, but is left in all projections alike
+    drift = _with(terms, order / (count - 1), centre)
+    steady = np.sqrt(max(rms**2 - drift.rest, 0.0)) > _TIMES_NOISE * noise / np.sqrt(count)
+    if rms < _MOVED_PX or (rms < _TIMES_NOISE * noise and not steady):
         return None
     # one step, found where it explains most
-    best, at, size = float(np.sum(away**2)), 0, 0.0
-    for split in range(2, count - 2):
-        wider = np.column_stack([terms, order >= split])
-        solution, rest, *_ = np.linalg.lstsq(wider, centre, rcond=None)
-        if rest.size and float(rest[0]) < best:
-            best, at, size = float(rest[0]), split, float(solution[3])
-    stepped = best < 0.2 * float(np.sum(away**2))
-    how = f"by {size:+.1f} px at projection {at}" if stepped else "slowly"
-    return (
-        f"the sample moved {how}: its centre of mass is off its circle by {rms:.2f} px (noise {noise:.2f} px); "
-        "correct.exclude_projections or files.frames leaves projections out"
-    )
+    steps = {split: _with(terms, order >= split, centre) for split in range(2, count - 2)}
+    at = min(steps, key=lambda split: steps[split].rest)
+    how, left = "slowly", 0.2 * rms**2 + 2 * noise**2
+    what_to_do = "correct.exclude_projections or files.frames leaves projections out"
+    if steps[at].rest < min(left, drift.rest):
+        how = f"by {steps[at].size:+.1f} px at projection {at}"
+    elif drift.rest < left:
+        how = f"steadily, by {drift.size:+.1f} px over the scan"
+        what_to_do = "the rotation axis takes up most of it, the rest blurs the edges"
+    return f"the sample moved {how}: its centre of mass is off its circle by {rms:.2f} px (noise {noise:.2f} px); {what_to_do}"
+
+
+class _Wider(NamedTuple):
+    """A circle fitted together with one more term: the mean square that is left, and the size of the term."""
+
+    rest: float
+    size: float
+
+
+def _with(terms: Double, term: NDArray, centre: Double) -> _Wider:
+    wider = np.column_stack([terms, term])
+    solution = np.linalg.lstsq(wider, centre, rcond=None)[0]
+    return _Wider(float(np.mean((centre - wider @ solution) ** 2)), float(solution[3]))
 
 
 def lying_axis_warning(images: Double) -> str | None:
