@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py [FOLDER]     writes some 0.5 GB there (default: a temporary folder), prints a table
 
-In turns; medians over the rounds, of the ratios round by round, so that other programs on the machine disturb both alike.
+In turns; medians over the rounds, of the ratios round by round, so that other programs disturb both alike.
 The files are in the page cache, so that the programs are compared and not the disk.
 """
 

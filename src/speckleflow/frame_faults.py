@@ -24,8 +24,8 @@ MOST_SATURATED = 0.01
 MOST_CONSTANT_ROWS = 0.01
 #: Share of blocks of one value above which a part of the detector was not read, and the fewest of them.
 _MOST_CONSTANT_BLOCKS, _FEWEST_BLOCKS = 0.02, 8
-#: columns of a block, one row high, and rows of a frame in which they are looked for; the light is that of half of them
-_BLOCK, _SOME_ROWS = 32, 64
+#: columns of a block, one row high, and rows that the light is taken from
+_BLOCK, _LIGHT_ROWS = 32, 50
 #: Counts from which noise makes a block of one value impossible.
 _NOISY_COUNTS = 20.0
 #: Light that departs by this part from the median of the frames around it is told.
@@ -118,10 +118,8 @@ class FrameLooker:
         self.good = ~correction.bad
         self.rows = self.good.mean(1) > 0.5
         self._all_good = bool(self.good.all())
-        self._some = slice(None, None, max(1, len(self.good) // _SOME_ROWS))
-        self._light_rows = slice(None, None, max(1, len(self.good) // (_SOME_ROWS // 2)))
-        # a saturated area between these rows is smaller than MOST_SATURATED
-        self._sparse = slice(None, None, max(1, int(MOST_SATURATED * len(self.good))))
+        # what fills more of a frame than an area that matters crosses one of these rows
+        self._some = slice(None, None, max(1, int(min(MOST_SATURATED, MOST_CONSTANT_ROWS) * len(self.good))))
         c = correction
         self._dark = 0.0 if c.dark is None else c.dark.mean((1, 2), dtype=np.float64)
         gain = 1.0 if c.gain is None else 1 / np.median(c.gain, axis=(1, 2))
@@ -131,21 +129,22 @@ class FrameLooker:
 
     def look(self, raw: NDArray, first: int) -> tuple[list[FrameFault], NDArray[np.float64]]:
         """Faults, and light (B, N), of raw frames (B, N, y, x) of the projections from ``first`` on."""
-        light = self._light(raw)
+        some = np.ascontiguousarray(raw[..., self._some, :])
+        light = self._light(some)
         relative = self.correction.reference is not None or self.correction.gain is not None
         faults = []
         for b, n in np.ndindex(*raw.shape[:2]):
-            before = raw[b - 1, n, self._some] if b else None if self._before is None else self._before[n]
-            why = self._fault(raw[b, n], before)
+            before = raw[b - 1, n] if b else None if self._before is None else self._before[n]
+            why = self._fault(raw[b, n], some[b, n], before)
             if why is None and relative and light[b, n] < LEAST_LIGHT:
                 why = f"light at {max(light[b, n], 0):.1%} of the reference's"
             if why is not None:
                 faults.append(self._named(first + b, n, why))
-        self._before = raw[-1][:, self._some].copy() if len(raw) else self._before
+        self._before = raw[-1].copy() if len(raw) else self._before
         return faults, light
 
-    def _fault(self, frame: NDArray, before: NDArray | None) -> str | None:
-        """What is wrong with a frame by itself or beside the one before it."""
+    def _fault(self, frame: NDArray, some: NDArray, before: NDArray | None) -> str | None:
+        """What is wrong with a frame by itself or beside the one before it, of which ``some`` rows are given."""
         good, most = self.good, self.scan.config.correct.fill_fraction
         if frame.dtype.kind == "f":
             lost = ~np.isfinite(frame)
@@ -154,23 +153,19 @@ class FrameLooker:
         level = self.scan.config.correct.saturation_level
         if level is None and frame.dtype.kind != "f":
             level = np.iinfo(frame.dtype).max
-        if level is not None and float(np.max(frame[self._sparse])) >= level:
+        if level is not None and float(np.max(some)) >= level:
             saturated = float((frame[good] >= level).mean())
             if saturated > max(MOST_SATURATED, most):
                 what = "the largest count" if level == self.top(frame) else f"{level:g} counts or more"
                 return f"{saturated:.0%} of its pixels at {what}"
-        constant = _constant(frame)
-        part = float(constant[self.rows].mean()) if self.rows.any() else 0.0
+        read = _constant(frame)[self.rows] if _constant(some).any() else np.zeros(1)
+        part = float(read.mean()) if read.size else 0.0
         if part > MOST_CONSTANT_ROWS:
             return f"{part:.0%} of its rows of one value"
-        if (part := self._constant_blocks(frame)) > 0:
+        if (part := self._constant_blocks(some)) > 0:
             return f"{part:.0%} of its area in blocks of one value"
         # noise makes a single pair of equal rows impossible
-        if (
-            before is not None
-            and np.array_equal(frame[0], before[0])
-            and np.array_equal(frame[self._some], before)
-        ):
+        if before is not None and np.array_equal(frame[0], before[0]) and np.array_equal(frame, before):
             return "the same counts in every pixel as the frame before it"
         return None
 
@@ -179,12 +174,12 @@ class FrameLooker:
         """The largest value of a frame's type."""
         return float("inf") if frame.dtype.kind == "f" else float(np.iinfo(frame.dtype).max)
 
-    def _constant_blocks(self, frame: NDArray) -> float:
-        """Share of blocks of one value, of good pixels, where noise makes them impossible; else 0."""
-        width = frame.shape[1] // _BLOCK * _BLOCK
-        if not width or frame.dtype.kind not in "ui":
+    def _constant_blocks(self, some: NDArray) -> float:
+        """Share of blocks of one value, of good pixels of some rows, where noise makes them impossible; else 0."""
+        width = some.shape[1] // _BLOCK * _BLOCK
+        if not width or some.dtype.kind not in "ui":
             return 0.0
-        blocks = frame[self._some, :width].reshape(-1, width // _BLOCK, _BLOCK)
+        blocks = some[:, :width].reshape(-1, width // _BLOCK, _BLOCK)
         one = _constant(blocks)
         if not one.any():
             return 0.0
@@ -200,10 +195,10 @@ class FrameLooker:
             return 0.0
         return count / one.size
 
-    def _light(self, raw: NDArray) -> NDArray[np.float64]:
-        """Mean light of each frame (B, N) over that of its reference or flat; in counts without either."""
-        some = raw[..., self._light_rows, :]
-        level = (np.nanmean if raw.dtype.kind == "f" else np.mean)(some, (2, 3), dtype=np.float64)
+    def _light(self, some: NDArray) -> NDArray[np.float64]:
+        """Mean light of each frame (B, N) over that of its reference or flat, by some rows; in counts without both."""
+        some = some[..., :: max(1, some.shape[-2] // _LIGHT_ROWS), :]
+        level = (np.nanmean if some.dtype.kind == "f" else np.mean)(some, (2, 3), dtype=np.float64)
         return np.asarray((level - self._dark) / self._beam)
 
     def _named(self, projection: int, position: int, why: str) -> FrameFault:
@@ -214,7 +209,7 @@ class FrameLooker:
 
 
 def _constant(lines: NDArray) -> NDArray[np.bool_]:
-    """Lines (..., x) of one value; only those whose first four values, one place in memory, are one are looked at whole."""
+    """Lines (..., x) of one value; only those whose first four values are one are looked at whole."""
     one = np.asarray(lines[..., 1] == lines[..., 0])
     for column in range(2, min(4, lines.shape[-1])):
         one &= lines[..., column] == lines[..., 0]

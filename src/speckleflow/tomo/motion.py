@@ -60,7 +60,10 @@ def motion_warning(sinograms: Double, angles_deg: Double) -> str | None:
     elif drift.rest < left:
         how = f"steadily, by {drift.size:+.1f} px over the scan"
         what_to_do = "the rotation axis takes up most of it, the rest blurs the edges"
-    return f"the sample moved {how}: its centre of mass is off its circle by {rms:.2f} px (noise {noise:.2f} px); {what_to_do}"
+    return (
+        f"the sample moved {how}: its centre of mass is off its circle by {rms:.2f} px (noise {noise:.2f} px); "
+        f"{what_to_do}"
+    )
 
 
 class _Wider(NamedTuple):
