@@ -336,7 +336,7 @@ def find_axis(
     InputError
         Shapes that do not fit, less than 180 degrees, or no sample.
     """
-    from speckleflow.tomo.axis import find_axis as search
+    from speckleflow.tomo.axis_search import search_axis
     from speckleflow.tomo.sinogram import line_integrals, ratio_noise
 
     values = _stack(projections)
@@ -344,7 +344,7 @@ def find_axis(
     chosen = np.unique(np.linspace(0, height - 1, rows + 2).astype(int)[1:-1])
     noise = None if contrast == "phase" else ratio_noise(values)
     integrals = line_integrals(contrast, values[:, chosen], noise).values
-    return float(search(integrals.transpose(1, 0, 2), angles_deg).axis_px)
+    return float(search_axis(integrals.transpose(1, 0, 2), angles_deg).axis_px)
 
 
 def reconstruct(

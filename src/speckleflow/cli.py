@@ -464,6 +464,51 @@ def preview(
     print(page)
 
 
+@app.command("axis")
+def trial_axes(
+    scan: Annotated[str, typer.Argument(help="Scan of the scan table.")],
+    config: Annotated[Path, typer.Option(help="Configuration file.")] = Path("config/config.yaml"),
+    output: Annotated[
+        Path | None, typer.Option(help="Page to write (.html); without it RESULTS/SCAN/axis.html.")
+    ] = None,
+    row: Annotated[int | None, typer.Option(help="Row of the slice; without it the middle one.")] = None,
+    axis: Annotated[
+        str | None,
+        typer.Option(
+            help="Axes to try: start:stop:step, e.g. 290:300:0.5, or a,b,c; without it about the axis used."
+        ),
+    ] = None,
+    step: Annotated[float, typer.Option(min=0.01, help="Step about the axis used, in pixels.")] = 0.5,
+    steps: Annotated[int, typer.Option(min=0, max=20, help="Steps to either side.")] = 4,
+) -> None:
+    """One page of trial slices about several rotation axes, each labelled with the value that it was made with.
+
+    Beside them the axes that each method found. After `speckleflow run CONFIG --until assemble`.
+    """
+    from speckleflow.config import load_config
+    from speckleflow.errors import ConfigError
+    from speckleflow.scan.spec import ScanSpec
+    from speckleflow.stages.tune import axis_page, parse_axes
+
+    settings = _scans(config, scan)[scan]
+    results = Path(load_config(config).results) / scan
+    page = results / "axis.html" if output is None else output
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"command line: --output {page}: expected a name that ends in .html")
+    axes = () if axis is None else tuple(float(a) for a in parse_axes(axis) if a is not None)
+    print(
+        axis_page(
+            ScanSpec(scan, settings),
+            projections=results / "projections.h5",
+            output=page,
+            row=row,
+            axes_px=axes,
+            step_px=step,
+            steps=steps,
+        )
+    )
+
+
 @app.command()
 def clean(
     config: ConfigFile,

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
@@ -23,6 +24,7 @@ import pytest
 import tifffile
 import torch
 from tests.raw_scan import RawScan
+from tests.tomo.ellipses import Ellipse, sinogram
 
 from speckleflow.config import ScanConfig
 from speckleflow.config.load import keys
@@ -195,6 +197,8 @@ CASES: dict[str, Case] = {
     "integrate.weights": Case(False, "integrate"),
     "tomography.enabled": Case("no", "plan"),
     "tomography.axis_px": Case(AXIS + 2, "assemble", BY_HAND),
+    "tomography.axis_contrast": Case("darkfield", "axis"),
+    "tomography.axis_tilt_deg": Case(3.0, "reconstruct", BY_HAND),
     "tomography.offset_axis": Case(True, "reconstruct", BY_HAND),
     "tomography.backend": Case("astra", "reconstruct", BY_HAND),
     "tomography.filter": Case("parzen", "reconstruct", BY_HAND),
@@ -389,6 +393,27 @@ def numbers(path: Path) -> Digest:
     return found
 
 
+class TwoAxes:
+    """Blocks whose transmission and dark field were turned about columns 20 and 24."""
+
+    angles = np.arange(0.0, 180.0, 4.0)
+    count = len(angles)
+    axes: ClassVar = {"transmission": 20.0, "darkfield": 24.0}
+
+    def __init__(self) -> None:
+        self.layers = {
+            name: SimpleNamespace(shape=(6, 44), dtype=np.dtype("f4"))
+            for name in ("transmission", "darkfield")
+        }
+
+    def read(self, name: str, projections=slice(None), rows: slice = slice(None)) -> np.ndarray:
+        solids = [Ellipse(0.05, 2, -3, 13, 9, 20), Ellipse(0.1, 6, 4, 3, 2, 10)]
+        lines = sinogram(solids, self.angles, 44, self.axes[name], 3)
+        noise = 0.002 * np.random.default_rng(3).normal(size=(self.count, 6, 44))
+        images = np.exp(-lines)[:, None] + noise.astype(np.float32)
+        return images[projections][:, rows]
+
+
 class Stages:
     """Each stage as its function: numbers of what it makes, on results of the stages before under the same settings."""
 
@@ -468,6 +493,13 @@ class Stages:
             summary=html.with_suffix(".json"), picture=html.with_suffix(".png"),
         )  # fmt: skip
         return {"pictures": html.read_text().count("<img")}
+
+    def _axis(self, spec: ScanSpec) -> Digest:
+        """The axis of two contrasts that were turned about different ones."""
+        from speckleflow.stages.assemble import prepare_tomography
+
+        found = prepare_tomography(spec.config, [TwoAxes()], TwoAxes.angles, self.root)
+        return {"axis": f"{found.axis_px:.1f} from {found.origin}"}
 
     def _threads(self, spec: ScanSpec) -> Digest:
         """Threads that each job is given: retrieval takes torch's, a backend its argument."""

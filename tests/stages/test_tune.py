@@ -14,9 +14,11 @@ import pytest
 import yaml
 
 from speckleflow.errors import ConfigError, InputError
+from speckleflow.io.projections import open_projections
 from speckleflow.report.embed import binned, embedded
 from speckleflow.stages import tune as stage
-from speckleflow.stages.tune import Trial, parse_axes, parse_region, parse_vary, residual, tune
+from speckleflow.stages.tune import Trial, axis_page, parse_axes, parse_region, parse_vary, residual, tune
+from speckleflow.tomo.slab import SlabReconstruction
 from tests.stages.chain import Chain
 
 
@@ -195,3 +197,44 @@ def test_large_images_are_binned_by_means_and_embedded_to_half_a_step():
     assert np.isnan(decoded(item)[2, 3])
     assert np.nanmax(np.abs(decoded(item) - values)) <= 0.501 * item["step"]
     assert item["step"] == pytest.approx((np.nanmax(values) - np.nanmin(values)) / 65534)
+
+
+def test_trial_slices_are_labelled_with_the_value_that_was_used(finished_chain, tmp_path):
+    page = tmp_path / "axis.html"
+    line = axis_page(
+        finished_chain.spec,
+        projections=finished_chain.path("projections.h5"),
+        output=page,
+        step_px=0.125,
+        steps=2,
+    )
+    html = page.read_text(encoding="utf-8")
+    labels = re.findall(r"<h3>.*?</span>axis ([\d.]+) px(.*?)</h3>", html)
+    # the chain's axis is given as 23.5
+    assert labels == [("23.25", ""), ("23.375", ""), ("23.50", " (used)"), ("23.625", ""), ("23.75", "")]
+    assert [entry["tomography"]["axis_px"] for entry in lines(html)] == [float(a) for a, _ in labels]
+    assert "5 axes; Rotation axis used 23.50 px" in line
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)
+    assert found is not None
+    (group,) = json.loads(found[1])["groups"]
+    delta = next(item for item in group["contrasts"] if item["unit"] == "")["images"]
+    with open_projections(finished_chain.path("projections.h5")) as file:
+        row = file.shape("phase")[1] // 2
+        for axis, image in ((23.375, delta[1]), (23.75, delta[4])):
+            make = SlabReconstruction(file.angles_deg, axis, pixel_size_m=1.3e-6, energy_kev=20.0)
+            true = make("delta", file.read("phase", rows=slice(row, row + 1))).slices[0]
+            off = np.abs(decoded(image) - true)
+            assert off.max() <= 0.51 * image["step"] + 1e-6 * np.abs(true).max()
+
+
+def test_trial_axes_can_be_given(finished_chain, tmp_path):
+    page = tmp_path / "axis.html"
+    axis_page(
+        finished_chain.spec,
+        projections=finished_chain.path("projections.h5"),
+        output=page,
+        axes_px=(22.0, 25.25),
+    )
+    assert re.findall(r"</span>axis ([\d.]+) px", page.read_text(encoding="utf-8")) == ["22.00", "25.25"]
+    with pytest.raises(InputError, match="until assemble"):
+        axis_page(finished_chain.spec, projections=tmp_path / "none.h5", output=page)

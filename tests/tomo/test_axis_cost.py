@@ -104,7 +104,7 @@ def test_noise_is_weighed_by_knapp_and_carter():
     signs = np.random.default_rng(4).choice([-1.0, 1.0], (3, 7, COLUMNS))
     spectrum = signs * np.sqrt(sample + noise)
     data = scipy.fft.idct(spectrum, axis=-1, norm="ortho").astype(np.float32)
-    filtered, kept = axis_module._without_noise(data)
+    filtered, kept = axis_module.without_noise(data)
     np.testing.assert_allclose(kept, sample / (sample + noise / 2), atol=1e-5)
     np.testing.assert_allclose(
         scipy.fft.dct(filtered, axis=-1, norm="ortho"), spectrum * np.sqrt(kept), atol=2e-3

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import pytest
 
-from speckleflow.tomo.motion import lying_axis_warning, motion_warning, tilt_warning
+from speckleflow.tomo.motion import lying_axis_warning, motion_warning
 
 ANGLES = np.arange(90) * 2.0
 COLUMNS = 80
@@ -64,10 +63,3 @@ def test_an_axis_along_the_rows():
     warning = lying_axis_warning(np.swapaxes(np.moveaxis(sinogram(), 0, 1), 1, 2)[::6])
     assert warning is not None
     assert "files.transpose" in warning
-
-
-@pytest.mark.parametrize("tilt", [0.0, 3.0])
-def test_tilt(tilt: float):
-    rows = np.linspace(2, 60, 16).astype(int)
-    axis = 40 + tilt * rows / 60 + 0.05 * np.random.default_rng(1).standard_normal(16)
-    assert (tilt_warning(rows, axis) is not None) == (tilt > 0)

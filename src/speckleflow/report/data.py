@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,14 +91,29 @@ class Sinogram:
 
 @dataclass(frozen=True)
 class AxisSearch:
-    """The rotation axis in pixels (centres at integers) and, where it was searched for, the cost over
-    trials."""
+    """The rotation axis in pixels (centres at integers).
+
+    Where it was searched for, also the cost over trials, the votes (method, axis, error in px), and the tilt in
+    degrees with its error; ``tilt_deg`` is the tilt taken off.
+    """
 
     value_px: float
     image_centre_px: float
     method: str
     trials_px: Array | None = None
     cost: Array | None = None
+    votes: Sequence[tuple[str, float, float]] = ()
+    tilt_deg: float = 0.0
+    tilt_measured: tuple[float, float] | None = None
+
+    def text(self) -> str:
+        """The axis and what every method says, in a line."""
+        words = f"{self.value_px:.2f} px, {self.method}"
+        if self.votes:
+            words += "; " + ", ".join(f"{name} {px:.2f} \u00b1 {error:.2f}" for name, px, error in self.votes)
+        if self.tilt_measured is not None:
+            words += f"; tilt {self.tilt_measured[0]:.2f} \u00b1 {self.tilt_measured[1]:.2f} degrees"
+        return words + (f", {self.tilt_deg:.2f} degrees taken off" if self.tilt_deg else "")
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ and D in the block files, read-only; then one file is written.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h5py
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speckleflow.config import ScanConfig
-from speckleflow.errors import InputError
+from speckleflow.errors import ConfigError, InputError
 from speckleflow.io.nexus import titles_of, write_projection_entry
 from speckleflow.io.projections import BLOCKS, BlockSet, record_sets
 from speckleflow.io.results import IDENTITY, create, fill_value, open_result, result_file
@@ -26,9 +26,11 @@ from speckleflow.scan.schema import FIELDS
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import WARNINGS, collected_warnings, write_warnings
 from speckleflow.stages.inputs import check_made_by, describe, geometry_attributes, load_manifest
-from speckleflow.tomo.axis import AxisResult, find_axis
-from speckleflow.tomo.motion import lying_axis_warning, motion_warning, tilt_warning
+from speckleflow.stages.straight import TILT
+from speckleflow.tomo.axis_search import AxisSearch, search_axis
+from speckleflow.tomo.motion import lying_axis_warning, motion_warning
 from speckleflow.tomo.sinogram import CONTRASTS, RatioNoise, line_integrals, ratio_noise
+from speckleflow.tomo.tilt import RIM_PX, Tilt, axis_tilt, rows_needed, straighten
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,10 @@ log = logging.getLogger(__name__)
 AXIS_ROWS = 16
 #: Projections that the noise of T and D is measured in, spread over the scan.
 NOISE_PROJECTIONS = 16
+#: Times that the tilt is measured again on projections turned by what was measured before.
+TILT_PASSES = 3
+#: Contrasts that the axis is searched for in, in this order.
+_WHERE = ("transmission", "phase", "darkfield")
 #: attributes of a block that are its own, not the scan's
 _OF_A_BLOCK = {IDENTITY, WARNINGS, "first_projection", "n_projections", "fields_identity"}
 
@@ -48,14 +54,18 @@ class Preparation:
     ----------
     noises : of T and D.
     axis_px : rotation axis in pixels, pixel centres at integers.
-    origin : 'transmission' where it was searched for, else the key that gave it.
+    origin : the contrast that it was searched for in, else the key that gave it.
     search : the search, where there was one.
+    tilt : of the axis in the plane of the detector, where it was measured.
+    tilt_deg : the tilt that the reconstruction takes off.
     """
 
     noises: dict[str, RatioNoise]
     axis_px: float
     origin: str
-    search: AxisResult | None = field(default=None, repr=False)
+    search: AxisSearch | None = field(default=None, repr=False)
+    tilt: Tilt | None = None
+    tilt_deg: float = 0.0
 
 
 def assemble_projections(
@@ -155,30 +165,87 @@ def prepare_tomography(
         for contrast in CONTRASTS
         if contrast in fields.layers and contrast != "phase"
     }
-    if config.tomography.axis_px != "auto":
-        return Preparation(noises, float(config.tomography.axis_px), "tomography.axis_px")
-    height = fields.layers["transmission"].shape[0]
+    settings = config.tomography
+    fixed_tilt = 0.0 if settings.axis_tilt_deg == "auto" else float(settings.axis_tilt_deg)
+    if settings.axis_px != "auto" and settings.axis_tilt_deg != "auto":
+        return Preparation(noises, float(settings.axis_px), "tomography.axis_px", tilt_deg=fixed_tilt)
+    height, columns = fields.layers["transmission"].shape
     rows = np.unique(np.linspace(0, height - 1, AXIS_ROWS + 2).astype(int)[1:-1])
-    sinograms = np.stack(
-        [
-            line_integrals(
-                "transmission",
-                fields.read("transmission", rows=slice(row, row + 1))[:, 0],
-                noises["transmission"],
-            ).values
-            for row in rows.tolist()
-        ]
+
+    def sinograms_of(contrast: str, axis: float = 0.0, tilt_deg: float = 0.0) -> NDArray[np.float32]:
+        blocks = next(blocks for blocks in sets if contrast in blocks.layers)
+        lines = []
+        for row in rows.tolist():
+            first, stop = rows_needed((row, row + 1), (height, columns), axis, tilt_deg)
+            line = blocks.read(contrast, rows=slice(first, stop))
+            if tilt_deg:
+                line = straighten(line, first, (row, row + 1), height, axis, tilt_deg)
+            lines.append(line_integrals(contrast, line[:, 0], noises.get(contrast)).values)
+        return np.stack(lines)
+
+    transmission = sinograms_of("transmission")
+    _log_oddities(fields, np.asarray(transmission, np.float64), angles_deg, some, noises["transmission"])
+    contrast, search = _best_search(
+        [name for name in _WHERE if any(name in blocks.layers for blocks in sets)],
+        settings.axis_contrast,
+        lambda name: transmission if name == "transmission" else sinograms_of(name),
+        angles_deg,
     )
-    _log_oddities(fields, np.asarray(sinograms, np.float64), angles_deg, some, noises["transmission"])
-    search = find_axis(sinograms, angles_deg)
-    if tilted := tilt_warning(rows, search.rows_px):
-        log.warning(tilted)
-    log.info("rotation axis %.2f +- %.2f px, from the transmission", search.axis_px, search.uncertainty_px)
-    if not search.trusted:
-        log.warning(
-            "the rotation axis is uncertain; look at it in the report, set tomography.axis_px if need be"
+    tilt = axis_tilt(rows, search.mirror.rows_px, height, columns)
+    tilt_deg, axis, origin = fixed_tilt, search.axis_px, contrast
+    if settings.axis_tilt_deg == "auto" and tilt is not None and tilt.matters:
+        # a row of the leaning sample holds other slices far from the axis, which hides a part of the tilt
+        tilt_deg, axis = tilt.deg, tilt.axis_px
+        for _ in range(TILT_PASSES):
+            search = search_axis(sinograms_of(contrast, axis, tilt_deg), angles_deg)
+            axis = search.axis_px
+            rest = axis_tilt(rows, search.mirror.rows_px, height, columns)
+            if rest is None or not rest.matters:
+                break
+            tilt_deg += rest.deg
+        log.info("rotation axis tilted by %.3f +- %.3f degrees; taken off", tilt_deg, tilt.error_deg)
+        tilt = replace(tilt, deg=tilt_deg)
+    elif tilt is not None and tilt.matters:
+        left = abs(np.tan(np.deg2rad(tilt.deg - fixed_tilt))) * max(height, columns) / 2
+        if left > RIM_PX:
+            log.warning(
+                f"the rotation axis is tilted by {tilt.deg:.2f} \u00b1 {tilt.error_deg:.2f} degrees "
+                f"({search.mirror.rows_px[0]:.1f} px in row {rows[0]}, {search.mirror.rows_px[-1]:.1f} px in row "
+                f"{rows[-1]}), {left:.1f} px at the rim more than tomography.axis_tilt_deg takes off "
+                f"({RIM_PX:g} px are tolerated); axis_tilt_deg: auto takes it off"
+            )
+    if settings.axis_px != "auto":
+        axis, origin = float(settings.axis_px), "tomography.axis_px"
+    else:
+        log.info("rotation axis %.2f +- %.2f px, from the %s", axis, search.uncertainty_px, contrast)
+        for words in search.warnings(settings.offset_axis, columns):
+            log.warning(words)
+    return Preparation(noises, axis, origin, search, tilt, tilt_deg)
+
+
+def _best_search(
+    there: Sequence[str],
+    asked: str,
+    sinograms_of: Callable[[str], NDArray[np.float32]],
+    angles_deg: NDArray[np.float64],
+) -> tuple[str, AxisSearch]:
+    """Contrast and search: in the contrast asked for, or in the first in which the axis can be trusted.
+
+    Where it can be trusted in none, the deepest minimum over its noise counts.
+    """
+    if asked != "auto" and asked not in there:
+        raise ConfigError(
+            f"tomography.axis_contrast: expected auto or one of {', '.join(there)}, found '{asked}'"
         )
-    return Preparation(noises, search.axis_px, "transmission", search)
+    tried: list[tuple[str, AxisSearch]] = []
+    for contrast in there if asked == "auto" else [asked]:
+        sinograms = sinograms_of(contrast)
+        if tried and not np.ptp(sinograms, axis=-1).any():
+            continue  # nothing in this contrast
+        tried.append((contrast, search_axis(sinograms, angles_deg)))
+        if tried[-1][1].trusted:
+            return tried[-1]
+    return max(tried, key=lambda item: item[1].mirror.significance)
 
 
 def _log_oddities(
@@ -242,14 +309,20 @@ def _write_preparation(file: h5py.File, preparation: Preparation) -> None:
         file[contrast].attrs["noise_constant"], file[contrast].attrs["noise_slope"] = noise
     file.attrs["rotation_axis_px"] = preparation.axis_px
     file.attrs["rotation_axis_from"] = preparation.origin
-    search = preparation.search
+    file.attrs[TILT] = preparation.tilt_deg
+    search, tilt = preparation.search, preparation.tilt
     if search is None:
         return
+    mirror = search.mirror
     group = file.create_group("rotation_axis")
-    create(group, "tried_px", search.tried_px, unit="px", description="rotation axes tried", dtype=np.float64)
+    create(group, "tried_px", mirror.tried_px, unit="px", description="rotation axes tried", dtype=np.float64)
     create(
-        group, "cost", search.costs, unit="", description="their cost, the least is best", dtype=np.float64
+        group, "cost", mirror.costs, unit="", description="their cost, the least is best", dtype=np.float64
     )
+    group.attrs["method"] = search.method
     group.attrs["uncertainty_px"] = search.uncertainty_px
-    group.attrs["significance"] = search.significance
+    group.attrs["significance"] = mirror.significance
     group.attrs["trusted"] = search.trusted
+    group.attrs["votes"] = search.to_json()
+    if tilt is not None:
+        group.attrs["tilt_deg"], group.attrs["tilt_error_deg"] = tilt.deg, tilt.error_deg

@@ -12,13 +12,14 @@ from speckleflow.scan.schema import VOLUMES
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import collected_warnings, read_warnings, write_warnings
 from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, describe
+from speckleflow.stages.straight import TILT, read_straight
 from speckleflow.tomo.slab import SlabReconstruction
 from speckleflow.tomo.units import QUANTITIES
 
 log = logging.getLogger(__name__)
 
 #: attributes of the projections that a volume says too
-_GEOMETRY = ("energy_kev", "pixel_size_um", "distance_m", "magnification", "effective_distance_m")
+_GEOMETRY = ("energy_kev", "pixel_size_um", "distance_m", "magnification", "effective_distance_m", TILT)
 
 
 def reconstruct_slab(
@@ -42,6 +43,10 @@ def reconstruct_slab(
         file.attrs.update({key: source.attrs[key] for key in _GEOMETRY if key in source.attrs})
         file.attrs[PROJECTIONS_IDENTITY] = source.attrs[IDENTITY]
         file.attrs.update({"first_row": start, "rotation_axis_px": axis, "voxel_size_m": pixel_m})
+        if "rotation_axis" in source.file:
+            search = source.file["rotation_axis"].attrs
+            file.attrs["rotation_axis_votes"] = search["votes"]
+            file.attrs["rotation_axis_uncertainty_px"] = search["uncertainty_px"]
         for key in ("backend", "filter"):
             file.attrs[key] = getattr(settings, key)
         reconstruct = SlabReconstruction(
@@ -60,7 +65,7 @@ def reconstruct_slab(
             quantity = QUANTITIES[name]
             if quantity.contrast not in source:
                 continue
-            values = source.read(quantity.contrast, rows=slice(start, stop))
+            values = read_straight(source, quantity.contrast, start, stop)
             slab = reconstruct(name, values, source.noise(quantity.contrast))
             volume = create(file, name, slab.slices, unit=quantity.unit, description=quantity.long_name)
             volume.attrs["below_noise"] = slab.below_noise

@@ -93,9 +93,16 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "assemble",
-            ("geometry", "tomography.enabled", "tomography.axis_px"),
+            (
+                "geometry",
+                "tomography.enabled",
+                "tomography.axis_px",
+                "tomography.axis_contrast",
+                "tomography.axis_tilt_deg",
+                "tomography.offset_axis",
+            ),
             "projections.h5",
-            ("scipy",),
+            ("scipy", "finufft"),
         ),
         Stage(
             "reconstruct",

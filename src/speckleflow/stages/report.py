@@ -37,9 +37,13 @@ from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import read_warnings
 from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, load_manifest
 from speckleflow.stages.registry import STAGES
+from speckleflow.stages.straight import TILT, read_straight
+from speckleflow.tomo.axis_search import votes_of
 from speckleflow.tomo.sinogram import line_integrals
 from speckleflow.tomo.units import QUANTITIES
 
+#: contrasts that a rotation axis can be found in
+QUANTITY_OF = {quantity.contrast: name for name, quantity in QUANTITIES.items()}
 #: Projections that the figures of merit are taken from, spread over the scan.
 SAMPLED = 32
 
@@ -126,6 +130,7 @@ def report_scan(
             "scan": scan,
             "files": [str(p) for p in (volumes, projections, html) if p],
             "warnings": [*data.warnings, *quality.warnings()],
+            "axis": None if axis is None else axis.text(),
             "truth": table.to_dict() if table else None,
         },
     )
@@ -181,7 +186,7 @@ def _sinograms(file: Projections) -> Iterable[tuple[str, Sinogram]]:
         contrast = QUANTITIES[name].contrast
         if contrast in file:
             row = file.shape(contrast)[1] // 2
-            image = file.read(contrast, rows=slice(row, row + 1))[:, 0]
+            image = read_straight(file, contrast, row, row + 1)[:, 0]
             values = line_integrals(contrast, image, file.noise(contrast)).values
             yield name, Sinogram(values, row, (float(angles[0]), float(angles[-1])))
 
@@ -191,14 +196,28 @@ def _axis(file: Projections) -> AxisSearch | None:
         return None
     centre = (file.shape("transmission")[2] - 1) / 2
     value, source = float(file.attrs["rotation_axis_px"]), str(file.attrs["rotation_axis_from"])
+    tilt = float(file.attrs.get(TILT, 0.0))
     if "rotation_axis" not in file.file:
-        return AxisSearch(value, centre, f"given ({source})")
+        return AxisSearch(value, centre, f"given ({source})", tilt_deg=tilt)
     search = file.file["rotation_axis"]
-    words = f"found in the {source}"
-    if "significance" in search.attrs:
+    measured = None
+    if "tilt_deg" in search.attrs:
+        measured = (float(search.attrs["tilt_deg"]), float(search.attrs["tilt_error_deg"]))
+    words = f"given ({source})"
+    if source in QUANTITY_OF:
+        words = f"found in the {source} by {search.attrs['method']}"
         words += f" to \u00b1 {search.attrs['uncertainty_px']:.2f} px"
-        words += f" (the cost's minimum is {search.attrs['significance']:.0f} times as deep as its noise)"
-    return AxisSearch(value, centre, words, search["tried_px"][:], search["cost"][:])
+    words += f" (the cost's minimum is {search.attrs['significance']:.0f} times as deep as its noise)"
+    return AxisSearch(
+        value,
+        centre,
+        words,
+        search["tried_px"][:],
+        search["cost"][:],
+        votes=[(v.method, v.axis_px, v.error_px) for v in votes_of(search.attrs["votes"])],
+        tilt_deg=tilt,
+        tilt_measured=measured,
+    )
 
 
 def _quality(file: Projections, spec: ScanSpec, corrected: str | Path, manifest: Manifest) -> Quality:

@@ -22,7 +22,8 @@ from speckleflow.io.output import check_output
 from speckleflow.io.projections import open_projections
 from speckleflow.io.results import PROVENANCE
 from speckleflow.io.stack import read_stack
-from speckleflow.tomo.axis import find_axis
+from speckleflow.stages.straight import read_straight
+from speckleflow.tomo.axis_search import search_axis
 from speckleflow.tomo.plausible import sinogram_problem, sinogram_warning
 from speckleflow.tomo.single import reconstruct_sinogram
 from speckleflow.tomo.sinogram import line_integrals
@@ -93,10 +94,10 @@ def reconstruct_file(
     axis = chosen.axis_px if axis_px is None else axis_px
     found = ""
     if axis is None:
-        search = find_axis(chosen.values, chosen.angles_deg)
+        search = search_axis(chosen.values, chosen.angles_deg)
         axis, found = search.axis_px, f" (found, +- {search.uncertainty_px:.2f})"
-        if not search.trusted:
-            _warn("the rotation axis is uncertain; give it by --axis if the slice shows arcs")
+        for words in search.warnings(columns=chosen.values.shape[1]):
+            _warn(words.replace("set tomography.axis_px", "give it by --axis"))
     image = reconstruct_sinogram(chosen.values, chosen.angles_deg, axis, backend, filter)
     image *= np.float32(chosen.factor)
     with atomic_path(output) as private:
@@ -137,7 +138,7 @@ def _of_projections(path: Path, row: int | None, quantity: str | None) -> Sinogr
         chosen = height // 2 if row is None else row
         if not 0 <= chosen < height:
             raise ConfigError(f"command line: --row: expected 0 to {height - 1}, found {row}")
-        values = projections.read(contrast, rows=slice(chosen, chosen + 1))[:, 0]
+        values = read_straight(projections, contrast, chosen, chosen + 1)[:, 0]
         pixel_m = float(projections.attrs["pixel_size_um"]) * 1e-6
         unit = QUANTITIES[name].unit
         return Sinogram(

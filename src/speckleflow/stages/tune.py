@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,11 @@ from speckleflow.scan.schema import CONTRASTS
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.phase import Arrays, gives_phase, integrate_fields
 from speckleflow.stages.projection import acquisition_of, as_arrays, make_retriever, reference_of
+from speckleflow.stages.straight import read_straight
+from speckleflow.tomo.axis_search import votes_of
 from speckleflow.tomo.slab import SlabReconstruction
 from speckleflow.tomo.units import QUANTITIES
+from speckleflow.tomo.votes import Vote
 
 #: contrasts offered first: what a user judges by
 _ORDER = ("phase", "transmission", "darkfield", "ux", "uy", "displacement_std")
@@ -299,7 +303,9 @@ def residual(fields: Arrays, frames: NDArray[np.float32], reference: NDArray[np.
     return float(np.sqrt(square / len(frames)) / frames.mean())
 
 
-def _slices(spec: ScanSpec, trial: Trial, path: Path) -> Group:
+def _slices(
+    spec: ScanSpec, trial: Trial, path: Path, named: Mapping[float, str] = MappingProxyType({})
+) -> Group:
     """One row reconstructed with every axis and ring filter; the label is the value that was used."""
     if not path.exists():
         raise InputError(
@@ -317,7 +323,7 @@ def _slices(spec: ScanSpec, trial: Trial, path: Path) -> Group:
             raise ConfigError(f"command line: --slice: expected middle or 0 to {height - 1}, found {row}")
         stacks = {
             name: (
-                file.read(QUANTITIES[name].contrast, rows=slice(row, row + 1)),
+                read_straight(file, QUANTITIES[name].contrast, row, row + 1),
                 file.noise(QUANTITIES[name].contrast),
             )
             for name in there
@@ -329,10 +335,11 @@ def _slices(spec: ScanSpec, trial: Trial, path: Path) -> Group:
         used = own if axis is None else axis
         if used is None:
             raise InputError(path, expected="a rotation axis", found="none", hint="give it by --axis")
+        used = round(float(used), 3)  # so that the label is the value
         window = settings.ring_window_px if ring is None else ring
         make = SlabReconstruction(
             angles,
-            float(used),
+            used,
             pixel_size_m=float(attrs["pixel_size_um"]) * 1e-6,
             energy_kev=attrs.get("energy_kev"),
             backend=settings.backend,
@@ -343,8 +350,8 @@ def _slices(spec: ScanSpec, trial: Trial, path: Path) -> Group:
             device=spec.config.execution.tomography.device,
         )
         images = {name: make(name, *stack).slices[0] for name, stack in stacks.items()}
-        chosen: dict[str, Any] = {"axis_px": float(make.axis_px)}
-        label = f"axis {make.axis_px:.2f} px"
+        chosen: dict[str, Any] = {"axis_px": make.axis_px}
+        label = f"axis {_exact(make.axis_px)} px{named.get(make.axis_px, '')}"
         if ring is not None or make.ring_window_px:
             chosen["ring_window_px"] = make.ring_window_px
             label += f", rings {make.ring_window_px or 'none'}"
@@ -352,3 +359,62 @@ def _slices(spec: ScanSpec, trial: Trial, path: Path) -> Group:
         variants.append(Variant(label, images, lines))
     looks = {name: VOLUME_LOOKS[name] for name in there}
     return Group(f"Slice of row {row}", "Reconstructed from projections.h5.", variants, looks)
+
+
+def _exact(axis_px: float) -> str:
+    """An axis of at most three decimals, all of them shown."""
+    return f"{axis_px:.2f}" if round(axis_px, 2) == axis_px else f"{axis_px:.3f}"
+
+
+def axis_page(
+    spec: ScanSpec,
+    *,
+    projections: Path,
+    output: Path,
+    row: int | None = None,
+    axes_px: tuple[float, ...] = (),
+    step_px: float = 0.5,
+    steps: int = 4,
+) -> str:
+    """Write a page of trial slices about several rotation axes, and return a line on the votes.
+
+    Parameters
+    ----------
+    spec : the scan.
+    projections : ``projections.h5`` of the scan.
+    output : HTML file.
+    row : of the slice; None: the middle one.
+    axes_px : what is tried; none: the axis that is used, ``steps`` steps to either side, and what each method found.
+    step_px, steps : of these.
+
+    Raises
+    ------
+    ConfigError
+        A row outside the image.
+    InputError
+        No projections yet, or none at several angles.
+    """
+    votes: tuple[Vote, ...] = ()
+    own, width = None, 0
+    if projections.exists():
+        with open_projections(projections) as file:
+            own = file.attrs.get("rotation_axis_px")
+            width = file.shape("transmission")[2]
+            if "rotation_axis" in file.file:
+                votes = votes_of(file.file["rotation_axis"].attrs["votes"])
+    used: list[float] = []
+    named: dict[float, str] = {}
+    if own is not None:
+        own = round(float(own), 3)
+        around = [round(own + k * step_px, 3) for k in range(-steps, steps + 1)]
+        used = [*around, *(round(vote.axis_px, 3) for vote in votes)]
+        for vote in votes:
+            named[round(vote.axis_px, 3)] = f" ({vote.method})"
+        named[own] = " (used)"
+    chosen = sorted({*axes_px} or {axis for axis in used if 0 <= axis <= width - 1})
+    trial = Trial(slice_row=row, axes_px=tuple(chosen) or (None,))
+    group = _slices(spec, trial, projections, named)
+    facts = [("Rotation axis used", f"{_exact(own)} px")] if own is not None else []
+    facts += [(vote.method, f"{vote.axis_px:.2f} \u00b1 {vote.error_px:.2f} px") for vote in votes]
+    build_tuning_page(output, TuningPage(spec.name, facts, [group]))
+    return f"{output}: {len(group.variants)} axes; " + ", ".join(f"{name} {value}" for name, value in facts)

@@ -106,13 +106,13 @@ def find_axis(
             "sinograms for the rotation axis", expected="a sample in the beam", found="a constant"
         )
     sides = half_turns(angles)
-    data, passed = _without_noise(data)
+    data, passed = without_noise(data)
     least, greatest = search_px if search_px is not None else _reachable(data.shape[2])
     start = _start(data, sides, least, greatest)
     return _refine(data, passed, sides, start, least, greatest)
 
 
-def _without_noise(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], Double]:
+def without_noise(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], Double]:
     """The data without the frequencies that are noise; the part of the power kept of each.
 
     There is noise on both sides of the comparison, and noise has no axis. Weighting the cross-spectrum by

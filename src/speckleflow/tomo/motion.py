@@ -19,8 +19,6 @@ _WHOLE = 0.05
 _MOVED_PX, _TIMES_NOISE = 0.15, 5.0
 #: The mass of rows varies with the angle by so much, and by so many times that of columns, if the axis lies along rows.
 _ROW_PART, _TIMES_COLUMNS = 0.1, 4.0
-#: tilt of the axis that is said, in pixels over the height, and in times the scatter of the rows
-_TILT_PX, _TIMES_SCATTER = 1.0, 4.0
 
 
 def motion_warning(sinograms: Double, angles_deg: Double) -> str | None:
@@ -89,27 +87,6 @@ def lying_axis_warning(images: Double) -> str | None:
     return (
         f"the mass of each row varies by {rows:.0%} over the angles, that of each column by {columns:.0%}: does the "
         "rotation axis lie along the rows? files.transpose: true turns the frames"
-    )
-
-
-def tilt_warning(rows: NDArray[np.intp], rows_px: Double) -> str | None:
-    """A tilt of the rotation axis in the plane of the detector, from the axis of each row."""
-    if len(rows) < 5:
-        return None
-    slopes = [
-        (rows_px[j] - rows_px[i]) / (rows[j] - rows[i])
-        for i in range(len(rows))
-        for j in range(i + 1, len(rows))
-    ]
-    slope = float(np.median(slopes))
-    height = float(rows[-1] - rows[0])
-    rest = rows_px - slope * rows
-    scatter = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
-    if abs(slope) * height < max(_TILT_PX, _TIMES_SCATTER * scatter):
-        return None
-    return (
-        f"the rotation axis is tilted: {rows_px[0]:.1f} px in row {rows[0]}, {rows_px[-1]:.1f} px in row {rows[-1]}; "
-        "the volumes are sharp only where it fits"
     )
 
 

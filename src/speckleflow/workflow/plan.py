@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from speckleflow.errors import InputError
 from speckleflow.io.exclusions import exclusions
 from speckleflow.io.scan import scan_shape
@@ -15,6 +17,7 @@ from speckleflow.scan.manifest import Manifest
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.batches import batch_size
 from speckleflow.stages.registry import result_settings
+from speckleflow.tomo.tilt import SPLINE_ROWS
 
 #: A job should last about this long: long beside the scheduler's overhead, short beside a walltime limit.
 TARGET_SECONDS = 900.0
@@ -31,8 +34,12 @@ SECONDS_PER_BACKPROJECTED = {"fourier": 2.5e-10}
 SECONDS_PER_BACKPROJECTED_OTHER = 7e-9
 #: Seconds per pixel of the weighted integration on one thread, any boundary (2048 x 2048, benchmarks/integration.md).
 SECONDS_PER_INTEGRATED = 1.1e-6
+#: Seconds per pixel of a sinogram of the search of the rotation axis, one thread (18.6 s at 900 x 1024, 16 rows).
+SECONDS_PER_AXIS = 2e-5
 #: How much faster a GPU is than two CPU threads, at the least.
 GPU_SPEEDUP = 20
+#: A tilt that is yet to be measured is taken to be this at most: alignment of a stage leaves less.
+LIKELY_TILT_DEG = 1.0
 #: A prediction is asked for with this much room, since a killed job costs more than a longer queue.
 ROOM = 3.0
 
@@ -47,6 +54,7 @@ class Plan:
     slabs : [start, stop) of the rows of each reconstruction job; none without tomography.
     outputs : formats that the volumes are written in beside ``volumes.h5``.
     bytes_per_pixel : memory of the retrieval method over the pixels of an image.
+    tilt_rows : rows read beside those of a slab where a tilt of the axis is taken off.
     """
 
     projections: int
@@ -61,6 +69,7 @@ class Plan:
     seconds_per_projection: float
     seconds_per_row: float
     outputs: tuple[str, ...] = ()
+    tilt_rows: int = 0
 
     def memory_mb(self, stage: str) -> int:
         """Predicted peak memory of one job of a stage in MB."""
@@ -80,8 +89,10 @@ class Plan:
             # and the fields
             "retrieve": pixels * (self.bytes_per_pixel + batch * (100 + 5 * self.positions)),
             "integrate": 60 * frame,
-            "assemble": 8 * self.projections * self.columns * 4 / 1e6 + 60 * frame,
-            "reconstruct": slab * row_mb(self.projections, self.columns) + self._backprojection_mb,
+            # sixteen rows' sinograms of a contrast, and the copies of the search of the axis
+            "assemble": 40 * self.projections * self.columns * 4 / 1e6 + 60 * frame,
+            "reconstruct": (slab + self.tilt_rows) * row_mb(self.projections, self.columns)
+            + self._backprojection_mb,
             "volume": 2 * slab * self.columns**2 * 4 / 1e6,
             # TIFF: a part and its copies (measured 405 MB of 134 MB parts); OME-Zarr: a row of shards
             # on its way through the encoder (measured 810 MB of 67 MB)
@@ -112,7 +123,7 @@ class Plan:
             "volume": 3 * self.rows * self.columns**2 * 4 / 50e6,
             # ... read twice, and half as much again as a pyramid
             "export": 3 * 3 * self.rows * self.columns**2 * 4 / 50e6,
-            "assemble": 3 * self.projections * self.columns * 4 * 32 / 50e6,
+            "assemble": 3 * self.projections * self.columns * (4 * 32 / 50e6 + SECONDS_PER_AXIS),
         }.get(stage, self.positions * pixels * 8 / 50e6)
         return max(5, int(ROOM * seconds / 60) + 1)
 
@@ -160,6 +171,7 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
         seconds_per_projection=per_projection,
         seconds_per_row=per_row,
         outputs=tuple(dict.fromkeys(config.output)) if tomographic else (),
+        tilt_rows=_tilt_rows(config.tomography.axis_tilt_deg, rows, columns),
     )
 
 
@@ -181,6 +193,14 @@ def _inspected_shape(spec: ScanSpec, path: str | Path | None) -> tuple[int, int,
 def row_mb(projections: int, columns: int) -> float:
     """MB of one row's sinogram (six copies at most) and slice (three) in a reconstruction job."""
     return (6 * projections + 3 * columns) * columns * 4 / 1e6
+
+
+def _tilt_rows(tilt_deg: float | str, rows: int, columns: int) -> int:
+    """Rows beside a slab that turned projections are made of, at most the height."""
+    if tilt_deg == 0:
+        return 0
+    angle = LIKELY_TILT_DEG if tilt_deg == "auto" else abs(float(tilt_deg))
+    return min(rows, int(columns * np.tan(np.deg2rad(angle))) + 2 * SPLINE_ROWS)
 
 
 def _slabs(rows: int, size: int | str, automatic: float) -> tuple[tuple[int, int], ...]:

@@ -25,6 +25,7 @@ def show(results: Path) -> None:
     try:
         name, warnings, files = summary["scan"], list(summary["warnings"]), list(summary["files"])
         truth = TruthTable.from_dict(summary["truth"]) if summary["truth"] else None
+        axis = summary.get("axis")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             path, expected="a summary of this version", found=f"another one ({error})", hint=hint
@@ -33,6 +34,8 @@ def show(results: Path) -> None:
     if truth is not None:
         console.print(f"\n[bold]{name}[/bold] against the truth\n")
         console.print(truth.text(), markup=False, soft_wrap=True)
+    if axis:
+        console.print(f"\nRotation axis: {axis}", markup=False, soft_wrap=True)
     for warning in warnings:
         console.print("\n[yellow]Warning:[/yellow]", end=" ")
         console.print(warning, markup=False)

@@ -17,7 +17,15 @@ class Tomography(Section):
     )
     axis_px: Annotated[float, Field(allow_inf_nan=False)] | Literal["auto"] = Field(
         "auto",
-        description="Rotation axis in pixels, pixel centres at integers; auto: found from the transmission.",
+        description="Rotation axis in pixels, pixel centres at integers; auto: found.",
+    )
+    axis_contrast: Literal["auto", "transmission", "phase", "darkfield"] = Field(
+        "auto",
+        description="What the axis is searched for in; auto: transmission, then phase, then dark field, until one can be trusted. One axis serves all contrasts.",
+    )
+    axis_tilt_deg: Annotated[float, Field(gt=-45, lt=45)] | Literal["auto"] = Field(
+        0.0,
+        description="Tilt of the axis in the plane of the detector in degrees, taken off by turning the projections; positive: its lower end leans to the right. auto: as measured, where it moves the rim of the image by more than half a pixel.",
     )
     offset_axis: bool = Field(
         False,
