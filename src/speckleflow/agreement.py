@@ -33,8 +33,20 @@ _CHANCE, _CELL_PX = 3.0, 18.0
 _BETTER = 2.0
 
 
-def repeat_warnings(frames: NDArray, what: str, where: str) -> list[str]:
-    """What differs between the first and the second half of repeated frames (k, y, x), beyond their noise."""
+def repeat_warnings(frames: NDArray, what: str, where: str, used: str = "their mean is used") -> list[str]:
+    """What differs between the first and the second half of repeated frames (k, y, x), beyond their noise.
+
+    Parameters
+    ----------
+    frames : (k, y, x).
+    what, where : name of the frames, e.g. 'flat frames', and of their file.
+    used : how they are used all the same.
+
+    Returns
+    -------
+    list of str
+        No sentence or one.
+    """
     count = len(frames)
     if count < 4 or frames.ndim != 3:
         return []
@@ -61,9 +73,7 @@ def repeat_warnings(frames: NDArray, what: str, where: str) -> list[str]:
         )
     if not found:
         return []
-    return [
-        f"{where}: the first and the second half of the {what} differ, {' and '.join(found)}; their mean is used"
-    ]
+    return [f"{where}: the first and the second half of the {what} differ, {' and '.join(found)}; {used}"]
 
 
 def repeat_problems(frames: NDArray, what: str, where: str) -> list[InputError]:

@@ -141,9 +141,9 @@ class RawScan:
         projections : a range, or the number of one projection. A range is held in memory as a whole.
         """
         if isinstance(projections, slice):
-            return self.correction.correct_frames(self.raw.read_sample(projections))
-        index = range(len(self))[projections]
-        return self.correction.correct_frames(self.raw.read_sample(slice(index, index + 1)))[0]
+            numbers = self.raw.raw_indices[projections]
+            return self.correction.correct_frames(self.raw.read_sample(projections), numbers)
+        return self.frames(slice(index := range(len(self))[projections], index + 1))[0]
 
 
 class ResultFile:

@@ -27,7 +27,7 @@ from speckleflow.checks import (
     size_problems,
     tomography_problems,
 )
-from speckleflow.correction import air_margins, missing_flats_error, prepare_correction, read_mask
+from speckleflow.correction import Correction, air_margins, missing_flats_error, prepare_correction, read_mask
 from speckleflow.errors import InputError
 from speckleflow.frame_faults import look_at_scan
 from speckleflow.io.base import FrameSource, InputProblems
@@ -72,11 +72,14 @@ def inspect_scan(spec: ScanSpec) -> Manifest:
     if not problems and opened.config.correct.bad_frames == "exclude":
         opened, left_out = _without_bad_frames(opened, warnings)
     pattern: dict[str, float] = {}
-    if not problems:
-        problems += _agreement_problems(opened, warnings, pattern)
     if problems:
         raise InputProblems({str(problem): problem for problem in problems}.values())
-    return replace(_manifest(opened, warnings), left_out=left_out, pattern=pattern)
+    correction = _checked_correction(opened, warnings)
+    if problems := _agreement_problems(opened, correction, warnings, pattern):
+        raise InputProblems({str(problem): problem for problem in problems}.values())
+    manifest = _manifest(opened, warnings)
+    flats = manifest.flats if correction.flats is None else f"{manifest.flats}, {correction.flats}"
+    return replace(manifest, left_out=left_out, pattern=pattern, flats=flats)
 
 
 def _without_bad_frames(scan: Scan, warnings: list[str]) -> tuple[Scan, tuple[int, ...]]:
@@ -141,20 +144,33 @@ def inspect_frames(spec: ScanSpec) -> tuple[str, int]:
     return "\n".join(lines), len(look.faults)
 
 
-def _agreement_problems(scan: Scan, warnings: list[str], pattern: dict[str, float]) -> list[InputError]:
-    """Air margins without air, and sample frames that do not show the pattern of their reference.
+def _checked_correction(scan: Scan, warnings: list[str]) -> Correction:
+    """The correction of a scan; what its making warns of goes to ``warnings``.
 
-    What the pattern is goes to ``pattern``, where one was recorded.
+    Raises
+    ------
+    InputProblems
+        No correction can be made, for example as there is no air in the air margins.
     """
     try:
         with collected_warnings() as logged:
             correction = prepare_correction(scan)
     except InputError as problem:
-        return [problem]
+        raise InputProblems([problem]) from None
     warnings += [warning.removeprefix(f"{scan.name}: ") for warning in logged]
+    return correction
+
+
+def _agreement_problems(
+    scan: Scan, correction: Correction, warnings: list[str], pattern: dict[str, float]
+) -> list[InputError]:
+    """Sample frames that do not show the pattern of their reference.
+
+    What the pattern is goes to ``pattern``, where one was recorded.
+    """
     if correction.reference is None or scan.n_positions * scan.rows * scan.columns == 0:
         return []
-    frames = correction.correct_frames(scan.read_sample(slice(0, 1)))[0]
+    frames = correction.correct_frames(scan.read_sample(slice(0, 1)), scan.raw_indices[:1])[0]
     quality = measure_pattern(correction.reference, frames)
     if quality.judgement:
         warnings.append(quality.judgement)
@@ -214,7 +230,10 @@ def _are_repeats(scan: Scan, frames: NDArray[Any]) -> bool:
 def _repeat_warnings(scan: Scan, frames: NDArray[Any], what: str, where: str) -> list[str]:
     if what == "reference frames" and not _are_repeats(scan, frames):
         return []
-    return repeat_warnings(frames, what, where)
+    used = "their mean is used"
+    if what == "flat frames":
+        used = "correct.flats decides whether they are averaged or interpolated"
+    return repeat_warnings(frames, what, where, used)
 
 
 def _stacks(scan: Scan, role: str, source: FrameSource) -> Iterator[tuple[str, Callable[[], NDArray[Any]]]]:

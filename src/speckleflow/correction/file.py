@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from speckleflow.correction.flats import FlatGroups
 from speckleflow.correction.frames import Correction
 from speckleflow.io.results import create, open_result, require, result_file
 
@@ -24,6 +25,12 @@ def write_correction(correction: Correction, file: h5py.File) -> None:
     if correction.gain is not None:
         words = "1 / (flat - dark), (1 or N, y, x); 0 where there is no beam"
         create(file, "gain", correction.gain, unit="1/counts", description=words)
+    if correction.flats is not None:
+        words = "flats - dark of each group (group, 1 or N, y, x), between which each projection's are interpolated"
+        create(file, "flat_groups", correction.flats.beams, unit="counts", description=words)
+        words = "raw projections recorded before each group of flats"
+        create(file, "flat_places", correction.flats.at, unit="", description=words, dtype=np.float64)
+        file.attrs["flats"] = str(correction.flats)
     create(file, "bad_pixels", correction.bad, unit="", description="1: filled (y, x)", dtype=np.uint8)
     if correction.reference is not None:
         unit = "counts" if correction.gain is None else ""
@@ -50,5 +57,9 @@ def load_correction(path: str | Path) -> Correction:
         flux = bool(file.attrs["flux"])
         level = file.attrs.get("saturation_level")
         saturation = None if level is None else float(level)
+        flats = None
+        if "flat_groups" in file:
+            flats = FlatGroups(file["flat_groups"][()], require(file, "flat_places")[()])
     air = (left, right, top, bottom)
-    return Correction(optional["dark"], optional["gain"], bad, air, flux, optional["reference"], saturation)
+    dark, gain, reference = optional["dark"], optional["gain"], optional["reference"]
+    return Correction(dark, gain, bad, air, flux, reference, saturation, flats)

@@ -5,6 +5,7 @@ Without flats the frames stay in counts over the dark: the reference then carrie
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from speckleflow.config.models import Correct
 from speckleflow.correction.bad_pixels import Image, bad_pixels
 from speckleflow.correction.filling import Filling
+from speckleflow.correction.flats import FlatGroups
 from speckleflow.errors import InputError
 from speckleflow.io.repeats import FrameMean, unmeasured
 from speckleflow.margins import Margins, air_mask
@@ -31,6 +33,7 @@ class Correction:
     flux : whether each frame is normalised to the light in its air margins.
     reference : (N, y, x) corrected reference stack, or None for an absorption scan.
     saturation : counts from which a pixel of a frame is saturated; None: the largest of its type.
+    flats : the beam at several times, in place of ``gain``; None: one gain for all projections.
     """
 
     dark: Image | None
@@ -40,6 +43,7 @@ class Correction:
     flux: bool
     reference: Image | None = None
     saturation: float | None = None
+    flats: FlatGroups | None = None
     _filling: Filling = field(init=False, repr=False, compare=False)
 
     @classmethod
@@ -111,22 +115,26 @@ class Correction:
         plain = cls.from_means(beam, level, bad)
         return replace(plain, reference=plain.correct_frames(reference))
 
-    def correct_frames(self, raw: NDArray) -> Image:
+    def correct_frames(self, raw: NDArray, numbers: Sequence[int] | NDArray[np.intp] | None = None) -> Image:
         """Corrected float32 frames of raw sample frames (..., N, y, x), e.g. (B, N, y, x).
+
+        ``numbers`` of the raw projections (B,) choose their flats, where these change during the scan.
 
         Raises
         ------
         InputError
             The frames do not fit the correction, or the air margins of a frame are dark.
         """
-        return self.correct_with_flux(raw)[0]
+        return self.correct_with_flux(raw, numbers)[0]
 
-    def correct_with_flux(self, raw: NDArray) -> tuple[Image, Image | None]:
+    def correct_with_flux(
+        self, raw: NDArray, numbers: Sequence[int] | NDArray[np.intp] | None = None
+    ) -> tuple[Image, Image | None]:
         """Frames as :meth:`correct_frames` gives them, and the incident flux (..., N) that was divided out: the
         light in the air margins over the paired reference's; None where it is not measured.
         """
         self._check_shape(raw)
-        frames = self._beam_units(raw)
+        frames = self._beam_units(raw, numbers)
         return frames, self._normalise_flux(frames) if self.flux else None
 
     def _check_shape(self, raw: NDArray) -> None:
@@ -139,11 +147,16 @@ class Correction:
                 found=f"{raw.shape}",
             )
 
-    def _beam_units(self, raw: NDArray) -> Image:
+    def _beam_units(self, raw: NDArray, numbers: Sequence[int] | NDArray[np.intp] | None) -> Image:
         frames = raw.astype(np.float32)
         if self.dark is not None:
             frames -= self.dark
-        if self.gain is not None:
+        if self.flats is not None:
+            if numbers is None:
+                raise TypeError("flats that change during the scan need the numbers of the projections")
+            for projection, number in zip(frames, numbers, strict=True):
+                projection *= self.flats.gain(int(number))
+        elif self.gain is not None:
             frames *= self.gain
         self._filling.fill(frames)
         self._fill_unmeasured(raw, frames)

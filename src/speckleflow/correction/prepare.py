@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from speckleflow.correction.air import air_margins, sides_without_sample
 from speckleflow.correction.bad_pixels import Image, bad_pixels
+from speckleflow.correction.flats import flat_groups
 from speckleflow.correction.frames import Correction, check_mostly_good, measured, over_dark
 from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource
@@ -75,7 +76,8 @@ def prepare_correction(scan: Scan) -> Correction:
             light = reference.mean((1, 2), dtype=np.float64)
             reference *= (light.mean() / light).astype(np.float32)[:, None, None]
     plain = Correction.from_means(flat, dark, bad, air, reference)
-    plain = replace(plain, saturation=settings.saturation_level)
+    flats = None if flat is None else flat_groups(scan, dark, settings.flat_scale)
+    plain = replace(plain, saturation=settings.saturation_level, flats=flats)
     return replace(plain, air=free_margins(scan, plain) if settings.air_px == "auto" else air, flux=flux)
 
 
@@ -101,7 +103,9 @@ def free_margins(scan: Scan, correction: Correction) -> Margins:
     above = np.ones(len(probes))
     height = min(scan.rows // 8, left)
     for i, probe in enumerate(probes):
-        frames = correction.correct_frames(scan.read_sample(slice(probe, probe + 1)))
+        frames = correction.correct_frames(
+            scan.read_sample(slice(probe, probe + 1)), scan.raw_indices[probe : probe + 1]
+        )
         for side, margin in enumerate(sides):
             light, beam = correction.light(frames, margin)
             transmission[i, side] = np.mean(light / beam)

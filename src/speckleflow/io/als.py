@@ -94,6 +94,10 @@ class AlsFile:
     def flats(self) -> NDArray | None:
         return self._read(self.flat_keys) if self.flat_keys else None
 
+    def flat_places(self) -> NDArray[np.intp] | None:
+        taken = [int(match[3]) for key in self.flat_keys if (match := _FRAME.match(key))]
+        return np.searchsorted(self.numbers, np.array(taken, np.intp))
+
     def darks(self) -> NDArray | None:
         return self._read(self.dark_keys) if self.dark_keys else None
 

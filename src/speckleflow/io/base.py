@@ -117,6 +117,10 @@ class FrameSource(Protocol):
         """Flat frames (k, y, x) or (k, N, y, x); None where the file has none."""
         ...
 
+    def flat_places(self) -> NDArray[np.intp] | None:
+        """How many frames of ``read`` were recorded before each flat; None where the file does not say."""
+        ...
+
     def darks(self) -> NDArray | None:
         """Dark frames (k, y, x) or (k, N, y, x); None where the file has none."""
         ...

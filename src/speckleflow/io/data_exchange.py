@@ -138,6 +138,9 @@ class DataExchange:
     def flats(self) -> NDArray | None:
         return self._optional(str(self.keys.flats))
 
+    def flat_places(self) -> NDArray[np.intp] | None:
+        return None
+
     def darks(self) -> NDArray | None:
         return self._optional(str(self.keys.darks))
 

@@ -68,6 +68,9 @@ class Dxchange(DataExchange):
     def flats(self) -> NDArray | None:
         return self._dxchange(str(self.keys.flats), ALL, ALL) if self.n_flats else None
 
+    def flat_places(self) -> NDArray[np.intp] | None:
+        return None
+
     def darks(self) -> NDArray | None:
         return self._dxchange(str(self.keys.darks), ALL, ALL) if self.n_darks else None
 

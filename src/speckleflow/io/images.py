@@ -127,6 +127,9 @@ class Images:
     def flats(self) -> NDArray | None:
         return None
 
+    def flat_places(self) -> NDArray[np.intp] | None:
+        return None
+
     def darks(self) -> NDArray | None:
         return None
 

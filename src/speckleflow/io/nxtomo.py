@@ -96,6 +96,10 @@ class NXtomo:
     def flats(self) -> NDArray | None:
         return self._frames(FLAT) if self.n_flats else None
 
+    def flat_places(self) -> NDArray[np.intp] | None:
+        before = np.cumsum(self.image_key == PROJECTION)
+        return before[self.image_key == FLAT]
+
     def darks(self) -> NDArray | None:
         return self._frames(DARK) if self.n_darks else None
 

@@ -13,7 +13,9 @@ one view where not. A reference file per position holds repeated frames, which a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +108,7 @@ class Scan:
         source = self.sample[0]
         if len(source.shape) == 4:
             return source.read(projections, rows)
-        if self.n_projections + len(self.excluded) == source.shape[0]:
+        if self.total == source.shape[0]:
             return source.read(projections, rows)[:, None]
         return source.read(ALL, rows)[None][projections]
 
@@ -148,21 +150,38 @@ class Scan:
             raise missing_darks_error(self)
         return found
 
+    @property
+    def total(self) -> int:
+        """Number of projections in the raw files, used or not."""
+        return self.n_projections + len(self.excluded)
+
+    def flat_stacks(self) -> Iterator[tuple[NDArray[np.intp] | None, Callable[[], NDArray]]]:
+        """Of each file with flats: projections recorded before each flat (None: not known), and how they are read."""
+        if self.config.files.flat == DIVIDED:
+            return
+        for read, source in self._stacks("flats", "sample"):
+            yield None if source is None else source.flat_places(), read
+
     def _calibration(self, kind: str, role: str) -> FrameMean | None:
-        """Separate files where they are configured, else those in the role's files, else in the other's."""
+        parts = [self._mean(read(), spread=kind == "darks") for read, _ in self._stacks(kind, role)]
+        return FrameMean.stack(parts) if parts else None
+
+    def _stacks(self, kind: str, role: str) -> Iterator[tuple[Callable[[], NDArray], FrameSource | None]]:
+        """Readers of separate files where they are configured, else of the role's files, else of the other's."""
         names = self.layout.flat if kind == "flats" else self.layout.dark
         if names:
             options = read_options(self.config, "flat")
-            held = (read_calibration(self.root / name, name, options, kind) for name in names)
-            return FrameMean.stack([self._mean(frames, spread=kind == "darks") for frames in held])
+            for name in names:
+                yield partial(read_calibration, self.root / name, name, options, kind), None
+            return
         roles = [self.sample, self.reference]
         for sources in roles if role == "sample" else reversed(roles):
             if kind == "flats" and self.config.files.reference_dataset == AS_FLATS:
                 continue  # what the files call flats shows the diffuser
             if sources and all(source_count(source, kind) for source in sources):
-                held = (getattr(source, kind)() for source in sources)
-                return FrameMean.stack([self._mean(frames, spread=kind == "darks") for frames in held])
-        return None
+                for source in sources:
+                    yield getattr(source, kind), source
+                return
 
 
 def missing_darks_error(scan: Scan) -> InputError:

@@ -80,6 +80,15 @@ class FrameView:
     def flats(self) -> NDArray | None:
         return self._upright(self.source.flats())
 
+    def flat_places(self) -> NDArray[np.intp] | None:
+        places = self.source.flat_places()
+        if places is None or self.frames is None:
+            return places
+        first, last = int(self.frames.min()), int(self.frames.max())
+        inside = np.searchsorted(np.sort(self.frames), places)
+        # those before the first and after the last frame keep their distance in time
+        return inside + np.minimum(places - first, 0) + np.maximum(places - last - 1, 0)
+
     def darks(self) -> NDArray | None:
         return self._upright(self.source.darks())
 

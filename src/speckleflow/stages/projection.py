@@ -61,9 +61,11 @@ class ProjectionRetrieval:
         state = retriever.prepare(reference, acquisition_of(config, scan.geometry, scan.angles_deg))
         return cls(correction, retriever, state, config.correct.drift, scan.geometry)
 
-    def corrected(self, raw: NDArray[Any]) -> tuple[torch.Tensor, NDArray[np.float32] | None]:
-        """Corrected frames (B, N, y, x) on the way to the device, and their incident flux."""
-        frames, flux = self.correction.correct_with_flux(raw)
+    def corrected(
+        self, raw: NDArray[Any], numbers: NDArray[np.intp]
+    ) -> tuple[torch.Tensor, NDArray[np.float32] | None]:
+        """Corrected frames (B, N, y, x) of the raw projections ``numbers`` on the way to the device, and their flux."""
+        frames, flux = self.correction.correct_with_flux(raw, numbers)
         stack = torch.from_numpy(frames)
         return stack.pin_memory() if self.retriever.device.type == "cuda" else stack, flux
 

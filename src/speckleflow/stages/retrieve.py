@@ -82,7 +82,7 @@ def _batches(
     def read(at: int) -> tuple[torch.Tensor, NDArray[np.float32] | None, NDArray]:
         raw = scan.read_sample(slice(at, min(at + starts.step, stop)))
         filled[:] += check_frames(raw, scan, retrieval.correction, at)
-        return *retrieval.corrected(raw), raw
+        return *retrieval.corrected(raw, scan.raw_indices[at : at + len(raw)]), raw
 
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(read, starts[0])

@@ -173,7 +173,7 @@ def _retrievals(scan: Scan, trial: Trial) -> Group:
     configs = list(_configs(scan.config, trial))
     correction = prepare_correction(scan)
     raw = scan.read_sample(slice(number, number + 1))
-    frames = correction.correct_frames(raw)[:, :, rows, columns]
+    frames = correction.correct_frames(raw, scan.raw_indices[number : number + 1])[:, :, rows, columns]
     reference = reference_of(correction, scan)[:, rows, columns]
     air = _air(correction, rows, columns)
     variants = [

@@ -44,6 +44,12 @@ class Correct(Section):
         description="Exposure of the sample frames over that of their flats, where they differ and no margin is air "
         "(flux: none).",
     )
+    flats: Literal["auto", "mean", "before_and_after"] = Field(
+        "auto",
+        description="Flats of several times. auto: each projection's flat is interpolated between those recorded before "
+        "and after it, where the file says when (NXtomo by image_key, ALS by name), else their mean serves all; mean: "
+        "always the mean; before_and_after: the first half was recorded before the projections, the second after.",
+    )
     exclude_projections: str | None = Field(
         None,
         description="Projections that are not used, counted from 0: numbers and ranges such as '3,17-19'. They are "
