@@ -26,6 +26,7 @@ from speckleflow.io.images import Images, is_image, is_pattern
 from speckleflow.io.nxtomo import NXtomo, is_nxtomo
 from speckleflow.io.patterns import parse_positions
 from speckleflow.io.view import FrameView
+from speckleflow.io.xrm import Xrm, is_xrm
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".nx5", ".nexus")
 _GROUP = "speckleflow.readers"
@@ -61,10 +62,12 @@ class Reader:
     ----------
     open : source of (path, name for messages, options); reads headers only.
     matches : whether an HDF5 file, open, is of this format; None: taken only by name.
+    takes : whether a path that is no HDF5 file is of this format; None: taken only by name.
     """
 
     open: Callable[[Path, str, ReadOptions], FrameSource]
     matches: Callable[[h5py.File], bool] | None = None
+    takes: Callable[[Path], bool] | None = None
 
 
 def _keys(options: ReadOptions) -> Datasets:
@@ -80,6 +83,7 @@ READERS: dict[str, Reader] = {
     "nxtomo": Reader(lambda path, name, options: NXtomo.open(path, name, options.keys), is_nxtomo),
     "als": Reader(lambda path, name, options: AlsFile.open(path, name), is_als),
     "images": Reader(lambda path, name, options: Images.open(path, name, options.axes, options.positions)),
+    "xrm": Reader(lambda path, name, options: Xrm.open(path, name), takes=is_xrm),
     "dxchange": Reader(lambda path, name, options: Dxchange.open(path, name, _keys(options))),
 }
 
@@ -139,6 +143,8 @@ def _frames(text: str, source: FrameSource) -> NDArray[np.intp]:
 
 
 def _format(path: Path, name: str, keys: Datasets) -> str:
+    if taken := next((key for key, r in readers().items() if r.takes is not None and r.takes(path)), None):
+        return taken
     named = path.suffix.lower() in HDF5_SUFFIXES
     if not named and not _is_hdf5(path) and (path.is_dir() or is_pattern(path) or is_image(path)):
         return "images"

@@ -15,8 +15,8 @@ class Files(Section):
 
     format: str = Field(
         "auto",
-        description="File format: auto (decided from the files themselves), data_exchange, nxtomo, als, images (a TIFF, "
-        "EDF or .npy stack and others, or a folder or glob of images), dxchange (Data Exchange read by that package), "
+        description="File format: auto (decided from the files themselves), data_exchange, nxtomo, als, xrm (Zeiss "
+        ".txrm and .xrm), images (a TIFF, EDF or .npy stack and others, or a folder or glob of images), dxchange (Data Exchange read by that package), "
         "or the name of a reader that another package brings.",
     )
     sample: str = Field(
