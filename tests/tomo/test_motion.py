@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pytest
 
 from speckleflow.tomo.motion import lying_axis_warning, motion_warning
 
