@@ -368,8 +368,7 @@ def reconstruct(
     axis_px : rotation axis, pixel centres at integers; see :func:`find_axis`.
     quantity : delta (dimensionless), mu or darkfield (1/m).
     geometry : with the pixel size, and for delta the energy.
-    settings : keys of section ``tomography`` of the configuration: ``backend``, ``filter``, ``ring_window_px``,
-        ``offset_axis``.
+    settings : keys of section ``tomography`` of the configuration: ``backend``, ``filter``, ``rings``, ``offset_axis``.
     threads, device : how it is computed.
 
     Returns
@@ -385,7 +384,7 @@ def reconstruct(
         Projections, angles and axis that do not fit each other, or values that are not finite.
     """
     from speckleflow.config import parse_config
-    from speckleflow.tomo.slab import SlabReconstruction
+    from speckleflow.tomo.slab import SlabReconstruction, ring_filters
 
     tomography = parse_config({"tomography": dict(settings or {})}, "settings").tomography
     make = SlabReconstruction(
@@ -395,7 +394,8 @@ def reconstruct(
         energy_kev=geometry.energy_kev,
         backend=tomography.backend,
         filter=tomography.filter,
-        ring_window_px=tomography.ring_window_px,
+        rings=ring_filters(tomography),
+        ring_window_px=tomography.rings.window_px,
         offset_axis=tomography.offset_axis,
         threads=threads,
         device=device,

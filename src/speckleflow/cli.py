@@ -430,7 +430,7 @@ def preview(
     ] = None,
     rings: Annotated[
         str | None,
-        typer.Option(help="Ring filters of the slice: none, or widths of its median, e.g. none,9,21."),
+        typer.Option(help="Ring filters of the slice with commas, e.g. none,auto,sorting."),
     ] = None,
 ) -> None:
     """One page to choose settings on: methods, settings, axes and ring filters tried side by side."""
@@ -438,6 +438,7 @@ def preview(
     from speckleflow.errors import ConfigError
     from speckleflow.scan.spec import ScanSpec
     from speckleflow.stages.tune import Trial, parse_axes, parse_region, parse_vary, tune
+    from speckleflow.tomo.rings import RING_FILTERS
 
     settings = _scans(config, scan)[scan]
     results = Path(load_config(config).results) / scan
@@ -446,9 +447,11 @@ def preview(
         raise ConfigError(f"command line: --output {page}: expected a name that ends in .html")
     if slice not in (None, "middle") and not str(slice).isdigit():
         raise ConfigError(f"command line: --slice: expected middle or the number of a row, found '{slice}'")
-    widths = [] if rings is None else ["0" if name == "none" else name for name in rings.split(",")]
-    if not all(width.isdigit() for width in widths):
-        raise ConfigError(f"command line: --rings: expected none or widths in pixels, found '{rings}'")
+    filters = [] if rings is None else rings.split(",")
+    if not set(filters) <= set(RING_FILTERS):
+        raise ConfigError(
+            f"command line: --rings: expected names of {', '.join(RING_FILTERS)}, found '{rings}'"
+        )
     trial = Trial(
         projection=projection,
         rows=parse_region(rows, "--rows"),
@@ -458,7 +461,7 @@ def preview(
         with_slice=any(option is not None for option in (slice, axis, rings)),
         slice_row=None if slice in (None, "middle") else int(str(slice)),
         axes_px=parse_axes(axis),
-        rings=tuple(int(width) for width in widths) or (None,),
+        rings=tuple(filters) or (None,),
     )
     tune(ScanSpec(scan, settings), trial, projections=results / "projections.h5", output=page)
     print(page)

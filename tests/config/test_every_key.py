@@ -203,7 +203,14 @@ CASES: dict[str, Case] = {
     "tomography.offset_axis": Case(True, "reconstruct", BY_HAND),
     "tomography.backend": Case("astra", "reconstruct", BY_HAND),
     "tomography.filter": Case("parzen", "reconstruct", BY_HAND),
-    "tomography.ring_window_px": Case(9, "reconstruct", BY_HAND),
+    "tomography.rings.absorption": Case("sorting", "reconstruct", BY_HAND),
+    "tomography.rings.phase": Case("sorting", "rings"),
+    "tomography.rings.darkfield": Case("sorting", "rings"),
+    "tomography.rings.window_px": Case(
+        5,
+        "reconstruct",
+        {**BY_HAND, "tomography": {"axis_px": AXIS, "rings": {"absorption": "sorting"}}},
+    ),
     "report.pictures_per_contrast": Case(4, "report", BY_HAND),
     "output": Case(["tiff", "xdmf"], "plan"),
     "execution.retrieval.projections_per_block": Case(2, "plan"),
@@ -494,6 +501,16 @@ class Stages:
             summary=html.with_suffix(".json"), picture=html.with_suffix(".png"),
         )  # fmt: skip
         return {"pictures": html.read_text().count("<img")}
+
+    def _rings(self, spec: ScanSpec) -> Digest:
+        """Slices of every quantity from one striped stack."""
+        from speckleflow.tomo.slab import SlabReconstruction, ring_filters
+
+        make = SlabReconstruction(
+            np.arange(9.0) * 20, 20.0, pixel_size_m=1e-6, energy_kev=20.0, rings=ring_filters(spec.config.tomography)
+        )  # fmt: skip
+        stack = 0.5 + 0.4 * np.random.default_rng(4).random((9, 1, 40))
+        return {name: repr(make(name, stack).slices.sum()) for name in ("delta", "mu", "darkfield")}
 
     def _axis(self, spec: ScanSpec) -> Digest:
         """The axis of two contrasts that were turned about different ones."""

@@ -64,7 +64,7 @@ def repeated(before: ScanConfig, after: ScanConfig) -> set[str]:
         ),
         ("tomography", "axis_px", 30.5, {"assemble", *TOMOGRAPHY}),
         ("tomography", "filter", "hann", TOMOGRAPHY),
-        ("tomography", "ring_window_px", 9, TOMOGRAPHY),
+        ("tomography", "rings", {"phase": "fft"}, TOMOGRAPHY),
         ("report", "pictures_per_contrast", 3, {"report"}),
         ("execution", "retrieval", {"device": "cuda", "threads": 8, "projections_per_block": 3}, set()),
         ("execution", "tomography", {"device": "cuda", "threads": 8, "rows_per_slab": 3}, set()),

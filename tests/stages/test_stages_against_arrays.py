@@ -29,6 +29,9 @@ from speckleflow.workflow.summary import show
 from tests.raw_scan import RawScan
 from tests.stages.chain import Chain
 
+#: sorting of both contrasts
+SORTED = {"phase": "sorting", "absorption": "sorting", "window_px": 5}
+
 
 @pytest.fixture(scope="module")
 def expected(finished_chain) -> dict[str, np.ndarray]:
@@ -116,7 +119,7 @@ def test_the_phase_of_a_block_equals_that_of_its_displacement(chain, settings, w
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"filter": "parzen"}, {"ring_window_px": 5}], ids=["defaults", "filter", "rings"]
+    "settings", [{}, {"filter": "parzen"}, {"rings": SORTED}], ids=["defaults", "filter", "rings"]
 )
 def test_a_slab_equals_the_reconstruction_of_its_rows(chain, settings):
     chain.sections = {"tomography": {"axis_px": 23.25, **settings}}
@@ -132,8 +135,8 @@ def test_a_slab_equals_the_reconstruction_of_its_rows(chain, settings):
         sinograms = np.ascontiguousarray(
             line_integrals(contrast, rows[contrast], noise).values.transpose(1, 0, 2)
         )
-        if settings.get("ring_window_px"):
-            sinograms = remove_rings(sinograms, 5)
+        if settings.get("rings"):
+            sinograms = remove_rings(sinograms, {"mu": 5, "delta": 5}[name])
         backend = make_backend(
             "fourier",
             30.0 * np.arange(6),

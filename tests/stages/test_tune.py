@@ -87,24 +87,28 @@ def test_methods_and_settings_are_tried_each_under_its_label(finished_chain, tmp
 
 
 def test_a_slice_is_labelled_with_the_axis_that_was_used(finished_chain, tmp_path, monkeypatch):
-    used: list[tuple[float, int]] = []
+    used: list[tuple[float, str]] = []
 
     class Recorded(stage.SlabReconstruction):
         def __call__(self, *given):
-            used.append((self.axis_px, self.ring_window_px))
+            used.append((self.axis_px, self.rings["mu"]))
             return super().__call__(*given)
 
     monkeypatch.setattr(stage, "SlabReconstruction", Recorded)
-    trial = Trial(methods=("absorption",), with_slice=True, slice_row=7, axes_px=(None, 22.0), rings=(0, 5))
+    trial = Trial(
+        methods=("absorption",), with_slice=True, slice_row=7, axes_px=(None, 22.0), rings=("none", "sorting")
+    )
     html, (_, group) = tried(finished_chain, tmp_path, trial)
     labels = re.findall(r"</span>(axis .*?)</h3>", html)
     assert labels == [
-        f"axis {axis} px, rings {ring}" for axis in ("23.50", "22.00") for ring in ("none", "5")
+        f"axis {axis} px, rings {ring}" for axis in ("23.50", "22.00") for ring in ("none", "sorting")
     ]
-    assert list(dict.fromkeys(used)) == [(23.5, 0), (23.5, 5), (22.0, 0), (22.0, 5)]
+    assert list(dict.fromkeys(used)) == [
+        (axis, ring) for axis in (23.5, 22.0) for ring in ("none", "sorting")
+    ]
     assert lines(html)[2:4] == [
-        {"tomography": {"axis_px": 23.5, "ring_window_px": 5}},
-        {"tomography": {"axis_px": 22.0, "ring_window_px": 0}},
+        {"tomography": {"axis_px": axis, "rings": dict.fromkeys(("phase", "absorption", "darkfield"), ring)}}
+        for axis, ring in ((23.5, "sorting"), (22.0, "none"))
     ]
     with h5py.File(finished_chain.path("volumes.h5")) as file:
         true = file["mu"][7]

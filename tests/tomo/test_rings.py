@@ -5,11 +5,13 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+from benchmarks.ring_scans import striped
+from benchmarks.rings import error_of
 from tests.tomo.ellipses import Ellipse, image, sinogram
 
-from speckleflow.errors import InputError
+from speckleflow.errors import ConfigError, InputError
 from speckleflow.tomo.geometry import field_of_view
-from speckleflow.tomo.rings import remove_rings
+from speckleflow.tomo.rings import Stripes, filter_rings, remove_rings
 from speckleflow.tomo.single import reconstruct_sinogram
 
 ANGLES = np.arange(180.0)
@@ -93,3 +95,68 @@ def test_tooth_rings(shared_data):
 def test_impossible_windows_are_refused(window):
     with pytest.raises(InputError, match=f"1 to 160 px, found {window} px"):
         remove_rings(np.zeros((180, 160)), window)
+
+
+def ring_errors(kind: str, contrast: str, names: tuple[str, ...]) -> dict[str, float]:
+    error = error_of()[1]
+    data = striped(kind, contrast, 3)
+    return {name: error(filter_rings(data[None], name)[0][0]) for name in names}
+
+
+#: kind -> NRMSE of auto in % as measured, and of the best of fft and sorting
+MEASURED = {"static": (16.8, 18.1), "dead": (14.2, 40.0), "wide": (17.5, 19.5), "dense": (18.2, 18.0)}
+
+
+@pytest.mark.parametrize("kind", MEASURED)
+def test_every_kind_of_stripe_is_treated_by_its_own_filter(kind):
+    found = ring_errors(kind, "absorption", ("auto", "fft", "sorting"))
+    assert found["auto"] < 1.25 * MEASURED[kind][0]
+    assert found["auto"] < 1.02 * min(found["fft"], found["sorting"])
+
+
+@pytest.mark.parametrize("contrast", ["absorption", "phase"])
+def test_a_sinogram_without_stripes_is_left_as_it_is(contrast):
+    data = striped("none", contrast, 3)[None]
+    cleaned, found = filter_rings(data, "auto")
+    np.testing.assert_array_equal(cleaned, data)
+    assert found == Stripes()
+
+
+def test_the_kinds_are_told_apart():
+    clean, spike = striped("none", seed=5), np.zeros(256, np.float32)
+    rng = np.random.default_rng(1)
+    assert filter_rings((clean + 20 * spike)[None], "auto")[1] == Stripes()
+    spike[[60, 61, 130]] = 20.0
+    steady = filter_rings((clean + spike)[None], "auto")[1]
+    assert (steady.dead, steady.single, steady.dense_rows) == (0, 3, 0)
+    late = clean + np.where(np.arange(360) > 170, 1, 0)[:, None] * spike
+    assert filter_rings(late[None], "auto")[1].single == 3
+    dead = clean.copy()
+    dead[:, 90] = 7.0
+    dead[:, 170] += 30 * rng.normal(size=360)
+    assert filter_rings(dead[None], "auto")[1].dead == 2
+    dense = clean + 8 * rng.normal(size=256).astype(np.float32)
+    assert filter_rings(np.stack([dense, clean]), "auto")[1].dense_rows == 1
+
+
+def test_too_few_angles_are_left_alone():
+    data = np.random.default_rng(1).normal(size=(2, 30, 90)).astype(np.float32)
+    np.testing.assert_array_equal(filter_rings(data, "auto")[0], data)
+
+
+@pytest.mark.parametrize("name", ["combined", "wavelet", "fft"])
+def test_filters_of_algotom_keep_the_level(name):
+    """Stripes go to a third or less in their columns; the mean of all line integrals stays within 2 %."""
+    clean = striped("none", seed=7)
+    stripes = np.zeros(256, np.float32)
+    stripes[[70, 120, 171]] = 15.0
+    cleaned = filter_rings((clean + stripes)[None], name)[0][0]
+    assert cleaned.dtype == np.float32
+    left = (cleaned - clean).mean(0)[[70, 120, 171]]
+    assert np.abs(left).max() < 5.0
+    assert abs(cleaned.mean() / clean.mean() - 1) < 0.02
+
+
+def test_an_unknown_filter_is_refused():
+    with pytest.raises(ConfigError, match=r"none, auto, sorting.*'median'"):
+        filter_rings(np.zeros((1, 60, 60), np.float32), "median")

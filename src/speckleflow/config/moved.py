@@ -10,6 +10,7 @@ MOVED = {
     "tomography.rows_per_slab": "execution.tomography.rows_per_slab",
     "tomography.device": "execution.tomography.device",
     "tomography.threads": "execution.tomography.threads",
+    "tomography.ring_window_px": "tomography.rings.absorption, phase and darkfield (sorting) with rings.window_px",
     "retrieval.espinnet.polish": "retrieval.espinnet.refine",
     "retrieval.spinnet.polish": "retrieval.spinnet.refine",
 }

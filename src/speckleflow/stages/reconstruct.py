@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from speckleflow.io.projections import open_projections
@@ -13,7 +14,7 @@ from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import collected_warnings, read_warnings, write_warnings
 from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, describe
 from speckleflow.stages.straight import TILT, read_straight
-from speckleflow.tomo.slab import SlabReconstruction
+from speckleflow.tomo.slab import SlabReconstruction, ring_filters
 from speckleflow.tomo.units import QUANTITIES
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ def reconstruct_slab(
             energy_kev=energy,
             backend=settings.backend,
             filter=settings.filter,
-            ring_window_px=settings.ring_window_px,
+            rings=ring_filters(settings),
+            ring_window_px=settings.rings.window_px,
             offset_axis=settings.offset_axis,
             threads=execution.threads,
             device=execution.device,
@@ -69,6 +71,9 @@ def reconstruct_slab(
             slab = reconstruct(name, values, source.noise(quantity.contrast))
             volume = create(file, name, slab.slices, unit=quantity.unit, description=quantity.long_name)
             volume.attrs["below_noise"] = slab.below_noise
+            volume.attrs["ring_filter"] = ring_filters(settings)[name]
+            for kind, count in asdict(slab.stripes).items():
+                volume.attrs[f"stripes_{kind}"] = count
             volume.attrs["sinogram_values"] = values.size
             log.info("%s rows %d to %d", name, start, stop)
         write_warnings(file, read_warnings(source.file), warnings)

@@ -108,7 +108,7 @@ STAGES: dict[str, Stage] = {
             "reconstruct",
             ("tomography",),
             "slabs/slab_*.h5",
-            ("scipy", "finufft", "astra-toolbox", "tomopy"),
+            ("scipy", "finufft", "astra-toolbox", "tomopy", "algotom"),
         ),
         Stage("volume", (), "volumes.h5"),
         Stage("export", (), "*/export.json", ("zarr", "tifffile")),

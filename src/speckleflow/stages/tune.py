@@ -31,7 +31,7 @@ from speckleflow.stages.phase import Arrays, gives_phase, integrate_fields
 from speckleflow.stages.projection import acquisition_of, as_arrays, make_retriever, reference_of
 from speckleflow.stages.straight import read_straight
 from speckleflow.tomo.axis_search import votes_of
-from speckleflow.tomo.slab import SlabReconstruction
+from speckleflow.tomo.slab import SlabReconstruction, ring_filters
 from speckleflow.tomo.units import QUANTITIES
 from speckleflow.tomo.votes import Vote
 
@@ -53,7 +53,7 @@ class Trial:
     vary : setting of the methods -> values.
     slice_row : row of the slice; None: the middle one.
     axes_px : rotation axes of the slice; None stands for the scan's own.
-    rings : widths of the ring filter's median, 0: none.
+    rings : ring filters by name; None stands for the scan's own.
     """
 
     projection: int | None = None
@@ -64,7 +64,7 @@ class Trial:
     with_slice: bool = False
     slice_row: int | None = None
     axes_px: tuple[float | None, ...] = (None,)
-    rings: tuple[int | None, ...] = (None,)
+    rings: tuple[str | None, ...] = (None,)
 
 
 def tune(spec: ScanSpec, trial: Trial, *, projections: Path, output: Path) -> None:
@@ -336,7 +336,7 @@ def _slices(
         if used is None:
             raise InputError(path, expected="a rotation axis", found="none", hint="give it by --axis")
         used = round(float(used), 3)  # so that the label is the value
-        window = settings.ring_window_px if ring is None else ring
+        filters = ring_filters(settings) if ring is None else dict.fromkeys(there, ring)
         make = SlabReconstruction(
             angles,
             used,
@@ -344,7 +344,8 @@ def _slices(
             energy_kev=attrs.get("energy_kev"),
             backend=settings.backend,
             filter=settings.filter,
-            ring_window_px=window,
+            rings=filters,
+            ring_window_px=settings.rings.window_px,
             offset_axis=settings.offset_axis,
             threads=spec.config.execution.tomography.threads,
             device=spec.config.execution.tomography.device,
@@ -352,9 +353,9 @@ def _slices(
         images = {name: make(name, *stack).slices[0] for name, stack in stacks.items()}
         chosen: dict[str, Any] = {"axis_px": make.axis_px}
         label = f"axis {_exact(make.axis_px)} px{named.get(make.axis_px, '')}"
-        if ring is not None or make.ring_window_px:
-            chosen["ring_window_px"] = make.ring_window_px
-            label += f", rings {make.ring_window_px or 'none'}"
+        if ring is not None:
+            chosen["rings"] = dict.fromkeys(("phase", "absorption", "darkfield"), ring)
+            label += f", rings {ring}"
         lines = yaml.safe_dump({"tomography": chosen}, sort_keys=False).rstrip()
         variants.append(Variant(label, images, lines))
     looks = {name: VOLUME_LOOKS[name] for name in there}

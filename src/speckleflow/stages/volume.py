@@ -17,6 +17,8 @@ from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, descr
 
 #: attributes of a slab that are its own, not the volume's
 _OF_A_SLAB = {IDENTITY, WARNINGS, "first_row"}
+#: attributes of a slab's dataset that add up
+_COUNTS = ("below_noise", "sinogram_values", "stripes_dead", "stripes_single", "stripes_dense_rows")
 #: Share of ratios below their noise above which the user is told; noise alone stays far below.
 BELOW_NOISE_LIMIT = 1e-3
 
@@ -46,7 +48,8 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
             dataset.attrs.update(details[name])
             dataset.attrs["voxel_size_m"] = [attributes["voxel_size_m"]] * 3
         at, warnings = 0, list[str]()
-        below_noise, of = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+        counted = [key for key in details[names[0]] if key in _COUNTS]
+        counts = {name: dict.fromkeys(counted, 0) for name in names}
         for path in slabs:
             with open_result(path) as slab:
                 check_made_by(slab, path, "reconstruct", spec)
@@ -69,13 +72,12 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
                         raise InputError(path, expected=f"dataset '{name}' as in {slabs[0]}", found="none")
                     values = slab[name][:]
                     file[name][at : at + len(values)] = values
-                    below_noise[name] += int(slab[name].attrs["below_noise"])
-                    of[name] += int(slab[name].attrs["sinogram_values"])
+                    for key in counted:
+                        counts[name][key] += int(slab[name].attrs[key])
                 at += len(values)
         for name in names:
-            file[name].attrs["below_noise"] = below_noise[name]
-            file[name].attrs["sinogram_values"] = of[name]
-            share = below_noise[name] / max(1, of[name])
+            file[name].attrs.update(counts[name])
+            share = counts[name]["below_noise"] / max(1, counts[name]["sinogram_values"])
             if share > BELOW_NOISE_LIMIT:
                 warnings.append(
                     f"{name}: {share:.1%} of the values behind it were below their noise; "

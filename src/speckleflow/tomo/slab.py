@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from speckleflow.config.sections.tomography import Tomography
 from speckleflow.tomo.backends.base import Backend
 from speckleflow.tomo.backends.registry import make_backend
 from speckleflow.tomo.filters import DEFAULT
 from speckleflow.tomo.offset import Stitched, stitch_half_turns
-from speckleflow.tomo.rings import remove_rings
+from speckleflow.tomo.rings import Stripes, filter_rings
 from speckleflow.tomo.sinogram import line_integrals
 from speckleflow.tomo.units import QUANTITIES, scale
 
 
 @dataclass(frozen=True)
 class Slab:
-    """Slices (z, y, x) of one quantity in its unit, and the number of ratios below their noise."""
+    """Slices (z, y, x) of one quantity in its unit, the number of ratios below their noise, and the stripes found."""
 
     slices: NDArray[np.float32]
     below_noise: int
+    stripes: Stripes = field(default_factory=Stripes)
+
+
+def ring_filters(settings: Tomography) -> dict[str, str]:
+    """Quantity -> ring filter."""
+    rings = settings.rings
+    return {"delta": rings.phase, "mu": rings.absorption, "darkfield": rings.darkfield}
 
 
 class SlabReconstruction:
@@ -34,7 +44,8 @@ class SlabReconstruction:
     pixel_size_m : effective pixel size in the sample plane.
     energy_kev : photon energy; only delta needs it.
     backend, filter, threads, device : see :class:`speckleflow.tomo.backends.Backend`.
-    ring_window_px : width of the ring filter's median in pixels; 0: no filter.
+    rings : ring filter of each quantity (:data:`speckleflow.tomo.rings.RING_FILTERS`); none where it is not named.
+    ring_window_px : width in pixels of the median of the filter ``sorting``.
     offset_axis : whether two half turns about an axis near the image's edge are joined.
     """
 
@@ -47,7 +58,8 @@ class SlabReconstruction:
         energy_kev: float | None = None,
         backend: str = "fourier",
         filter: str = DEFAULT,
-        ring_window_px: int = 0,
+        rings: Mapping[str, str] = MappingProxyType({}),
+        ring_window_px: int = 9,
         offset_axis: bool = False,
         threads: int = 2,
         device: str = "cpu",
@@ -55,7 +67,7 @@ class SlabReconstruction:
         self.angles_deg = np.asarray(angles_deg, dtype=np.float64)
         self.axis_px, self.pixel_size_m, self.energy_kev = axis_px, pixel_size_m, energy_kev
         self.backend, self.filter, self.threads, self.device = backend, filter, threads, device
-        self.ring_window_px, self.offset_axis = ring_window_px, offset_axis
+        self.rings, self.ring_window_px, self.offset_axis = dict(rings), ring_window_px, offset_axis
         self._backend: Backend | None = None
 
     def __call__(
@@ -80,8 +92,7 @@ class SlabReconstruction:
         factor = scale(quantity, self.pixel_size_m, self.energy_kev)
         integrals = line_integrals(QUANTITIES[quantity].contrast, projections, noise)
         sinograms = np.ascontiguousarray(integrals.values.transpose(1, 0, 2))
-        if self.ring_window_px:
-            sinograms = remove_rings(sinograms, self.ring_window_px)
+        sinograms, stripes = filter_rings(sinograms, self.rings.get(quantity, "none"), self.ring_window_px)
         scan = Stitched(sinograms, self.angles_deg, self.axis_px)
         if self.offset_axis:
             scan = stitch_half_turns(sinograms, self.angles_deg, self.axis_px)
@@ -97,4 +108,4 @@ class SlabReconstruction:
             )
         slices = self._backend(scan.sinograms)
         slices *= np.float32(factor)
-        return Slab(slices, integrals.below_noise)
+        return Slab(slices, integrals.below_noise, stripes)

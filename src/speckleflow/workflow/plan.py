@@ -17,6 +17,7 @@ from speckleflow.scan.manifest import Manifest
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.batches import batch_size
 from speckleflow.stages.registry import result_settings
+from speckleflow.tomo.rings import SECONDS_PER_PIXEL
 from speckleflow.tomo.tilt import SPLINE_ROWS
 
 #: A job should last about this long: long beside the scheduler's overhead, short beside a walltime limit.
@@ -153,6 +154,11 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
     per_value = SECONDS_PER_BACKPROJECTED.get(config.tomography.backend, SECONDS_PER_BACKPROJECTED_OTHER)
     per_row = 3 * per_value * projections * columns**2
     per_row /= GPU_SPEEDUP if config.execution.tomography.device == "cuda" else 1
+    rings = config.tomography.rings  # on one thread, never on a GPU
+    per_row += sum(
+        SECONDS_PER_PIXEL[name] * projections * columns
+        for name in (rings.phase, rings.absorption, rings.darkfield)
+    )
     rows_at_once = min(TARGET_SECONDS / per_row, TARGET_MB / 1.5 / row_mb(projections, columns))
     turned = projections > 1 and config.geometry.axis == "angle"
     tomographic = {"yes": True, "no": False, "auto": turned}[config.tomography.enabled]

@@ -8,6 +8,19 @@ from pydantic import Field, field_validator
 
 from speckleflow.settings import Section
 
+RingFilter = Literal["none", "auto", "sorting", "combined", "wavelet", "fft"]
+
+
+class Rings(Section):
+    """Ring filter of every contrast: auto tells the kinds of stripes apart and leaves a sinogram without any as it is; the others treat every column (benchmarks/rings.md)."""
+
+    phase: RingFilter = Field("auto", description="Ring filter of the phase.")
+    absorption: RingFilter = Field("auto", description="Ring filter of the absorption, -ln T.")
+    darkfield: RingFilter = Field("auto", description="Ring filter of the dark field, -ln D.")
+    window_px: Annotated[int, Field(ge=1)] = Field(
+        9, description="Width of the median of the filter sorting: at least twice the widest stripe."
+    )
+
 
 class Tomography(Section):
     """Rotation axis, rings and reconstruction."""
@@ -35,9 +48,7 @@ class Tomography(Section):
     filter: Literal["ramlak", "shepp", "hann", "parzen"] = Field(
         "shepp", description="FBP filter, from sharp and noisy (ramlak) to smooth (parzen)."
     )
-    ring_window_px: Annotated[int, Field(ge=0)] = Field(
-        0, description="Width of the median that separates rings from the sample; 0: no ring filter."
-    )
+    rings: Rings = Rings()
 
     @field_validator("enabled", mode="before")
     @classmethod
