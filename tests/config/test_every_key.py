@@ -203,6 +203,7 @@ CASES: dict[str, Case] = {
     "tomography.offset_axis": Case(True, "reconstruct", BY_HAND),
     "tomography.backend": Case("astra", "reconstruct", BY_HAND),
     "tomography.filter": Case("parzen", "reconstruct", BY_HAND),
+    "tomography.padding": Case("edge", "reconstruct", BY_HAND),
     "tomography.rings.absorption": Case("sorting", "reconstruct", BY_HAND),
     "tomography.rings.phase": Case("sorting", "rings"),
     "tomography.rings.darkfield": Case("sorting", "rings"),

@@ -339,3 +339,13 @@ def test_the_report_shows_the_middle_row_of_every_contrast(finished_chain):
             expected = line_integrals(contrast, values, file.noise(contrast)).values
             np.testing.assert_array_equal(drawn[name].image, expected)
             assert drawn[name].row == 12
+
+
+def test_volumes_say_which_pixels_were_seen_at_every_angle(finished_chain):
+    """A circle about the axis (23.5 px of 48 columns): 24 px to either side of the middle of a slice."""
+    with h5py.File(finished_chain.path("volumes.h5"), locking=False) as file:
+        seen = file["field_of_view"][:]
+        assert file["field_of_view"].attrs["part"] == seen.mean()
+        assert file.attrs["padding"] in ("zero", "edge")
+    y, x = np.mgrid[:48, :48] - 23.5
+    np.testing.assert_array_equal(seen, x**2 + y**2 <= 24.0**2)

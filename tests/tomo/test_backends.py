@@ -161,3 +161,32 @@ def test_unfit_sinograms_are_refused():
         plan(np.where(np.arange(480).reshape(1, 10, 48) == 7, np.nan, 0))
     with pytest.raises(ConfigError, match=r"fourier, astra, tomopy.*'gridrec'"):
         make_backend("gridrec", np.arange(10), 48, 23.5)
+
+
+#: a sample wider than the view: two discs in a third that no projection sees the end of
+WIDE = [
+    Ellipse(0.01, 0, 0, 150, 130, 20),
+    Ellipse(0.03, 12, 8, 28, 22, 10),
+    Ellipse(0.05, -18, -12, 10, 12),
+]
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_edge_padding_keeps_a_sample_wider_than_the_view_flat(name):
+    """Beside the discs, near the axis and at the rim; the truth is 0.01."""
+    angles, columns, axis_px = np.arange(180.0), 128, 61.0
+    data = sinogram(WIDE, angles, columns, axis_px, 3)[None]
+    y, x = np.indices((columns, columns)) - (columns - 1) / 2
+    radius, between = np.hypot(x, y), image(WIDE, columns) < 0.011
+    off = {}
+    for padding in ("zero", "edge"):
+        found = backend(name, angles, columns, axis_px, padding=padding)(data)[0] - 0.01
+        off[padding] = [
+            float(found[between & (radius < 35)].mean()),
+            float(found[(radius > 50) & (radius < 58)].mean()),
+        ]
+    np.testing.assert_allclose(off["zero"], [0.0068, 0.0160], atol=0.001)  # what cupping is
+    np.testing.assert_allclose(off["edge"], [-0.0013, -0.0025], atol=0.001)
+    inside = sinogram(phantom(40.0), angles, columns, axis_px)[None]  # air at the edges: the same
+    one, other = (backend(name, angles, columns, axis_px, padding=p)(inside) for p in ("zero", "edge"))
+    np.testing.assert_allclose(one, other, atol=1e-5)

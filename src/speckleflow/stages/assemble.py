@@ -26,8 +26,8 @@ from speckleflow.scan.schema import FIELDS
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import WARNINGS, collected_warnings, write_warnings
 from speckleflow.stages.inputs import check_made_by, describe, geometry_attributes, load_manifest
-from speckleflow.stages.straight import TILT
-from speckleflow.tomo.axis_search import AxisSearch, search_axis
+from speckleflow.stages.straight import CUT_OFF, TILT
+from speckleflow.tomo.axis_search import AxisSearch, leaves_the_view, search_axis
 from speckleflow.tomo.motion import lying_axis_warning, motion_warning
 from speckleflow.tomo.sinogram import CONTRASTS, RatioNoise, line_integrals, ratio_noise
 from speckleflow.tomo.tilt import RIM_PX, Tilt, axis_tilt, rows_needed, straighten
@@ -58,6 +58,7 @@ class Preparation:
     search : the search, where there was one.
     tilt : of the axis in the plane of the detector, where it was measured.
     tilt_deg : the tilt that the reconstruction takes off.
+    cut_off : whether the sample leaves the view.
     """
 
     noises: dict[str, RatioNoise]
@@ -66,6 +67,7 @@ class Preparation:
     search: AxisSearch | None = field(default=None, repr=False)
     tilt: Tilt | None = None
     tilt_deg: float = 0.0
+    cut_off: bool = False
 
 
 def assemble_projections(
@@ -167,8 +169,6 @@ def prepare_tomography(
     }
     settings = config.tomography
     fixed_tilt = 0.0 if settings.axis_tilt_deg == "auto" else float(settings.axis_tilt_deg)
-    if settings.axis_px != "auto" and settings.axis_tilt_deg != "auto":
-        return Preparation(noises, float(settings.axis_px), "tomography.axis_px", tilt_deg=fixed_tilt)
     height, columns = fields.layers["transmission"].shape
     rows = np.unique(np.linspace(0, height - 1, AXIS_ROWS + 2).astype(int)[1:-1])
 
@@ -184,6 +184,15 @@ def prepare_tomography(
         return np.stack(lines)
 
     transmission = sinograms_of("transmission")
+    cut_off = not settings.offset_axis and leaves_the_view(transmission)
+    if cut_off:
+        log.warning(
+            "the sample leaves the view: values are known up to a constant, inside the circle about the axis alone "
+            "(field_of_view); tomography.padding: edge takes off the rise towards its rim"
+        )
+    if settings.axis_px != "auto" and settings.axis_tilt_deg != "auto":
+        axis = float(settings.axis_px)
+        return Preparation(noises, axis, "tomography.axis_px", tilt_deg=fixed_tilt, cut_off=cut_off)
     _log_oddities(fields, np.asarray(transmission, np.float64), angles_deg, some, noises["transmission"])
     contrast, search = _best_search(
         [name for name in _WHERE if any(name in blocks.layers for blocks in sets)],
@@ -220,7 +229,7 @@ def prepare_tomography(
         log.info("rotation axis %.2f +- %.2f px, from the %s", axis, search.uncertainty_px, contrast)
         for words in search.warnings(settings.offset_axis, columns):
             log.warning(words)
-    return Preparation(noises, axis, origin, search, tilt, tilt_deg)
+    return Preparation(noises, axis, origin, search, tilt, tilt_deg, cut_off)
 
 
 def _best_search(
@@ -310,6 +319,7 @@ def _write_preparation(file: h5py.File, preparation: Preparation) -> None:
     file.attrs["rotation_axis_px"] = preparation.axis_px
     file.attrs["rotation_axis_from"] = preparation.origin
     file.attrs[TILT] = preparation.tilt_deg
+    file.attrs[CUT_OFF] = preparation.cut_off
     search, tilt = preparation.search, preparation.tilt
     if search is None:
         return

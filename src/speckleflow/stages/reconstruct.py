@@ -13,14 +13,22 @@ from speckleflow.scan.schema import VOLUMES
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import collected_warnings, read_warnings, write_warnings
 from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, describe
-from speckleflow.stages.straight import TILT, read_straight
+from speckleflow.stages.straight import CUT_OFF, TILT, padding_of, read_straight
 from speckleflow.tomo.slab import SlabReconstruction, ring_filters
 from speckleflow.tomo.units import QUANTITIES
 
 log = logging.getLogger(__name__)
 
 #: attributes of the projections that a volume says too
-_GEOMETRY = ("energy_kev", "pixel_size_um", "distance_m", "magnification", "effective_distance_m", TILT)
+_GEOMETRY = (
+    "energy_kev",
+    "pixel_size_um",
+    "distance_m",
+    "magnification",
+    "effective_distance_m",
+    TILT,
+    CUT_OFF,
+)
 
 
 def reconstruct_slab(
@@ -48,6 +56,7 @@ def reconstruct_slab(
             search = source.file["rotation_axis"].attrs
             file.attrs["rotation_axis_votes"] = search["votes"]
             file.attrs["rotation_axis_uncertainty_px"] = search["uncertainty_px"]
+        file.attrs["padding"] = padding_of(source, settings.padding)
         for key in ("backend", "filter"):
             file.attrs[key] = getattr(settings, key)
         reconstruct = SlabReconstruction(
@@ -60,6 +69,7 @@ def reconstruct_slab(
             rings=ring_filters(settings),
             ring_window_px=settings.rings.window_px,
             offset_axis=settings.offset_axis,
+            padding=padding_of(source, settings.padding),
             threads=execution.threads,
             device=execution.device,
         )

@@ -10,6 +10,15 @@ from speckleflow.tomo.tilt import rows_needed, straighten
 
 #: attribute of projections, slabs and volumes: the tilt that is taken off, in degrees
 TILT = "rotation_axis_tilt_deg"
+#: attribute of the same: whether the sample leaves the view
+CUT_OFF = "sample_leaves_view"
+
+
+def padding_of(source: Projections, setting: str) -> str:
+    """What is beyond the detector, see ``tomography.padding``."""
+    if setting != "auto":
+        return setting
+    return "edge" if bool(source.attrs.get(CUT_OFF, False)) else "zero"
 
 
 def read_straight(source: Projections, contrast: str, start: int, stop: int) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from speckleflow.errors import InputError
 from speckleflow.io.nexus import titles_of, write_volume_entry
@@ -14,6 +15,7 @@ from speckleflow.scan.schema import VOLUMES
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import WARNINGS, read_warnings, write_warnings
 from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, describe
+from speckleflow.tomo.geometry import field_of_view
 
 #: attributes of a slab that are its own, not the volume's
 _OF_A_SLAB = {IDENTITY, WARNINGS, "first_row"}
@@ -83,6 +85,18 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
                     f"{name}: {share:.1%} of the values behind it were below their noise; "
                     "it is uncertain where the sample is thickest"
                 )
+        side = shapes[names[0]][1]
+        if not spec.config.tomography.offset_axis:  # two joined halves have another axis in another width
+            seen = field_of_view(side, float(attributes["rotation_axis_px"]))
+            mask = create(
+                file,
+                "field_of_view",
+                seen.astype(np.uint8),
+                unit="",
+                description="1 where a pixel (y, x) of a slice was seen at every angle",
+                dtype=np.uint8,
+            )
+            mask.attrs["part"] = float(seen.mean())
         write_warnings(file, warnings)
         write_volume_entry(
             file, titles_of(file, VOLUMES), scan=spec.name, voxel_size_m=float(attributes["voxel_size_m"])

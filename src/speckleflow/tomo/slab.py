@@ -43,7 +43,7 @@ class SlabReconstruction:
     axis_px : detector column of the rotation axis, pixel centres at integers.
     pixel_size_m : effective pixel size in the sample plane.
     energy_kev : photon energy; only delta needs it.
-    backend, filter, threads, device : see :class:`speckleflow.tomo.backends.Backend`.
+    backend, filter, padding, threads, device : see :class:`speckleflow.tomo.backends.Backend`.
     rings : ring filter of each quantity (:data:`speckleflow.tomo.rings.RING_FILTERS`); none where it is not named.
     ring_window_px : width in pixels of the median of the filter ``sorting``.
     offset_axis : whether two half turns about an axis near the image's edge are joined.
@@ -61,12 +61,14 @@ class SlabReconstruction:
         rings: Mapping[str, str] = MappingProxyType({}),
         ring_window_px: int = 9,
         offset_axis: bool = False,
+        padding: str = "zero",
         threads: int = 2,
         device: str = "cpu",
     ) -> None:
         self.angles_deg = np.asarray(angles_deg, dtype=np.float64)
         self.axis_px, self.pixel_size_m, self.energy_kev = axis_px, pixel_size_m, energy_kev
         self.backend, self.filter, self.threads, self.device = backend, filter, threads, device
+        self.padding = padding
         self.rings, self.ring_window_px, self.offset_axis = dict(rings), ring_window_px, offset_axis
         self._backend: Backend | None = None
 
@@ -103,6 +105,7 @@ class SlabReconstruction:
                 scan.sinograms.shape[2],
                 scan.axis_px,
                 self.filter,
+                padding=self.padding,
                 threads=self.threads,
                 device=self.device,
             )

@@ -48,6 +48,10 @@ class Tomography(Section):
     filter: Literal["ramlak", "shepp", "hann", "parzen"] = Field(
         "shepp", description="FBP filter, from sharp and noisy (ramlak) to smooth (parzen)."
     )
+    padding: Literal["auto", "zero", "edge"] = Field(
+        "auto",
+        description="What is beyond the detector: zero, the air about a sample; edge, a sample wider than the view, which would else seem denser towards the rim. auto: as the outer columns say.",
+    )
     rings: Rings = Rings()
 
     @field_validator("enabled", mode="before")

@@ -16,6 +16,10 @@ from speckleflow.tomo.geometry import angular_weights
 Float = NDArray[np.float32]
 
 
+#: Half the part of the padding over which one edge's value passes into the other's, inverted.
+EDGE_STEEPNESS = 2.0
+
+
 class Backend(ABC):
     """Filtered back-projection of many sinograms of one geometry; whatever depends on that alone is kept.
 
@@ -28,6 +32,8 @@ class Backend(ABC):
     filter : ``ramlak``, ``shepp``, ``hann`` or ``parzen``.
     threads : CPU threads; they change no bit of the result, for each slice (or pair of slices) has one thread.
     device : ``cpu`` or ``cuda``.
+    padding : beyond the detector, ``zero``: the air about a sample that is all in view; ``edge``: the outer column's
+        value, of a sample that is not, whose slices would else be too high towards the rim (cupping).
 
     Raises
     ------
@@ -48,6 +54,7 @@ class Backend(ABC):
         *,
         threads: int = 2,
         device: str = "cpu",
+        padding: str = "zero",
     ) -> None:
         angles = np.asarray(angles_deg, dtype=np.float64)
         if angles.ndim != 1 or angles.size == 0 or not np.isfinite(angles).all():
@@ -69,6 +76,7 @@ class Backend(ABC):
             )
         self.angles_deg, self.columns, self.axis_px = angles, int(columns), float(axis_px)
         self.filter, self.threads, self.device = filter, int(threads), device
+        self.padding = padding
         #: weight of each projection in radians
         self.weights = angular_weights(angles)
         # The ramp couples detector and slice pixels up to `reach` apart; twice that keeps the periodic
@@ -112,9 +120,20 @@ class Backend(ABC):
     def _reconstruct(self, sinograms: Float, slices: Float) -> None:
         """Fill ``slices`` (row, y, x) from checked ``sinograms`` (row, angle, x), a few rows at a time."""
 
+    def spectrum(self, sinograms: Float) -> NDArray[np.complex64]:
+        """Transform (..., frequency) of sinograms (..., x), padded to ``padded`` columns."""
+        if self.padding == "edge":
+            columns = sinograms.shape[-1]
+            # from the last column's value to the first one's, which follows it in the period
+            part = np.linspace(-1, 1, self.padded - columns, dtype=np.float32)
+            part = np.clip(0.5 + EDGE_STEEPNESS * part, 0, 1)
+            beyond = (1 - part) * sinograms[..., -1:] + part * sinograms[..., :1]
+            sinograms = np.concatenate([sinograms, beyond], axis=-1)
+        return np.asarray(scipy.fft.rfft(sinograms, self.padded, axis=-1))
+
     def filtered(self, sinograms: Float) -> Float:
         """Sinograms convolved with the windowed ramp and multiplied by the angular weights."""
-        spectrum = scipy.fft.rfft(sinograms, self.padded, axis=-1)
+        spectrum = self.spectrum(sinograms)
         spectrum *= (self.weights[:, None] * self.transfer).astype(np.float32)
         back = scipy.fft.irfft(spectrum, self.padded, axis=-1)
         return np.ascontiguousarray(back[..., : self.columns])

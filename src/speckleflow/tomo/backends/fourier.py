@@ -13,7 +13,6 @@ from queue import Empty, SimpleQueue
 
 import finufft
 import numpy as np
-import scipy.fft
 
 from speckleflow.tomo.backends.base import Backend, Float
 
@@ -71,7 +70,7 @@ class FourierBackend(Backend):
         """Fill one or two slices."""
         both = np.zeros((2, *sinograms.shape[1:]), np.float32)
         both[: len(sinograms)] = sinograms
-        first, second = scipy.fft.rfft(both, self.padded, axis=-1) * self._strength
+        first, second = self.spectrum(both) * self._strength
         # F = f1 + i f2 with both real: positive frequencies carry F1 + i F2, negative ones F1* + i F2*.
         packed = np.stack([first + 1j * second, first.conj() + 1j * second.conj()])
         try:

@@ -46,7 +46,7 @@ class TomopyBackend(Backend):
         mean = (self.weights * self.transfer[0] / self.padded).astype(np.float32)
         for start in range(0, sinograms.shape[0], step):
             batch = sinograms[start : start + step]
-            spectrum = scipy.fft.rfft(batch, self.padded, axis=-1)
+            spectrum = self.spectrum(batch)
             spectrum *= self._strength
             moved = scipy.fft.irfft(spectrum, self.padded, axis=-1)
             reconstructed = self._gridrec(moved, self.angles_deg) / self._shading
