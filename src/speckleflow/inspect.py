@@ -79,7 +79,10 @@ def inspect_scan(spec: ScanSpec) -> Manifest:
         raise InputProblems({str(problem): problem for problem in problems}.values())
     manifest = _manifest(opened, warnings)
     flats = manifest.flats if correction.flats is None else f"{manifest.flats}, {correction.flats}"
-    return replace(manifest, left_out=left_out, pattern=pattern, flats=flats)
+    blur = "not measured: no repeated flats or references of one beam, or too little of them"
+    if correction.blur is not None:
+        blur = correction.blur.words()
+    return replace(manifest, left_out=left_out, pattern=pattern, flats=flats, detector_blur=blur)
 
 
 def _without_bad_frames(scan: Scan, warnings: list[str]) -> tuple[Scan, tuple[int, ...]]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from speckleflow.correction.detector_blur import DetectorBlur
 from speckleflow.correction.flats import FlatGroups
 from speckleflow.correction.frames import Correction
 from speckleflow.io.results import create, open_result, require, result_file
+
+#: begins the attributes that hold the detector's point spread
+_BLUR = "detector_blur_"
 
 
 def save_correction(correction: Correction, path: str | Path) -> None:
@@ -38,6 +43,9 @@ def write_correction(correction: Correction, file: h5py.File) -> None:
         create(file, "reference", correction.reference, unit=unit, description=words)
     file.attrs["air_px"] = correction.air
     file.attrs["flux"] = correction.flux
+    if correction.blur is not None:
+        for key, value in asdict(correction.blur).items():
+            file.attrs[f"{_BLUR}{key}"] = value
     if correction.saturation is not None:
         file.attrs["saturation_level"] = correction.saturation
 
@@ -57,9 +65,13 @@ def load_correction(path: str | Path) -> Correction:
         flux = bool(file.attrs["flux"])
         level = file.attrs.get("saturation_level")
         saturation = None if level is None else float(level)
+        keys = [field.name for field in fields(DetectorBlur)]
+        blur = None
+        if _BLUR + keys[0] in file.attrs:
+            blur = DetectorBlur(**{key: float(file.attrs[_BLUR + key]) for key in keys})
         flats = None
         if "flat_groups" in file:
             flats = FlatGroups(file["flat_groups"][()], require(file, "flat_places")[()])
     air = (left, right, top, bottom)
     dark, gain, reference = optional["dark"], optional["gain"], optional["reference"]
-    return Correction(dark, gain, bad, air, flux, reference, saturation, flats)
+    return Correction(dark, gain, bad, air, flux, reference, saturation, flats, blur)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from speckleflow.config.models import Correct
 from speckleflow.correction.bad_pixels import Image, bad_pixels
+from speckleflow.correction.detector_blur import DetectorBlur
 from speckleflow.correction.filling import Filling
 from speckleflow.correction.flats import FlatGroups
 from speckleflow.errors import InputError
@@ -34,6 +35,7 @@ class Correction:
     reference : (N, y, x) corrected reference stack, or None for an absorption scan.
     saturation : counts from which a pixel of a frame is saturated; None: the largest of its type.
     flats : the beam at several times, in place of ``gain``; None: one gain for all projections.
+    blur : the detector's point spread as measured on repeated frames; None: not measured.
     """
 
     dark: Image | None
@@ -44,6 +46,7 @@ class Correction:
     reference: Image | None = None
     saturation: float | None = None
     flats: FlatGroups | None = None
+    blur: DetectorBlur | None = None
     _filling: Filling = field(init=False, repr=False, compare=False)
 
     @classmethod

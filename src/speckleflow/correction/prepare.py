@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from speckleflow.correction.air import air_margins, sides_without_sample
 from speckleflow.correction.bad_pixels import Image, bad_pixels
+from speckleflow.correction.detector_blur import DetectorBlur, measure_detector_blur
 from speckleflow.correction.flats import flat_groups
 from speckleflow.correction.frames import Correction, check_mostly_good, measured, over_dark
 from speckleflow.errors import InputError
@@ -18,6 +20,7 @@ from speckleflow.io.base import FrameSource
 from speckleflow.io.images import Images
 from speckleflow.io.layout import DIVIDED
 from speckleflow.io.repeats import FrameMean
+from speckleflow.io.roles import reference_frames
 from speckleflow.io.scan import Scan
 from speckleflow.margins import Margins
 
@@ -31,6 +34,9 @@ _EXPOSURE = 0.15
 _AIR = 0.05
 #: Light that falls by this part from the outer to the inner half of both margins is behind the sample.
 _FALLS = 0.01
+
+#: stacks of repeated frames in which the detector's point spread is looked for
+_BLUR_STACKS = 3
 
 
 def prepare_correction(scan: Scan) -> Correction:
@@ -77,8 +83,20 @@ def prepare_correction(scan: Scan) -> Correction:
             reference *= (light.mean() / light).astype(np.float32)[:, None, None]
     plain = Correction.from_means(flat, dark, bad, air, reference)
     flats = None if flat is None else flat_groups(scan, dark, settings.flat_scale)
-    plain = replace(plain, saturation=settings.saturation_level, flats=flats)
+    plain = replace(plain, blur=_detector_blur(scan), saturation=settings.saturation_level, flats=flats)
     return replace(plain, air=free_margins(scan, plain) if settings.air_px == "auto" else air, flux=flux)
+
+
+def _detector_blur(scan: Scan) -> DetectorBlur | None:
+    """The detector's point spread from the first of the flats, else of the reference frames, that are repeated."""
+    readers = [read for _, read in scan.flat_stacks()]
+    if len(scan.reference) > 1 or scan.n_positions == 1:
+        readers += [partial(reference_frames, source, scan.config) for source in scan.reference]
+    for read in readers[:_BLUR_STACKS]:
+        frames = read()
+        if (blur := measure_detector_blur(frames[:, 0] if frames.ndim == 4 else frames)) is not None:
+            return blur
+    return None
 
 
 def _scaled(flat: FrameMean, dark: FrameMean | None, scale: float) -> FrameMean:

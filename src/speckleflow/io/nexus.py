@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from speckleflow import __version__
 from speckleflow.io.results import HISTORY, PROVENANCE, canonical_json, create, provenance_of
+from speckleflow.scan.schema import STD
 
 #: name of the group of all NeXus groups
 ENTRY = "entry"
@@ -104,11 +105,15 @@ def _plot(
     axes: Mapping[str, str | NDArray[np.float64]],
     target: str | None = None,
 ) -> None:
-    """An NXdata group whose ``signal`` is a soft link to a dataset at the root; an axis is a path or its values."""
+    """An NXdata group whose ``signal`` is a soft link to a dataset at the root, with its standard deviation where there
+    is one; an axis is a path or its values.
+    """
     group = _group(entry, name, "NXdata")
     group.attrs.update({"signal": signal, "axes": list(axes)})
     _note(group, "title", title)
     group[signal] = h5py.SoftLink(f"/{target or signal}")
+    if (errors := (target or signal) + STD) in group.file:
+        group[f"{signal}_errors"] = h5py.SoftLink(f"/{errors}")
     for position, (axis, values) in enumerate(axes.items()):
         group.attrs[f"{axis}_indices"] = position
         if isinstance(values, str):

@@ -196,9 +196,11 @@ def create(
     unit: str,
     description: str,
     dtype: DTypeLike = np.float32,
+    compressed: bool = False,
 ) -> h5py.Dataset:
     """A dataset with its unit ('' where it has none, e.g. T) and meaning as attributes.
 
+    ``compressed`` (gzip, no loss) is for values that are alike over many pixels.
     Stacks of images (three axes and more) are chunked by whole images, or by rows of a large one,
     so that a projection and a row of all projections are both read without touching most of the file.
     """
@@ -216,6 +218,7 @@ def create(
         fletcher32=chunks is not None,
         fillvalue=fill_value(np.dtype(dtype)),
         track_times=False,
+        **({"compression": "gzip", "compression_opts": 1, "shuffle": True} if compressed and chunks else {}),
     )
     made.attrs["units"] = unit
     made.attrs["description"] = description

@@ -134,6 +134,7 @@ class Quality:
 
     ``expected_error_px`` is the median of the expected error of the displacement, what a typical pixel has;
     ``expected_rms_px`` its root mean square, which the curl (also a root mean square) is compared with.
+    ``voxel_std`` is the median standard deviation of the noise of a voxel of each volume, and its unit.
     """
 
     fold_share: float | None = None
@@ -145,6 +146,7 @@ class Quality:
     curl_px: float | None = None
     drift_px: tuple[float, float] | None = None
     misfit_share: float | None = None
+    voxel_std: Mapping[str, tuple[float, str]] = field(default_factory=dict)
 
     def figures(self) -> list[tuple[str, str]]:
         """The known figures, as (name, value with unit)."""
@@ -171,6 +173,8 @@ class Quality:
         ):
             if share is not None:
                 rows.append((name, percent(share)))
+        for name, (std, unit) in self.voxel_std.items():
+            rows.append((f"Noise of a voxel of {name} (median)", f"{std:.2g} {unit}".strip()))
         return rows
 
     def warnings(self) -> list[str]:

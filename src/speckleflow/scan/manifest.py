@@ -120,6 +120,7 @@ class Manifest:
         and the volumes twice, as slabs and whole).
     projection_bytes : one projection at all diffuser positions as float32, the unit of a job's memory.
     warnings : what is odd but possible.
+    detector_blur : point spread of the detector as measured on repeated frames, in words.
     pattern : size_x_px, size_y_px, visibility and error_px of the reference frames (see :mod:`speckleflow.pattern`).
     settings : settings that the inspection depended on, key by key.
     """
@@ -147,6 +148,7 @@ class Manifest:
     times_s: tuple[float, ...] = field(default=(), repr=False)
     geometry_from: Mapping[str, str] = field(default_factory=dict)
     pattern: Mapping[str, float] = field(default_factory=dict)
+    detector_blur: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:

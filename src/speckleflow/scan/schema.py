@@ -58,3 +58,5 @@ FIELDS = {
 CONTRASTS = ("transmission", "darkfield", "phase", "ux", "uy", "displacement_std", "misfit")
 #: the volumes of a scan, each where its contrast was retrieved
 VOLUMES = ("delta", "mu", "darkfield")
+#: of the standard deviation of a volume's noise: <volume>_std
+STD = "_std"

@@ -32,6 +32,7 @@ def manifest_table(manifest: Manifest) -> RenderableType:
         ("pixel size", _with_unit(g.pixel_size_um, "um")),
         ("distance", distance_text(g)),
         ("pattern", _pattern(manifest)),
+        ("detector blur", manifest.detector_blur),
         ("flats", manifest.flats),
         ("darks", manifest.darks),
         (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from speckleflow.config import ScanConfig
 from speckleflow.correction import Correction
+from speckleflow.correction.detector_blur import DetectorBlur
 from speckleflow.errors import InputError
 from speckleflow.io.scan import Scan
 from speckleflow.phase import remove_drift
@@ -53,12 +54,14 @@ class ProjectionRetrieval:
         InputError
             A GPU was asked for and there is none.
         """
-        config = scan.config
+        config = with_measured_blur(scan.config, correction.blur)
         retriever = make_retriever(
             config, config.execution.retrieval.device, config.execution.retrieval.threads
         )
         reference = torch.from_numpy(reference_of(correction, scan))
-        state = retriever.prepare(reference, acquisition_of(config, scan.geometry, scan.angles_deg))
+        state = retriever.prepare(
+            reference, acquisition_of(config, scan.geometry, scan.angles_deg, correction.blur)
+        )
         return cls(correction, retriever, state, config.correct.drift, scan.geometry)
 
     def corrected(
@@ -125,12 +128,30 @@ def as_arrays(fields: Fields) -> Arrays:
 
 
 def acquisition_of(
-    config: ScanConfig, geometry: ScanGeometry, angles_deg: NDArray[np.float64] | None = None
+    config: ScanConfig,
+    geometry: ScanGeometry,
+    angles_deg: NDArray[np.float64] | None = None,
+    blur: DetectorBlur | None = None,
 ) -> Acquisition:
-    """What the scan's method may know of the measurement; the blur where the method's own settings state it."""
-    blur = getattr(config.retrieval.settings, "detector_blur_px", None)
+    """What the scan's method may know of the measurement; the point spread as the method's settings state it, else as
+    measured.
+    """
+    stated = getattr(config.retrieval.settings, "detector_blur_px", None)
     angles = None if angles_deg is None else angles_deg.tolist()
-    return Acquisition.of_geometry(geometry, angles_deg=angles, detector_blur_px=blur)
+    acquisition = Acquisition.of_geometry(geometry, angles_deg=angles, detector_blur_px=stated)
+    if blur is not None and blur.known and acquisition.detector_blur_x_px in (None, blur.mean_px):
+        return replace(acquisition, detector_blur_x_px=blur.x_px, detector_blur_y_px=blur.y_px)
+    return acquisition
+
+
+def with_measured_blur(config: ScanConfig, blur: DetectorBlur | None) -> ScanConfig:
+    """The configuration whose method knows the point spread as measured, where its settings do not state one."""
+    settings = config.retrieval.settings
+    if blur is None or not blur.known or getattr(settings, "detector_blur_px", 0.0) is not None:
+        return config
+    known = settings.model_copy(update={"detector_blur_px": blur.mean_px})
+    retrieval = config.retrieval.model_copy(update={config.retrieval.method: known})
+    return config.model_copy(update={"retrieval": retrieval})
 
 
 def make_retriever(config: ScanConfig, device: str, threads: int) -> Retriever:

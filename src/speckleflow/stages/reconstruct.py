@@ -9,13 +9,14 @@ from pathlib import Path
 
 from speckleflow.io.projections import open_projections
 from speckleflow.io.results import IDENTITY, create, result_file
-from speckleflow.scan.schema import VOLUMES
+from speckleflow.scan.schema import STD, VOLUMES
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import collected_warnings, read_warnings, write_warnings
 from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, describe
 from speckleflow.stages.straight import CUT_OFF, TILT, padding_of, read_straight
 from speckleflow.tomo.slab import SlabReconstruction, ring_filters
 from speckleflow.tomo.units import QUANTITIES
+from speckleflow.tomo.voxel_errors import BLOCK
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ def reconstruct_slab(
             ring_window_px=settings.rings.window_px,
             offset_axis=settings.offset_axis,
             padding=padding_of(source, settings.padding),
+            voxel_std=settings.voxel_std,
             threads=execution.threads,
             device=execution.device,
         )
@@ -85,6 +87,9 @@ def reconstruct_slab(
             for kind, count in asdict(slab.stripes).items():
                 volume.attrs[f"stripes_{kind}"] = count
             volume.attrs["sinogram_values"] = values.size
+            if slab.std is not None:
+                words = f"standard deviation of the noise of {name}, in blocks of {BLOCK} x {BLOCK} voxels"
+                create(file, name + STD, slab.std, unit=quantity.unit, description=words, compressed=True)
             log.info("%s rows %d to %d", name, start, stop)
         write_warnings(file, read_warnings(source.file), warnings)
         describe(file, "reconstruct", spec, upstream=[source.file])

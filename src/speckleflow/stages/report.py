@@ -6,7 +6,7 @@ import datetime
 import os
 import platform
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from speckleflow.report.page import build_report
 from speckleflow.report.pictures import picture_fields
 from speckleflow.report.truth import TruthTable, evaluate_truth
 from speckleflow.scan.manifest import Manifest
-from speckleflow.scan.schema import BOUND, CONTRASTS, FOLD, MISFIT, VOLUMES
+from speckleflow.scan.schema import BOUND, CONTRASTS, FOLD, MISFIT, STD, VOLUMES
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import read_warnings
 from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, load_manifest
@@ -97,6 +97,12 @@ def report_scan(
                 )
             warnings += [words for words in read_warnings(file) if words not in warnings]
             slices = {name: orthogonal_slices(file[name]) for name in VOLUMES if name in file}
+            noise = {
+                name: (float(file[name + STD].attrs["median"]), str(file[name].attrs["units"]))
+                for name in slices
+                if name + STD in file
+            }
+            quality = replace(quality, voxel_std=noise)
             look = {name: StoredVolume(Path(volumes), name, file[name].shape) for name in slices}
     table = _against_truth(volumes, truth, spec) if volumes and truth else None
     provenance = read_provenance(projections)

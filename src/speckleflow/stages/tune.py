@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from speckleflow.config import ScanConfig, parse_config
 from speckleflow.correction import Correction, prepare_correction
+from speckleflow.correction.detector_blur import DetectorBlur
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.io.projections import open_projections
 from speckleflow.io.scan import Scan, open_scan
@@ -28,7 +29,13 @@ from speckleflow.retrieval import registry
 from speckleflow.scan.schema import CONTRASTS
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.phase import Arrays, gives_phase, integrate_fields
-from speckleflow.stages.projection import acquisition_of, as_arrays, make_retriever, reference_of
+from speckleflow.stages.projection import (
+    acquisition_of,
+    as_arrays,
+    make_retriever,
+    reference_of,
+    with_measured_blur,
+)
 from speckleflow.stages.straight import read_straight
 from speckleflow.tomo.axis_search import votes_of
 from speckleflow.tomo.slab import SlabReconstruction, ring_filters
@@ -170,14 +177,18 @@ def _retrievals(scan: Scan, trial: Trial) -> Group:
     number = range(scan.n_projections)[number]
     rows = _inside(trial.rows, scan.rows, "--rows")
     columns = _inside(trial.columns, scan.columns, "--columns")
-    configs = list(_configs(scan.config, trial))
     correction = prepare_correction(scan)
+    configs = [
+        (label, lines, with_measured_blur(config, correction.blur))
+        for label, lines, config in _configs(scan.config, trial)
+    ]
     raw = scan.read_sample(slice(number, number + 1))
     frames = correction.correct_frames(raw, scan.raw_indices[number : number + 1])[:, :, rows, columns]
     reference = reference_of(correction, scan)[:, rows, columns]
     air = _air(correction, rows, columns)
     variants = [
-        _retrieve(scan, config, label, lines, frames, reference, air) for label, lines, config in configs
+        _retrieve(scan, config, label, lines, frames, reference, air, correction.blur)
+        for label, lines, config in configs
     ]
     there = {name for variant in variants for name in variant.images}
     order = dict.fromkeys((*_ORDER, *CONTRASTS))
@@ -248,13 +259,14 @@ def _retrieve(
     frames: NDArray[np.float32],
     reference: NDArray[np.float32],
     air: tuple[int, int, int, int],
+    blur: DetectorBlur | None,
 ) -> Variant:
     execution = config.execution.retrieval
     start = time.perf_counter()
     retriever = make_retriever(config, execution.device, execution.threads)
     state = retriever.prepare(
         torch.from_numpy(np.ascontiguousarray(reference)),
-        acquisition_of(config, scan.geometry, scan.angles_deg),
+        acquisition_of(config, scan.geometry, scan.angles_deg, blur),
     )
     fields = as_arrays(retriever(torch.from_numpy(np.ascontiguousarray(frames)), state))
     seconds = time.perf_counter() - start

@@ -11,7 +11,7 @@ import numpy as np
 from speckleflow.errors import InputError
 from speckleflow.io.nexus import titles_of, write_volume_entry
 from speckleflow.io.results import IDENTITY, create, open_result, result_file
-from speckleflow.scan.schema import VOLUMES
+from speckleflow.scan.schema import STD, VOLUMES
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import WARNINGS, read_warnings, write_warnings
 from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, describe
@@ -28,6 +28,8 @@ BELOW_NOISE_LIMIT = 1e-3
 def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str | Path) -> None:
     """Copy the slabs, one after the other, into volumes (z, y, x), each with its unit and voxel size in m.
 
+    So are the standard deviations of their noise, each with its median.
+
     NeXus groups (:mod:`speckleflow.io.nexus`) beside them let viewers plot the volumes with axes.
 
     Raises
@@ -36,22 +38,27 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
         The slabs do not follow each other or hold different contrasts.
     """
     with open_result(slabs[0]) as first:
-        names = [name for name, item in first.items() if isinstance(item, h5py.Dataset)]
+        held = [name for name, item in first.items() if isinstance(item, h5py.Dataset)]
+        names = [name for name in held if name in VOLUMES]
         attributes = {key: value for key, value in first.attrs.items() if key not in _OF_A_SLAB}
-        shapes = {name: first[name].shape[1:] for name in names}
-        details = {name: dict(first[name].attrs) for name in names}
+        shapes = {name: first[name].shape[1:] for name in held}
+        details = {name: dict(first[name].attrs) for name in held}
     with open_result(slabs[-1]) as last:
         rows = int(last.attrs["first_row"]) + len(last[names[0]])
     with result_file(output) as file:
         file.attrs.update(attributes)
         file.attrs["axes"] = "z (along the rotation axis, downward), y (against the beam at angle 0), x"
-        for name in names:
-            dataset = create(file, name, shape=(rows, *shapes[name]), unit="", description="")
+        for name in held:
+            compressed = name.endswith(STD)
+            dataset = create(
+                file, name, shape=(rows, *shapes[name]), unit="", description="", compressed=compressed
+            )
             dataset.attrs.update(details[name])
             dataset.attrs["voxel_size_m"] = [attributes["voxel_size_m"]] * 3
         at, warnings = 0, list[str]()
         counted = [key for key in details[names[0]] if key in _COUNTS]
         counts = {name: dict.fromkeys(counted, 0) for name in names}
+        medians = {name: list[float]() for name in held if name not in names}
         for path in slabs:
             with open_result(path) as slab:
                 check_made_by(slab, path, "reconstruct", spec)
@@ -69,14 +76,19 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
                     raise InputError(
                         path, expected=f"rows from {at}", found=f"rows from {slab.attrs['first_row']}"
                     )
-                for name in names:
+                for name in held:
                     if name not in slab:
                         raise InputError(path, expected=f"dataset '{name}' as in {slabs[0]}", found="none")
                     values = slab[name][:]
                     file[name][at : at + len(values)] = values
+                    if name in medians:
+                        medians[name] += [float(np.median(slice_)) for slice_ in values]
+                        continue
                     for key in counted:
                         counts[name][key] += int(slab[name].attrs[key])
                 at += len(values)
+        for name, found in medians.items():
+            file[name].attrs["median"] = float(np.median(found))
         for name in names:
             file[name].attrs.update(counts[name])
             share = counts[name]["below_noise"] / max(1, counts[name]["sinogram_values"])

@@ -17,15 +17,20 @@ from speckleflow.tomo.offset import Stitched, stitch_half_turns
 from speckleflow.tomo.rings import Stripes, filter_rings
 from speckleflow.tomo.sinogram import line_integrals
 from speckleflow.tomo.units import QUANTITIES, scale
+from speckleflow.tomo.voxel_errors import LEAST_PROJECTIONS, local_std, noise_sinograms
 
 
 @dataclass(frozen=True)
 class Slab:
-    """Slices (z, y, x) of one quantity in its unit, the number of ratios below their noise, and the stripes found."""
+    """Slices (z, y, x) of one quantity in its unit, the number of ratios below their noise, the stripes found, and the
+    standard deviation of the noise of each voxel (None: not asked, or fewer than three projections), see
+    :mod:`.voxel_errors`.
+    """
 
     slices: NDArray[np.float32]
     below_noise: int
     stripes: Stripes = field(default_factory=Stripes)
+    std: NDArray[np.float32] | None = None
 
 
 def ring_filters(settings: Tomography) -> dict[str, str]:
@@ -47,6 +52,7 @@ class SlabReconstruction:
     rings : ring filter of each quantity (:data:`speckleflow.tomo.rings.RING_FILTERS`); none where it is not named.
     ring_window_px : width in pixels of the median of the filter ``sorting``.
     offset_axis : whether two half turns about an axis near the image's edge are joined.
+    voxel_std : whether the noise of every voxel is stated, which takes as long again.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class SlabReconstruction:
         ring_window_px: int = 9,
         offset_axis: bool = False,
         padding: str = "zero",
+        voxel_std: bool = False,
         threads: int = 2,
         device: str = "cpu",
     ) -> None:
@@ -70,6 +77,7 @@ class SlabReconstruction:
         self.backend, self.filter, self.threads, self.device = backend, filter, threads, device
         self.padding = padding
         self.rings, self.ring_window_px, self.offset_axis = dict(rings), ring_window_px, offset_axis
+        self.voxel_std = voxel_std and len(self.angles_deg) >= LEAST_PROJECTIONS
         self._backend: Backend | None = None
 
     def __call__(
@@ -95,6 +103,15 @@ class SlabReconstruction:
         integrals = line_integrals(QUANTITIES[quantity].contrast, projections, noise)
         sinograms = np.ascontiguousarray(integrals.values.transpose(1, 0, 2))
         sinograms, stripes = filter_rings(sinograms, self.rings.get(quantity, "none"), self.ring_window_px)
+        slices = self._slices(sinograms, factor)
+        if not self.voxel_std:
+            return Slab(slices, integrals.below_noise, stripes)
+        drawn = noise_sinograms(integrals.values, self.angles_deg).transpose(1, 0, 2)
+        std = local_std(self._slices(np.ascontiguousarray(drawn), factor))
+        return Slab(slices, integrals.below_noise, stripes, std)
+
+    def _slices(self, sinograms: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+        """Slices (z, y, x) of sinograms (y, projection, x), times ``factor``."""
         scan = Stitched(sinograms, self.angles_deg, self.axis_px)
         if self.offset_axis:
             scan = stitch_half_turns(sinograms, self.angles_deg, self.axis_px)
@@ -111,4 +128,4 @@ class SlabReconstruction:
             )
         slices = self._backend(scan.sinograms)
         slices *= np.float32(factor)
-        return Slab(slices, integrals.below_noise, stripes)
+        return slices

@@ -26,7 +26,7 @@ TARGET_SECONDS = 900.0
 TARGET_MB = 8000.0
 #: Memory of a job before any data: in a cluster job Snakemake runs twice around the script (170 MB each),
 #: and the Python of the script with its libraries takes the rest (measured, with torch and without).
-BASE_MB = {"retrieve": 850, "simulate": 850, "report": 560}
+BASE_MB = {"retrieve": 850, "simulate": 850, "report": 560, "reconstruct": 500}
 BASE_MB_OTHER = 480
 #: Repeated darks, flats or references of one position that are read together.
 REPEATS = 20
@@ -55,6 +55,7 @@ class Plan:
     slabs : [start, stop) of the rows of each reconstruction job; none without tomography.
     outputs : formats that the volumes are written in beside ``volumes.h5``.
     bytes_per_pixel : memory of the retrieval method over the pixels of an image.
+    voxel_std : whether the noise of every voxel is stated.
     tilt_rows : rows read beside those of a slab where a tilt of the axis is taken off.
     """
 
@@ -70,6 +71,7 @@ class Plan:
     seconds_per_projection: float
     seconds_per_row: float
     outputs: tuple[str, ...] = ()
+    voxel_std: bool = False
     tilt_rows: int = 0
 
     def memory_mb(self, stage: str) -> int:
@@ -92,7 +94,7 @@ class Plan:
             "integrate": 60 * frame,
             # sixteen rows' sinograms of a contrast, and the copies of the search of the axis
             "assemble": 40 * self.projections * self.columns * 4 / 1e6 + 60 * frame,
-            "reconstruct": (slab + self.tilt_rows) * row_mb(self.projections, self.columns)
+            "reconstruct": (slab + self.tilt_rows) * row_mb(self.projections, self.columns, self.voxel_std)
             + self._backprojection_mb,
             "volume": 2 * slab * self.columns**2 * 4 / 1e6,
             # TIFF: a part and its copies (measured 405 MB of 134 MB parts); OME-Zarr: a row of shards
@@ -153,13 +155,15 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
     per_projection /= GPU_SPEEDUP if config.execution.retrieval.device == "cuda" else 1
     per_value = SECONDS_PER_BACKPROJECTED.get(config.tomography.backend, SECONDS_PER_BACKPROJECTED_OTHER)
     per_row = 3 * per_value * projections * columns**2
+    voxel_std = config.tomography.voxel_std
+    per_row *= 2 if voxel_std else 1
     per_row /= GPU_SPEEDUP if config.execution.tomography.device == "cuda" else 1
     rings = config.tomography.rings  # on one thread, never on a GPU
     per_row += sum(
         SECONDS_PER_PIXEL[name] * projections * columns
         for name in (rings.phase, rings.absorption, rings.darkfield)
     )
-    rows_at_once = min(TARGET_SECONDS / per_row, TARGET_MB / 1.5 / row_mb(projections, columns))
+    rows_at_once = min(TARGET_SECONDS / per_row, TARGET_MB / 1.5 / row_mb(projections, columns, voxel_std))
     turned = projections > 1 and config.geometry.axis == "angle"
     tomographic = {"yes": True, "no": False, "auto": turned}[config.tomography.enabled]
     return Plan(
@@ -177,6 +181,7 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
         seconds_per_projection=per_projection,
         seconds_per_row=per_row,
         outputs=tuple(dict.fromkeys(config.output)) if tomographic else (),
+        voxel_std=voxel_std,
         tilt_rows=_tilt_rows(config.tomography.axis_tilt_deg, rows, columns),
     )
 
@@ -196,9 +201,10 @@ def _inspected_shape(spec: ScanSpec, path: str | Path | None) -> tuple[int, int,
     return planned, manifest.n_positions, manifest.rows, manifest.columns
 
 
-def row_mb(projections: int, columns: int) -> float:
-    """MB of one row's sinogram (six copies at most) and slice (three) in a reconstruction job."""
-    return (6 * projections + 3 * columns) * columns * 4 / 1e6
+def row_mb(projections: int, columns: int, voxel_std: bool) -> float:
+    """MB of one row's sinograms and slices in a reconstruction job: six and three copies at most, with noise more."""
+    copies = (9, 4) if voxel_std else (6, 3)
+    return (copies[0] * projections + copies[1] * columns) * columns * 4 / 1e6
 
 
 def _tilt_rows(tilt_deg: float | str, rows: int, columns: int) -> int:

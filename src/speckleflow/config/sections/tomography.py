@@ -54,6 +54,12 @@ class Tomography(Section):
     )
     rings: Rings = Rings()
 
+    voxel_std: bool = Field(
+        True,
+        description="State the standard deviation of the noise of every voxel beside the volumes (delta_std, mu_std, "
+        "darkfield_std); takes the time of the reconstruction again.",
+    )
+
     @field_validator("enabled", mode="before")
     @classmethod
     def _yes_or_no(cls, value: Any) -> Any:

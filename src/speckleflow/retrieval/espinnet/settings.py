@@ -23,8 +23,8 @@ class NetworkSettings(Section):
     )
     detector_blur_px: NonNegative | None = Field(
         None,
-        description="Standard deviation of the detector's point spread in pixels; see umpa's. null: not known; our "
-        "structure then assumes 0.7, the published ones none.",
+        description="Standard deviation of the detector's point spread in pixels; see umpa's. null: as measured; where "
+        "the noise shows none our structure assumes 0.7, the published ones none.",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",

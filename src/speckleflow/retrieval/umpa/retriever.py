@@ -105,7 +105,7 @@ class Umpa(Retriever):
         t, b, ux, uy, variance, bound = (torch.stack(maps) for maps in zip(*each, strict=True))
         window, d = self.settings.window, b / t
         ux, uy = state.low_pass.unbiased(ux, uy)
-        blur = state.low_pass.variance + self.settings.detector_blur_px**2 + PIXEL_VARIANCE
+        blur = state.low_pass.variance + (self.settings.detector_blur_px or 0.0) ** 2 + PIXEL_VARIANCE
         ux, uy = without_blur_shift(ux, uy, b, blur)
         limit = float(self.settings.max_displacement_px)
         ux, uy = ux.clamp(-limit, limit), uy.clamp(-limit, limit)

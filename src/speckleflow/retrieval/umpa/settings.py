@@ -21,11 +21,11 @@ class UmpaSettings(Section):
     max_displacement_px: Positive = Field(
         12.0, description="Largest displacement that is searched for, in pixels."
     )
-    detector_blur_px: NonNegative = Field(
-        0.0,
-        description="Standard deviation of the detector's point spread in pixels, where it is known. Where the "
-        "transmission changes, it looks like a displacement, which is then taken off; that of the pixel itself "
-        "always is.",
+    detector_blur_px: NonNegative | None = Field(
+        None,
+        description="Standard deviation of the detector's point spread in pixels. Where the transmission changes, it "
+        "looks like a displacement, which is taken off, as that of the pixel itself. null: as measured on the "
+        "noise of repeated flats or references, 0 where it shows none.",
     )
 
     @field_validator("window", mode="before")
