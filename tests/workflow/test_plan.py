@@ -9,7 +9,7 @@ from speckleflow.config import ScanConfig, parse_config
 from speckleflow.retrieval import registry
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.workflow.plan import (
-    BASE_MB_OTHER,
+    BASE_MB,
     TARGET_MB,
     TARGET_SECONDS,
     Plan,
@@ -78,8 +78,8 @@ def test_a_slab_keeps_to_the_memory_and_to_the_time(rows, columns, projections):
         sizes = np.array([stop - start for start, stop in plan.slabs])
         assert sizes.sum() == rows
         assert sizes.max() * plan.seconds_per_row <= TARGET_SECONDS
-        assert sizes.max() * row_mb(projections, columns) <= TARGET_MB / 1.5
-        assert plan.memory_mb("reconstruct") < 1.2 * TARGET_MB + BASE_MB_OTHER
+        assert sizes.max() * row_mb(projections, columns, plan.voxel_std) <= TARGET_MB / 1.5
+        assert plan.memory_mb("reconstruct") < 1.2 * TARGET_MB + BASE_MB["reconstruct"]
 
 
 @pytest.mark.parametrize("positions", [3, 20])

@@ -79,6 +79,7 @@ STAGES: dict[str, Stage] = {
                 "correct.saturation_level",
                 "correct.flux",
                 "correct.flat_scale",
+                "correct.flats",
                 "correct.air_px",
             ),
             "corrected.h5",
