@@ -148,7 +148,15 @@ def test_refusals_are_sentences(project, monkeypatch, tmp_path):
 
 def test_a_result_says_units_and_warnings(project):
     file = sf.results(project.path("volumes.h5"))
-    assert set(file.names) == {"delta", "mu", "darkfield", "delta_std", "mu_std", "darkfield_std"}
+    assert set(file.names) == {
+        "delta",
+        "mu",
+        "darkfield",
+        "delta_std",
+        "mu_std",
+        "darkfield_std",
+        "field_of_view",
+    }
     assert (file.unit("mu"), file.shape("mu")) == ("1/m", (24, 48, 48))
     assert file.attrs["voxel_size_m"] == pytest.approx(1.3e-6)
     assert np.array_equal(file.read("mu", slice(3, 5)), file["mu"][3:5])

@@ -77,7 +77,8 @@ def test_a_slab_keeps_to_the_memory_and_to_the_time(rows, columns, projections):
         plan = plan_scan(ScanSpec("a", scan.config.model_copy(update={"tomography": tomography})))
         sizes = np.array([stop - start for start, stop in plan.slabs])
         assert sizes.sum() == rows
-        assert sizes.max() * plan.seconds_per_row <= TARGET_SECONDS
+        # never less than a pair of rows
+        assert sizes.max() == 2 or sizes.max() * plan.seconds_per_row <= TARGET_SECONDS
         assert sizes.max() * row_mb(projections, columns, plan.voxel_std) <= TARGET_MB / 1.5
         assert plan.memory_mb("reconstruct") < 1.2 * TARGET_MB + BASE_MB["reconstruct"]
 
