@@ -228,6 +228,7 @@ SIMULATE: dict[str, Any] = {
     "columns": 34,
     "rows": 17,
     "projections": 3,
+    "rotation_deg": 360.0,
     "positions": 3,
     "energy_kev": 31.0,
     "pixel_size_um": 7.5,
@@ -257,6 +258,8 @@ CASES["simulate.enabled"] = Case(True, "plan", {"simulate": {**SIMULATED, "enabl
 CASES |= {
     f"simulate.{key}": Case(value, "simulate", {"simulate": SIMULATED}) for key, value in SIMULATE.items()
 }
+# only a phantom that changes has a time
+CASES["simulate.frame_s"] = Case(0.3, "simulate", {"simulate": {**SIMULATED, "phantom": "foaming"}})
 
 
 #: what is said under the usual settings, where the other value accepts what they refuse

@@ -11,7 +11,9 @@ from speckleflow.config.models import ScanConfig, Simulate
 from speckleflow.errors import ConfigError
 from speckleflow.io.data_exchange import DARKS, FLATS, FRAMES, DataExchange
 from speckleflow.simulate.beamtime import simulate_scan
+from speckleflow.simulate.foaming import foaming
 from speckleflow.simulate.modulators import KINDS
+from speckleflow.simulate.phantoms import unit_of
 from speckleflow.simulate.warp import jacobian
 
 SMALL = {"enabled": True, "rows": 32, "columns": 40, "projections": 3, "positions": 2}
@@ -129,6 +131,30 @@ def test_geometry_and_drift_in_the_truth(beamtime):
     y, x = (np.average(np.arange(40) - 19.5, weights=weight.sum(axis)) for axis in (1, 0))
     for angle, found in zip(np.deg2rad([0, 60, 120]), centre, strict=True):
         assert found == pytest.approx(39 / 2 + 2.3 + x * np.cos(angle) + y * np.sin(angle), abs=0.02)
+
+
+def test_a_sample_that_changes_and_is_not_turned(tmp_path):
+    """Each frame is the phantom at its time: the truth follows from it, and there are no volumes."""
+    settings = config(phantom="foaming", projections=3, positions=1, rotation_deg=0.0, frame_s=0.4, seed=3)
+    files = simulate_scan(settings, "film", root=tmp_path)
+    simulate = settings.simulate
+    unit = unit_of(simulate.pixel_size_um * 1e-6, simulate.rows, simulate.columns)
+    samples = foaming(unit, [0.0, 0.4, 0.8], 3)
+    with h5py.File(files[-1]) as truth:
+        assert truth["theta"][:].tolist() == [0, 0, 0]
+        assert "volumes" not in truth
+        phase = truth["projected/phase"][:]
+    # the drop's volume over the beam's direction, from the projected phase; measured 0.2 %
+    matter = -phase.sum((1, 2))
+    volumes = np.array([volume_of(sample) for sample in samples])
+    assert matter / matter[0] == pytest.approx(volumes / volumes[0], rel=5e-3)
+    assert np.abs(phase[2] - phase[0]).max() > 0.2 * np.abs(phase[0]).max()
+
+
+def volume_of(sample):
+    """Matter of a drop with bubbles, over 4/3 pi."""
+    drop, *bubbles = (1 / np.sqrt(solid.quadrics[0][0, 0]) for solid in sample.solids)
+    return drop**3 - sum(np.array(bubbles) ** 3)
 
 
 @pytest.mark.slow

@@ -17,7 +17,8 @@ def series(tmp_path_factory):
     from tests.workflow.conftest import Project, tiny_config
 
     config = tiny_config(
-        simulate={"projections": FRAMES, "phantom": "demo"}, geometry={"axis": "time", "frame_s": 0.05}
+        simulate={"projections": FRAMES, "phantom": "foaming", "rotation_deg": 0, "frame_s": 0.25, "seed": 3},
+        geometry={"axis": "time", "frame_s": 0.25},
     )
     made = Project(tmp_path_factory.mktemp("series"), config)
     made.run()
@@ -27,12 +28,12 @@ def series(tmp_path_factory):
 def test_frames_at_their_times(series):
     with h5py.File(series.results() / "projections.h5") as file:
         assert file["time_s"].attrs["units"] == "s"
-        assert file["time_s"][:] == pytest.approx(0.05 * np.arange(FRAMES), rel=1e-15)
+        assert file["time_s"][:] == pytest.approx(0.25 * np.arange(FRAMES), rel=1e-15)
         assert list(file["entry/phase"].attrs["axes"]) == ["time", "y", "x"]
         assert np.array_equal(file["entry/phase/time"][:], file["time_s"][:])
         assert "rotation_axis_px" not in file.attrs
     assert not (series.results() / "volumes.h5").exists()
-    assert "0.150 s" in (series.results() / "report.html").read_text()
+    assert "0.750 s" in (series.results() / "report.html").read_text()
 
 
 def test_each_frame_is_the_simulated_one(series):
@@ -43,7 +44,7 @@ def test_each_frame_is_the_simulated_one(series):
         pairs = {name: (file[name][:], truth[f"projected/{name}"][:]) for name in ("phase", "transmission")}
     found, true = pairs["phase"]
     error = np.sqrt(np.mean((found - true) ** 2, axis=(1, 2))) / true.std((1, 2))
-    assert error.max() < 0.4  # measured 0.20 to 0.25 at 64 x 32 pixels; another sign gives 2
+    assert error.max() < 0.6  # measured 0.21 to 0.45 at 64 x 32 pixels; another sign gives 2
     found, true = pairs["transmission"]
     distance = np.sqrt(np.mean((found[:, None] - true[None]) ** 2, axis=(2, 3)))
     assert np.array_equal(distance.argmin(1), np.arange(FRAMES))
@@ -59,7 +60,7 @@ def test_films_of_every_contrast_in_one_grey_range(series):
         black, white = (float(film.info[f"speckleflow {key}"]) for key in ("black", "white"))
         for k in range(FRAMES):
             film.seek(k)
-            assert film.info["duration"] == pytest.approx(50.0)
+            assert film.info["duration"] == pytest.approx(250.0)
             grey = np.asarray(film.convert("L"), float)[:32]
             expected = np.clip((phase[k] - black) / (white - black), 0, 1) * 255
             assert np.abs(grey - expected).max() < 0.51  # half a grey level

@@ -113,7 +113,10 @@ def coupled_problems(config: ScanConfig) -> list[str]:
             found.append(
                 f"simulate.pitch_um ({simulate.pitch_um:g} um) must be at least two pixels ({2 * simulate.pixel_size_um:g} um), or the detector cannot see the pattern"
             )
-        for key in ("energy_kev", "pixel_size_um", "distance_m"):
+        if simulate.rotation_deg == 0 and geometry.axis == "angle" and simulate.projections > 1:
+            found.append("simulate.rotation_deg: 0 needs geometry.axis: time, found geometry.axis: angle")
+        changing = ("frame_s",) if simulate.phantom == "foaming" else ()
+        for key in ("energy_kev", "pixel_size_um", "distance_m", *changing):
             given: Any = getattr(geometry, key)
             if given is not None and given != getattr(simulate, key):
                 found.append(

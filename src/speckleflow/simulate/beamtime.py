@@ -8,12 +8,13 @@ settings give the same files, bit for bit.
 Truth file
 ----------
 ``projected/{phase, transmission, darkfield, ux, uy}`` (projection, y, x) on the reference grid, without
-drift; ``volumes/{delta, mu, darkfield}`` (z, y, x); ``masks/<region>`` (z, y, x), 1 inside, with material and
-its constants as attributes; ``theta`` in degrees; ``drift_px`` (projection, 2) as (x, y), by which the
-modulator stands further right and down than in the reference; ``flux`` (projection, N); ``positions_px`` (N,
-2) as (x, y). Root attributes: geometry with units in the names, ``axis_px``, ``visibility`` of the reference,
-and ``jacobian_min`` and ``crossing_share``: the smallest Jacobian of x -> x + u(x) over all projections
-(pixel means, central differences) and the share of pixels where it is negative, so that rays have crossed.
+drift; of a sample that turns, ``volumes/{delta, mu, darkfield}`` (z, y, x) and ``masks/<region>`` (z, y, x),
+1 inside, with material and its constants as attributes; ``theta`` in degrees; ``drift_px`` (projection, 2) as
+(x, y), by which the modulator stands further right and down than in the reference; ``flux`` (projection, N);
+``positions_px`` (N, 2) as (x, y). Root attributes: geometry with units in the names, ``axis_px``,
+``visibility`` of the reference, and ``jacobian_min`` and ``crossing_share``: the smallest Jacobian of
+x -> x + u(x) over all projections (pixel means, central differences) and the share of pixels where it is
+negative, so that rays have crossed.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ from speckleflow.io.atomic import atomic_path
 from speckleflow.io.data_exchange import ANGLES, DARKS, FLATS, FRAMES
 from speckleflow.io.results import result_file, write_provenance
 from speckleflow.simulate.detector import Detector, seeded
+from speckleflow.simulate.foaming import foaming
 from speckleflow.simulate.forward import ProjectedFields
-from speckleflow.simulate.phantoms import Phantom, phantom
+from speckleflow.simulate.phantoms import Phantom, phantom, unit_of
 from speckleflow.simulate.scene import Scene
 from speckleflow.simulate.warp import jacobian
 
@@ -99,8 +101,10 @@ def simulate_scan(
         detector = Detector(
             settings.detector, settings.rows, settings.columns, seeded(settings.seed, _DETECTOR)
         )
-        solids = phantom(settings.phantom, scene.beam.pixel_size_m, settings.rows, settings.columns)
-        angles = np.arange(settings.projections, dtype=np.float64) * (180.0 / settings.projections)
+        samples = samples_in_time(settings, scene.beam.pixel_size_m)
+        angles = np.arange(settings.projections, dtype=np.float64) * (
+            settings.rotation_deg / settings.projections
+        )
         drift, flux = _drifts(settings)
         truth_file = stack.enter_context(result_file(truth))
         write_provenance(
@@ -110,7 +114,7 @@ def simulate_scan(
             settings=settings_record or settings.model_dump(mode="json"),
             packages=("scipy", "torch"),
         )
-        _write_truth_frame(truth_file, settings, scene, solids, detector, angles, drift, flux)
+        _write_truth_frame(truth_file, settings, scene, samples[0], detector, angles, drift, flux)
         files = [stack.enter_context(_new_file(path, stack)) for path in sample]
         for n, (file, path) in enumerate(zip(files, reference, strict=True)):
             _write_frame(file, settings, detector, angles, n)
@@ -120,7 +124,9 @@ def simulate_scan(
 
         def exposed(k: int) -> tuple[list[NDArray[np.uint16]], ProjectedFields]:
             """Raw frames and true fields of one projection."""
-            image, fields = scene.sample(solids, float(angles[k]), (float(drift[k, 0]), float(drift[k, 1])))
+            image, fields = scene.sample(
+                samples[k], float(angles[k]), (float(drift[k, 0]), float(drift[k, 1]))
+            )
             generators = [seeded(settings.seed, _SAMPLE, k, n) for n in range(len(files))]
             frames = [
                 detector.expose(one, generator, float(flux[k, n]))[0]
@@ -140,6 +146,15 @@ def simulate_scan(
                 progress(k + 1, len(angles))
         truth_file.attrs.update({"jacobian_min": smallest, "crossing_share": crossed})
     return [*sample, *reference, truth]
+
+
+def samples_in_time(settings: Simulate, pixel_size_m: float) -> tuple[Phantom, ...]:
+    """What stands in the beam at every projection."""
+    size = (settings.rows, settings.columns)
+    if settings.phantom == "foaming":
+        times = settings.frame_s * np.arange(settings.projections)
+        return foaming(unit_of(pixel_size_m, *size), times.tolist(), settings.seed)
+    return (phantom(settings.phantom, pixel_size_m, *size),) * settings.projections
 
 
 def _in_order(make: Callable[[int], Made], count: int, threads: int) -> Iterator[Made]:
@@ -262,13 +277,12 @@ def _write_truth_frame(
     flux: NDArray[np.float64],
 ) -> None:
     """Everything of the truth but the projected fields, whose datasets are made empty."""
-    rows, columns, energy = settings.rows, settings.columns, settings.energy_kev
-    pixel = scene.beam.pixel_size_m
+    rows, columns = settings.rows, settings.columns
     file.attrs.update(
         {
             "scan_settings": settings.model_dump_json(),
             "axis_px": scene.axis_px,
-            "energy_kev": energy,
+            "energy_kev": settings.energy_kev,
             "pixel_size_um": settings.pixel_size_um,
             "distance_m": settings.distance_m,
             "visibility": scene.visibility,
@@ -276,6 +290,22 @@ def _write_truth_frame(
     )
     for name in ProjectedFields._fields:
         _compressed(file, f"projected/{name}", _UNITS[name], shape=(len(angles), rows, columns))
+    for name, data, unit in (
+        ("theta", angles, "deg"),
+        ("drift_px", drift, "px"),
+        ("flux", flux, "1"),
+        ("positions_px", scene.positions_yx_px[:, [1, 0]].numpy(), "px"),
+        ("hot_pixels_yx", detector.hot.numpy(), "px"),
+        ("dead_pixels_yx", detector.dead.numpy(), "px"),
+    ):
+        file.create_dataset(name, data=data).attrs["units"] = unit
+    if settings.rotation_deg > 0:
+        _write_volumes(file, settings, solids, scene.beam.pixel_size_m)
+
+
+def _write_volumes(file: h5py.File, settings: Simulate, solids: Phantom, pixel: float) -> None:
+    """True volumes and the regions of every material."""
+    rows, columns, energy = settings.rows, settings.columns, settings.energy_kev
     for name, unit in _VOLUME_UNITS.items():
         _compressed(file, f"volumes/{name}", unit, shape=(rows, columns, columns))
         file[f"volumes/{name}"].attrs["voxel_size_m"] = pixel
@@ -297,15 +327,6 @@ def _write_truth_frame(
             file[f"volumes/{name}"][first:last] = volume.numpy()
         for region, mask in regions.items():
             file[f"masks/{region}"][first:last] = mask.numpy()
-    for name, data, unit in (
-        ("theta", angles, "deg"),
-        ("drift_px", drift, "px"),
-        ("flux", flux, "1"),
-        ("positions_px", scene.positions_yx_px[:, [1, 0]].numpy(), "px"),
-        ("hot_pixels_yx", detector.hot.numpy(), "px"),
-        ("dead_pixels_yx", detector.dead.numpy(), "px"),
-    ):
-        file.create_dataset(name, data=data).attrs["units"] = unit
 
 
 def _compressed(

@@ -257,4 +257,9 @@ def phantom(name: str, pixel_size_m: float, rows: int, columns: int) -> Phantom:
     """
     if name not in PHANTOMS:
         raise ConfigError(f"simulate.phantom: expected one of {', '.join(PHANTOMS)}, found '{name}'")
-    return PHANTOMS[name](pixel_size_m * min(columns / 160, rows / 128))
+    return PHANTOMS[name](unit_of(pixel_size_m, rows, columns))
+
+
+def unit_of(pixel_size_m: float, rows: int, columns: int) -> float:
+    """Length in m of a unit of the phantoms on a detector of rows x columns pixels."""
+    return pixel_size_m * min(columns / 160, rows / 128)

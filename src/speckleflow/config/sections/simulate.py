@@ -35,14 +35,27 @@ class Simulate(Section):
     """A simulated beamtime with known truth, written as Data Exchange files."""
 
     enabled: bool = Field(False, description="Make the raw files of this scan before they are processed.")
-    phantom: Literal["demo", "sphere", "foam"] = Field(
+    phantom: Literal["demo", "sphere", "foam", "foaming"] = Field(
         "demo",
         description="demo: a PVC pebble with beads of aluminium and bone mineral and a region that scatters. "
-        "sphere: one of PMMA. foam: PMMA with air bubbles and glass beads.",
+        "sphere: one of PMMA. foam: PMMA with air bubbles and glass beads. foaming: a polyurethane melt in which "
+        "bubbles grow, rise, coalesce and burst, from one projection to the next (frame_s).",
     )
     columns: Annotated[int, Field(ge=32)] = Field(160, description="Detector columns.")
     rows: Annotated[int, Field(ge=16)] = Field(128, description="Detector rows.")
-    projections: Annotated[int, Field(ge=1)] = Field(90, description="Rotation angles over 180 degrees.")
+    projections: Annotated[int, Field(ge=1)] = Field(
+        90, description="Projections, or frames of a time series."
+    )
+    rotation_deg: NonNegative = Field(
+        180.0,
+        description="Rotation of the sample during the scan in degrees, the last angle excluded; 0: a time series "
+        "(geometry.axis: time).",
+    )
+    frame_s: Positive = Field(
+        0.05,
+        description="Time from one projection to the next in s, for a phantom that changes (foaming); all diffuser "
+        "positions of a projection are taken at one time.",
+    )
     positions: Annotated[int, Field(ge=1)] = Field(5, description="Diffuser positions N.")
     energy_kev: Positive = Field(20.0, description="Photon energy in keV.")
     pixel_size_um: Positive = Field(6.5, description="Pixel size in micrometres.")
