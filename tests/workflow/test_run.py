@@ -32,6 +32,7 @@ def test_a_run_gives_volumes_with_units_and_a_report(finished):
             "delta",
             "mu",
             "darkfield",
+            *("delta_std", "mu_std", "darkfield_std", "field_of_view"),
         }
         for name, unit in (("delta", "1"), ("mu", "1/m"), ("darkfield", "1/m")):
             assert file[name].shape == (32, 64, 64)
