@@ -60,7 +60,7 @@ def _read_all() -> int:
             correction = prepare_correction(scan)
             raw = scan.read_sample()
             check_frames(raw, scan, correction, 0)
-            correction.correct_frames(raw)
+            correction.correct_frames(raw, scan.raw_indices)
         except SpeckleflowError as error:
             print(f"speckleflow: {error}", file=sys.stderr)
             return 1
