@@ -22,12 +22,13 @@ def spec_of(**sections) -> ScanSpec:
     return ScanSpec("a", ScanConfig.model_validate(sections))
 
 
-def write_projections(path, spec, angles, axis, contrasts, rows=4):
+def write_projections(path, spec, angles, axis, contrasts, rows=4, noise=0.0):
     """Projections (projection, y, x) of one disc of line integral 0.01 a pixel, 10 pixels from the axis; the rows
     differ by a factor, so that a slab of other rows shows."""
     disc = [Ellipse(0.01, x=10.0, y=0.0, a=15.0, b=15.0)]
     line = sinogram(disc, angles, COLUMNS, axis)
     block = (line[:, None, :] * (1 + 0.1 * np.arange(rows))[:, None]).astype(np.float32)
+    block += noise * np.random.default_rng(4).normal(size=block.shape).astype(np.float32)
     with result_file(path) as file:
         create(file, "angle_deg", angles, unit="deg", description="", dtype=np.float64)
         for name in contrasts:
@@ -79,3 +80,22 @@ def test_slabs_are_joined_in_order_and_a_gap_is_refused(tmp_path):
     with pytest.raises(Exception, match="expected rows from 0, found rows from 1"):
         assemble_volumes(spec, slabs=[tmp_path / "1.h5"], output=tmp_path / "w.h5")
     assert not (tmp_path / "w.h5").exists()
+
+
+def test_an_iterative_backend_says_how_it_stopped_and_states_no_noise_of_voxels(tmp_path):
+    """Forty angles with noise of 2 % of the greatest line integral, from projections to volumes in two slabs."""
+    angles = np.arange(40) * 4.5
+    spec = spec_of(tomography={"backend": "tv", "padding": "zero"})
+    projections = write_projections(tmp_path / "p.h5", spec, angles, 47.0, ["transmission"], noise=0.006)
+    for k, rows in enumerate([(0, 2), (2, 4)]):
+        reconstruct_slab(spec, projections=projections, rows=rows, output=tmp_path / f"{k}.h5")
+    assemble_volumes(spec, slabs=[tmp_path / "0.h5", tmp_path / "1.h5"], output=tmp_path / "v.h5")
+    assert middle(tmp_path / "v.h5", "mu") == pytest.approx(0.01 / PIXEL_M, rel=0.02)
+    with h5py.File(tmp_path / "v.h5") as file:
+        assert "mu_std" not in file
+        assert file.attrs["voxel_std"] == "not stated: the backend tv is not linear"
+        assert "1.1 times the noise of the sinogram" in file.attrs["stopping_rule"]
+        assert file["mu"].attrs["solver_fits_noise"] == 4  # all slices of both slabs
+        assert 4 * 20 < file["mu"].attrs["solver_steps"] <= 4 * 200
+        # air is flat: filtered back-projection leaves 30 times as much
+        assert file["mu"][:, 5:20, 40:55].std() * PIXEL_M / 0.01 < 0.02

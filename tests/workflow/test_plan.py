@@ -71,7 +71,7 @@ def test_time_follows_the_pixels_and_memory_the_positions_but_neither_the_scan()
 @pytest.mark.parametrize(("rows", "columns", "projections"), [(2048, 2048, 1800), (512, 2048, 3600)])
 def test_a_slab_keeps_to_the_memory_and_to_the_time(rows, columns, projections):
     """Both limits at once: TARGET_MB of the data of a slab, TARGET_SECONDS of its back-projection."""
-    for backend in ("fourier", "tomopy"):
+    for backend in ("fourier", "tomopy", "cgls"):
         scan = scan_of("umpa", rows=rows, columns=columns, projections=projections)
         tomography = scan.config.tomography.model_copy(update={"backend": backend})
         plan = plan_scan(ScanSpec("a", scan.config.model_copy(update={"tomography": tomography})))
@@ -81,6 +81,18 @@ def test_a_slab_keeps_to_the_memory_and_to_the_time(rows, columns, projections):
         assert sizes.max() == 2 or sizes.max() * plan.seconds_per_row <= TARGET_SECONDS
         assert sizes.max() * row_mb(projections, columns, plan.voxel_std) <= TARGET_MB / 1.5
         assert plan.memory_mb("reconstruct") < 1.2 * TARGET_MB + BASE_MB["reconstruct"]
+
+
+@pytest.mark.parametrize("padding", ["zero", "edge"])
+def test_an_iterative_backend_is_planned_by_its_steps_and_its_slices(padding):
+    """Total variation of 60 angles at 1024 columns: 0.14 s a step, 200 steps, three volumes, two threads."""
+    scan = scan_of("umpa", rows=1024, columns=1024, projections=60)
+    tomography = scan.config.tomography.model_copy(update={"backend": "tv", "padding": padding})
+    plan = plan_scan(ScanSpec("a", scan.config.model_copy(update={"tomography": tomography})))
+    wide = 4 if padding == "edge" else 1
+    assert plan.seconds_per_row == pytest.approx(wide * 3 * 200 * 0.15 / 2, rel=0.2)
+    assert not plan.voxel_std
+    assert plan.backprojection_mb == pytest.approx(wide * 2 * 1024**2 * 90e-6, rel=0.1)
 
 
 @pytest.mark.parametrize("positions", [3, 20])

@@ -14,12 +14,15 @@ from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import collected_warnings, read_warnings, write_warnings
 from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, describe
 from speckleflow.stages.straight import CUT_OFF, TILT, padding_of, read_straight
+from speckleflow.tomo.backends.registry import backend_class
 from speckleflow.tomo.slab import SlabReconstruction, ring_filters
 from speckleflow.tomo.units import QUANTITIES
 from speckleflow.tomo.voxel_errors import BLOCK
 
 log = logging.getLogger(__name__)
 
+#: attribute: when an iterative backend stopped
+STOPPING_RULE = "stopping_rule"
 #: attributes of the projections that a volume says too
 _GEOMETRY = (
     "energy_kev",
@@ -60,6 +63,11 @@ def reconstruct_slab(
         file.attrs["padding"] = padding_of(source, settings.padding)
         for key in ("backend", "filter"):
             file.attrs[key] = getattr(settings, key)
+        backend = backend_class(settings.backend)
+        if rule := backend.stopping_rule():
+            file.attrs[STOPPING_RULE] = rule
+        if settings.voxel_std and not backend.linear:
+            file.attrs["voxel_std"] = f"not stated: the backend {settings.backend} is not linear"
         reconstruct = SlabReconstruction(
             source.angles_deg,
             axis,
@@ -87,6 +95,7 @@ def reconstruct_slab(
             for kind, count in asdict(slab.stripes).items():
                 volume.attrs[f"stripes_{kind}"] = count
             volume.attrs["sinogram_values"] = values.size
+            volume.attrs.update({f"solver_{key}": count for key, count in slab.counts.items()})
             if slab.std is not None:
                 words = f"standard deviation of the noise of {name}, in blocks of {BLOCK} x {BLOCK} voxels"
                 create(file, name + STD, slab.std, unit=quantity.unit, description=words, compressed=True)

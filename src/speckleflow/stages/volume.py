@@ -20,7 +20,15 @@ from speckleflow.tomo.geometry import field_of_view
 #: attributes of a slab that are its own, not the volume's
 _OF_A_SLAB = {IDENTITY, WARNINGS, "first_row"}
 #: attributes of a slab's dataset that add up
-_COUNTS = ("below_noise", "sinogram_values", "stripes_dead", "stripes_single", "stripes_dense_rows")
+_COUNTS = (
+    "below_noise",
+    "sinogram_values",
+    "stripes_dead",
+    "stripes_single",
+    "stripes_dense_rows",
+    "solver_steps",
+    "solver_fits_noise",
+)
 #: Share of ratios below their noise above which the user is told; noise alone stays far below.
 BELOW_NOISE_LIMIT = 1e-3
 

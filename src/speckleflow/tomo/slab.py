@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from speckleflow.config.sections.tomography import Tomography
 from speckleflow.tomo.backends.base import Backend
-from speckleflow.tomo.backends.registry import make_backend
+from speckleflow.tomo.backends.registry import backend_class, make_backend
 from speckleflow.tomo.filters import DEFAULT
 from speckleflow.tomo.offset import Stitched, stitch_half_turns
 from speckleflow.tomo.rings import Stripes, filter_rings
@@ -23,14 +23,15 @@ from speckleflow.tomo.voxel_errors import LEAST_PROJECTIONS, local_std, noise_si
 @dataclass(frozen=True)
 class Slab:
     """Slices (z, y, x) of one quantity in its unit, the number of ratios below their noise, the stripes found, and the
-    standard deviation of the noise of each voxel (None: not asked, or fewer than three projections), see
-    :mod:`.voxel_errors`.
+    standard deviation of the noise of each voxel (None: not asked, fewer than three projections, or a backend that is
+    not linear), see :mod:`.voxel_errors`; and what the backend counts of its work over all slices.
     """
 
     slices: NDArray[np.float32]
     below_noise: int
     stripes: Stripes = field(default_factory=Stripes)
     std: NDArray[np.float32] | None = None
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 def ring_filters(settings: Tomography) -> dict[str, str]:
@@ -52,7 +53,7 @@ class SlabReconstruction:
     rings : ring filter of each quantity (:data:`speckleflow.tomo.rings.RING_FILTERS`); none where it is not named.
     ring_window_px : width in pixels of the median of the filter ``sorting``.
     offset_axis : whether two half turns about an axis near the image's edge are joined.
-    voxel_std : whether the noise of every voxel is stated, which takes as long again.
+    voxel_std : whether the noise of every voxel is stated, which takes as long again; only by linear backends.
     """
 
     def __init__(
@@ -77,7 +78,8 @@ class SlabReconstruction:
         self.backend, self.filter, self.threads, self.device = backend, filter, threads, device
         self.padding = padding
         self.rings, self.ring_window_px, self.offset_axis = dict(rings), ring_window_px, offset_axis
-        self.voxel_std = voxel_std and len(self.angles_deg) >= LEAST_PROJECTIONS
+        enough = len(self.angles_deg) >= LEAST_PROJECTIONS
+        self.voxel_std = voxel_std and enough and backend_class(backend).linear
         self._backend: Backend | None = None
 
     def __call__(
@@ -103,15 +105,17 @@ class SlabReconstruction:
         integrals = line_integrals(QUANTITIES[quantity].contrast, projections, noise)
         sinograms = np.ascontiguousarray(integrals.values.transpose(1, 0, 2))
         sinograms, stripes = filter_rings(sinograms, self.rings.get(quantity, "none"), self.ring_window_px)
-        slices = self._slices(sinograms, factor)
+        slices, counts = self._slices(sinograms, factor)
         if not self.voxel_std:
-            return Slab(slices, integrals.below_noise, stripes)
+            return Slab(slices, integrals.below_noise, stripes, counts=counts)
         drawn = noise_sinograms(integrals.values, self.angles_deg).transpose(1, 0, 2)
-        std = local_std(self._slices(np.ascontiguousarray(drawn), factor))
-        return Slab(slices, integrals.below_noise, stripes, std)
+        std = local_std(self._slices(np.ascontiguousarray(drawn), factor)[0])
+        return Slab(slices, integrals.below_noise, stripes, std, counts)
 
-    def _slices(self, sinograms: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
-        """Slices (z, y, x) of sinograms (y, projection, x), times ``factor``."""
+    def _slices(
+        self, sinograms: NDArray[np.float32], factor: float
+    ) -> tuple[NDArray[np.float32], dict[str, int]]:
+        """Slices (z, y, x) of sinograms (y, projection, x), times ``factor``, and what the backend counts."""
         scan = Stitched(sinograms, self.angles_deg, self.axis_px)
         if self.offset_axis:
             scan = stitch_half_turns(sinograms, self.angles_deg, self.axis_px)
@@ -128,4 +132,4 @@ class SlabReconstruction:
             )
         slices = self._backend(scan.sinograms)
         slices *= np.float32(factor)
-        return slices
+        return slices, dict(self._backend.counts)

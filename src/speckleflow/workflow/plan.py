@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from speckleflow.config.sections.tomography import Tomography
 from speckleflow.errors import InputError
 from speckleflow.io.exclusions import exclusions
 from speckleflow.io.scan import scan_shape
@@ -33,6 +34,10 @@ REPEATS = 20
 #: Seconds per pixel of a slice and angle on two CPU threads, by backend (benchmarks/fbp.md).
 SECONDS_PER_BACKPROJECTED = {"fourier": 2.5e-10}
 SECONDS_PER_BACKPROJECTED_OTHER = 7e-9
+#: Seconds of one step of an iterative backend per pixel of a slice and of its sinogram, one thread (512 and 1024
+#: columns, 60 and 600 angles: 0.8e-7 to 1.8e-7); and the steps of a slice: what it takes at most, less for cgls.
+SECONDS_PER_STEP = 1.5e-7
+STEPS = {"sirt": 200, "cgls": 30, "tv": 200}
 #: Seconds per pixel of the weighted integration on one thread, any boundary (2048 x 2048, benchmarks/integration.md).
 SECONDS_PER_INTEGRATED = 1.1e-6
 #: Seconds per pixel of a sinogram of the search of the rotation axis, one thread (18.6 s at 900 x 1024, 16 rows).
@@ -57,6 +62,7 @@ class Plan:
     bytes_per_pixel : memory of the retrieval method over the pixels of an image.
     voxel_std : whether the noise of every voxel is stated.
     tilt_rows : rows read beside those of a slab where a tilt of the axis is taken off.
+    backprojection_mb : memory of the backend beside sinograms and slices, on two threads.
     """
 
     projections: int
@@ -73,6 +79,7 @@ class Plan:
     outputs: tuple[str, ...] = ()
     voxel_std: bool = False
     tilt_rows: int = 0
+    backprojection_mb: float = 0.0
 
     def memory_mb(self, stage: str) -> int:
         """Predicted peak memory of one job of a stage in MB."""
@@ -95,7 +102,7 @@ class Plan:
             # sixteen rows' sinograms of a contrast, and the copies of the search of the axis
             "assemble": 40 * self.projections * self.columns * 4 / 1e6 + 60 * frame,
             "reconstruct": (slab + self.tilt_rows) * row_mb(self.projections, self.columns, self.voxel_std)
-            + self._backprojection_mb,
+            + self.backprojection_mb,
             "volume": 2 * slab * self.columns**2 * 4 / 1e6,
             # TIFF: a part and its copies (measured 405 MB of 134 MB parts); OME-Zarr: a row of shards
             # on its way through the encoder (measured 810 MB of 67 MB)
@@ -106,11 +113,6 @@ class Plan:
             "report": 20 * frame + 12 * self.columns**2 * 4 / 1e6,
         }[stage]
         return int(BASE_MB.get(stage, BASE_MB_OTHER) + 1.2 * data)
-
-    @property
-    def _backprojection_mb(self) -> float:
-        """Working set of a backend: coordinates, strengths and the fine grids of two threads."""
-        return (60 * 2 * self.projections * self.columns + 2 * 21 * self.columns**2) / 1e6
 
     def runtime_min(self, stage: str) -> int:
         """Minutes to ask for, for one job of a stage."""
@@ -153,9 +155,9 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
     # of one thread: with more a job ends sooner
     per_projection = method.seconds_per_pixel(positions, settings) * rows * columns
     per_projection /= GPU_SPEEDUP if config.execution.retrieval.device == "cuda" else 1
-    per_value = SECONDS_PER_BACKPROJECTED.get(config.tomography.backend, SECONDS_PER_BACKPROJECTED_OTHER)
-    per_row = 3 * per_value * projections * columns**2
-    voxel_std = config.tomography.voxel_std
+    iterative = config.tomography.backend in STEPS
+    per_row = 3 * _slice_seconds(config.tomography, projections, columns)
+    voxel_std = config.tomography.voxel_std and not iterative
     per_row *= 2 if voxel_std else 1
     per_row /= GPU_SPEEDUP if config.execution.tomography.device == "cuda" else 1
     rings = config.tomography.rings  # on one thread, never on a GPU
@@ -183,6 +185,7 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
         outputs=tuple(dict.fromkeys(config.output)) if tomographic else (),
         voxel_std=voxel_std,
         tilt_rows=_tilt_rows(config.tomography.axis_tilt_deg, rows, columns),
+        backprojection_mb=_backprojection_mb(config.tomography, projections, columns),
     )
 
 
@@ -205,6 +208,29 @@ def row_mb(projections: int, columns: int, voxel_std: bool) -> float:
     """MB of one row's sinograms and slices in a reconstruction job: six and three copies at most, with noise more."""
     copies = (9, 4) if voxel_std else (6, 3)
     return (copies[0] * projections + copies[1] * columns) * columns * 4 / 1e6
+
+
+def _slice_seconds(settings: Tomography, projections: int, columns: int) -> float:
+    """Seconds of one slice on two threads."""
+    if settings.backend in STEPS:
+        pixels = _solved_pixels(settings, columns) + projections * columns
+        return STEPS[settings.backend] * SECONDS_PER_STEP * pixels / 2
+    per_value = SECONDS_PER_BACKPROJECTED.get(settings.backend, SECONDS_PER_BACKPROJECTED_OTHER)
+    return per_value * projections * columns**2
+
+
+def _backprojection_mb(settings: Tomography, projections: int, columns: int) -> float:
+    """Working set of a backend on two threads: coordinates, strengths and fine grids; of the iterative ones also the
+    slices that they keep (measured with tv: 86 bytes a pixel, 84 a value of the sinogram).
+    """
+    if settings.backend in STEPS:
+        return 2 * 90 * (_solved_pixels(settings, columns) + projections * columns) / 1e6
+    return (60 * 2 * projections * columns + 2 * 21 * columns**2) / 1e6
+
+
+def _solved_pixels(settings: Tomography, columns: int) -> int:
+    """Pixels of the slice that an iterative backend solves for: twice as wide where the sample may leave the view."""
+    return columns**2 * (1 if settings.padding == "zero" else 4)
 
 
 def _tilt_rows(tilt_deg: float | str, rows: int, columns: int) -> int:

@@ -44,9 +44,13 @@ class Tomography(Section):
         False,
         description="A 360-degree scan whose axis lies near the edge, to be stitched to a 180-degree one.",
     )
-    backend: Literal["fourier", "astra", "tomopy"] = Field("fourier", description="FBP implementation.")
+    backend: Literal["fourier", "astra", "tomopy", "sirt", "cgls", "tv"] = Field(
+        "fourier",
+        description="FBP (fourier, astra, tomopy), or for few angles, a missing wedge or noise: sirt, cgls or tv (total variation), which fit the projections to their noise, on the CPU and without voxel_std.",
+    )
     filter: Literal["ramlak", "shepp", "hann", "parzen"] = Field(
-        "shepp", description="FBP filter, from sharp and noisy (ramlak) to smooth (parzen)."
+        "shepp",
+        description="FBP filter, from sharp and noisy (ramlak) to smooth (parzen); sirt, cgls and tv take none.",
     )
     padding: Literal["auto", "zero", "edge"] = Field(
         "auto",

@@ -21,7 +21,7 @@ EDGE_STEEPNESS = 2.0
 
 
 class Backend(ABC):
-    """Filtered back-projection of many sinograms of one geometry; whatever depends on that alone is kept.
+    """Reconstruction of many sinograms of one geometry; whatever depends on that alone is kept.
 
     Parameters
     ----------
@@ -44,6 +44,8 @@ class Backend(ABC):
 
     name: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    #: Whether the slices of a sum of sinograms are the sum of their slices, as their noise is stated by.
+    linear: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -77,6 +79,8 @@ class Backend(ABC):
         self.angles_deg, self.columns, self.axis_px = angles, int(columns), float(axis_px)
         self.filter, self.threads, self.device = filter, int(threads), device
         self.padding = padding
+        #: of the last call, in sum over its slices: what the method counts of its work
+        self.counts: dict[str, int] = {}
         #: weight of each projection in radians
         self.weights = angular_weights(angles)
         # The ramp couples detector and slice pixels up to `reach` apart; twice that keeps the periodic
@@ -85,6 +89,11 @@ class Backend(ABC):
         self.padded = even_fast_length(int(np.ceil(2 * reach)))
         self.transfer = ramp(self.padded) * window(filter, self.padded)
         self._set_up()
+
+    @classmethod
+    def stopping_rule(cls) -> str:
+        """When an iterative method stops, in words; empty for the others."""
+        return ""
 
     @abstractmethod
     def _set_up(self) -> None:

@@ -16,6 +16,9 @@ BACKENDS: dict[str, tuple[str, str, str]] = {
     "fourier": ("speckleflow.tomo.backends.fourier", "FourierBackend", "finufft"),
     "astra": ("speckleflow.tomo.backends.astra", "AstraBackend", "astra-toolbox"),
     "tomopy": ("speckleflow.tomo.backends.tomopy", "TomopyBackend", "tomopy (conda-forge only)"),
+    "sirt": ("speckleflow.tomo.backends.iterative", "SirtBackend", "finufft"),
+    "cgls": ("speckleflow.tomo.backends.iterative", "CglsBackend", "finufft"),
+    "tv": ("speckleflow.tomo.backends.iterative", "TvBackend", "finufft"),
 }
 
 
