@@ -3,8 +3,8 @@
 A projection minus what its neighbours in angle predict of it (:mod:`.voxel_errors`) is noise at the low frequencies
 nu of the detector, where a sample of radius R has few angular harmonics (the bow tie: up to 2 pi R nu), and noise and
 sample at the high ones. Noise of detectors is white, and that of an integrated phase falls with the frequency: the
-power at a frequency is never above the power at a lower one. The least power of the differences at or below each frequency is
-therefore a tight upper bound of the noise at it, and the sum of these its variance.
+power at a frequency is never above the power at a lower one. The least power of the differences at or below each
+frequency is therefore a tight upper bound of the noise at it, and the sum of these its variance.
 """
 
 from __future__ import annotations
