@@ -113,7 +113,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage("volume", (), "volumes.h5"),
         Stage("export", (), "*/export.json", ("zarr", "tifffile")),
-        Stage("film", (), "films/*.png", ("pillow",)),
+        Stage("film", (), "films/[!.]*", ("pillow", "imageio-ffmpeg")),
         Stage(
             "report",
             ("files", "geometry", "correct", "retrieval", "integrate", "tomography", "simulate", "report"),

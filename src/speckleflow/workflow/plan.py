@@ -108,8 +108,8 @@ class Plan:
             # on its way through the encoder (measured 810 MB of 67 MB)
             "export": max(3 * PART_BYTES, 13 * 4 * SHARD[0] * min(SHARD[1], self.columns) * self.columns)
             / 1e6,
-            # grey pictures of all frames, and frames that their range is taken from
-            "film": (self.projections / 4 + 120) * frame,
+            # a frame and its copies, whatever the number of all; ffmpeg (measured 304 MB at 1024 x 1024, the largest)
+            "film": 6 * frame + 350,
             "report": 20 * frame + 12 * self.columns**2 * 4 / 1e6,
         }[stage]
         return int(BASE_MB.get(stage, BASE_MB_OTHER) + 1.2 * data)
