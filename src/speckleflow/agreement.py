@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft, ndimage
 
 from speckleflow.errors import InputError
 
@@ -101,7 +101,7 @@ def repeat_problems(frames: NDArray, what: str, where: str) -> list[InputError]:
 def _self_correlation(frames: NDArray) -> float:
     """Correlation that two frames of one pattern would have, from the power of the pattern over the noise."""
     frame = np.asarray(frames[0], np.float64)
-    pattern = _crop(frame / np.maximum(ndimage.gaussian_filter(frame, _SMOOTH), 1e-9) - 1)
+    pattern = _crop(frame / np.maximum(scipy.ndimage.gaussian_filter(frame, _SMOOTH), 1e-9) - 1)
     total = float(pattern.var())
     # noise is what neighbouring pixels do not share
     beside = float(np.mean((pattern[:, 1:] - pattern.mean()) * (pattern[:, :-1] - pattern.mean())))
@@ -183,7 +183,9 @@ def _pattern(frame: NDArray) -> Image:
     """What is finer than ``_SMOOTH`` in the middle of a frame, of unit power."""
     image = np.asarray(frame, np.float64)
     image = np.where(np.isfinite(image), image, np.nanmedian(image))
-    smooth = np.maximum(ndimage.gaussian_filter(image, _SMOOTH), 1e-9 * max(float(np.abs(image).max()), 1e-9))
+    smooth = np.maximum(
+        scipy.ndimage.gaussian_filter(image, _SMOOTH), 1e-9 * max(float(np.abs(image).max()), 1e-9)
+    )
     fine = _crop(image / smooth - 1)
     limit = 5 * _bulk(fine)  # single pixels do not decide
     fine = np.clip(fine, -limit, limit) if limit > 0 else fine
@@ -200,8 +202,8 @@ def _crop(image: Image) -> Image:
 
 def _correlate(a: Image, b: Image) -> tuple[float, tuple[float, float]]:
     """Largest correlation of two patterns within the reach, and the displacement (y, x) from ``a`` to ``b``."""
-    size = [fft.next_fast_len(n + _REACH) for n in a.shape]
-    product = fft.irfft2(fft.rfft2(b, size) * np.conj(fft.rfft2(a, size)), size)
+    size = [scipy.fft.next_fast_len(n + _REACH) for n in a.shape]
+    product = scipy.fft.irfft2(scipy.fft.rfft2(b, size) * np.conj(scipy.fft.rfft2(a, size)), size)
     reach = [min(_REACH, n // 2) for n in a.shape]
     near = np.roll(product, reach, (0, 1))[: 2 * reach[0] + 1, : 2 * reach[1] + 1]
     y, x = np.unravel_index(int(near.argmax()), near.shape)
@@ -210,7 +212,7 @@ def _correlate(a: Image, b: Image) -> tuple[float, tuple[float, float]]:
 
 def _shift(a: Image, b: Image) -> tuple[float, float]:
     """Displacement (y, x) from one mean to the other in pixels, to about a tenth (least squares of the gradient)."""
-    fine_a, fine_b = (_crop(ndimage.gaussian_filter(image, 1.0)) for image in (a, b))
+    fine_a, fine_b = (_crop(scipy.ndimage.gaussian_filter(image, 1.0)) for image in (a, b))
     fine_b = fine_b * (fine_a.mean() / fine_b.mean())
     gy, gx = np.gradient(fine_a)
     normal = np.array([[np.sum(gy * gy), np.sum(gy * gx)], [np.sum(gy * gx), np.sum(gx * gx)]])

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft, ndimage
 
 #: What is wider than this is beam and not pattern (standard deviation in pixels), ...
 _SMOOTH = 24.0
@@ -105,12 +105,12 @@ def _autocovariance(frame: NDArray[np.float32]) -> NDArray[np.float64]:
     part = np.asarray(frame[rows, columns], np.float64)
     wide = min(_SMOOTH, min(part.shape) / 4)
     mean = float(part.mean())
-    pattern = part / np.maximum(ndimage.gaussian_filter(part, wide), 1e-3 * abs(mean) + 1e-30) - 1
+    pattern = part / np.maximum(scipy.ndimage.gaussian_filter(part, wide), 1e-3 * abs(mean) + 1e-30) - 1
     pattern -= pattern.mean()
-    size = [fft.next_fast_len(2 * n, real=True) for n in pattern.shape]
-    power = np.abs(fft.rfft2(pattern, size)) ** 2
+    size = [scipy.fft.next_fast_len(2 * n, real=True) for n in pattern.shape]
+    power = np.abs(scipy.fft.rfft2(pattern, size)) ** 2
     pairs = np.multiply.outer(*(np.maximum(n - np.arange(n), 1) for n in pattern.shape))
-    covariance = fft.irfft2(power, size)[: pattern.shape[0], : pattern.shape[1]] / pairs
+    covariance = scipy.fft.irfft2(power, size)[: pattern.shape[0], : pattern.shape[1]] / pairs
     half = [max(n // 2, 3) for n in pattern.shape]
     return np.asarray(covariance[: half[0], : half[1]])
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.once import once
+
 ROOT = Path(__file__).resolve().parents[2]
 
 #: small enough for a run of a quarter of a minute, large enough for three blocks and two slabs
@@ -43,11 +45,12 @@ def tiny_config(**sections) -> dict:
 class Project:
     """A folder with a configuration and a scan table, where Snakemake is run."""
 
-    def __init__(self, folder: Path, config: dict, table: str = "scan\ntiny\n") -> None:
+    def __init__(self, folder: Path, config: dict | None = None, table: str = "scan\ntiny\n") -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        (folder / "scans.tsv").write_text(table)
+        if config is not None:  # else it is there
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.yaml").write_text(yaml.safe_dump(config))
+            (folder / "scans.tsv").write_text(table)
 
     def command(self, *arguments: str, cores: int = 2) -> list[str]:
         return [
@@ -100,6 +103,7 @@ def project(tmp_path) -> Callable[..., Project]:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
     """The tiny scan, run undisturbed once a session, each stage kept to its environment's packages; read only."""
-    made = Project(tmp_path_factory.mktemp("finished"), tiny_config())
-    made.run(env=guarded())
-    return made
+    folder = once(
+        tmp_path_factory, "finished", lambda folder: Project(folder, tiny_config()).run(env=guarded())
+    )
+    return Project(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -31,6 +32,22 @@ def test_every_computing_rule_has_a_log_an_environment_and_resources(rules):
             assert part in body, f"rule {name} has no {part}"
         for env in re.findall(r'conda:\s*"\.\./\.\./([^"]+)"', body):
             assert (ROOT / env).is_file(), f"rule {name}: {env} does not exist"
+
+
+def test_the_workflow_starts_without_numerical_libraries():
+    """Every Snakemake of a run, two a cluster job, imports this: 0.6 s of scipy and 2.3 s of torch are for the jobs."""
+    lines = re.findall(r"^from speckleflow\..*$", (ROOT / "workflow/rules/common.smk").read_text(), re.M)
+    assert len(lines) > 5
+    code = "\n".join([*lines, "import sys", "print(*sys.modules)"])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )
+    heavy = {"scipy.ndimage", "scipy.fft", "scipy.spatial", "scipy.optimize", "torch", "matplotlib", "zarr"}
+    assert not heavy & set(done.stdout.split())
 
 
 @pytest.mark.slow

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from speckleflow.io.repeats import FrameMean
 
@@ -68,7 +68,7 @@ def bad_pixels(
 
 def _neighbours(image: NDArray) -> NDArray:
     """Median of the neighbourhood, the pixel itself included (it cannot win the vote)."""
-    return ndimage.median_filter(image, _NEIGHBOURS, mode="nearest")
+    return scipy.ndimage.median_filter(image, _NEIGHBOURS, mode="nearest")
 
 
 def _outliers(deviation: NDArray, sigma: float, least: float) -> NDArray[np.bool_]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 #: Good neighbours of a bad pixel: the 12 within two pixels, for six coefficients of a quadratic surface.
 _NEIGHBOURS = 12
@@ -19,12 +18,12 @@ def _nearest_good(
 ) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.intp]]:
     """Good pixels, and distance and index among them of the nearest ones to each bad pixel ``where``."""
     # a tree of the surroundings is far smaller than one of the image, and enough but for large holes
-    near = ndimage.uniform_filter(bad.astype(np.float32), 2 * _SURROUNDINGS + 1, mode="constant") > 1e-6
+    near = scipy.ndimage.uniform_filter(bad.astype(np.float32), 2 * _SURROUNDINGS + 1, mode="constant") > 1e-6
     for candidates in (~bad & near, ~bad):
         good = np.argwhere(candidates)
         count = min(_NEIGHBOURS, len(good))
         if count:
-            nearest = cKDTree(good).query(where, k=count)
+            nearest = scipy.spatial.cKDTree(good).query(where, k=count)
             distance, index = (np.reshape(part, (-1, count)) for part in nearest)
             if count == _NEIGHBOURS and distance.max() <= _SURROUNDINGS:
                 break

@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft
 
 Array = NDArray[Any]
 
@@ -86,8 +86,8 @@ class Mirror(_Spectral):
         return image(self.inverse.shape)
 
     def analyse(self, gx: Array, gy: Array, out: Array) -> Array:
-        sine_x = self._do(fft.dct, self._do(fft.dst, gx, -1), -2)
-        sine_y = self._do(fft.dct, self._do(fft.dst, gy, -2), -1)
+        sine_x = self._do(scipy.fft.dct, self._do(scipy.fft.dst, gx, -1), -2)
+        sine_y = self._do(scipy.fft.dct, self._do(scipy.fft.dst, gy, -2), -1)
         np.multiply(sine_x[:, :-1], self.rx[:, 1:], out=out[:, 1:])
         out[:, 0] = 0
         sine_y[:-1] *= self.ry[1:]
@@ -98,14 +98,14 @@ class Mirror(_Spectral):
         np.multiply(z[:, 1:], self.rx[:, 1:], out=gx[:, :-1])
         np.multiply(z[1:], self.ry[1:], out=gy[:-1])
         gx[:, -1] = gy[-1] = 0
-        gx = self._do(fft.idst, self._do(fft.idct, gx, -2), -1)
-        gy = self._do(fft.idst, self._do(fft.idct, gy, -1), -2)
+        gx = self._do(scipy.fft.idst, self._do(scipy.fft.idct, gx, -2), -1)
+        gy = self._do(scipy.fft.idst, self._do(scipy.fft.idct, gy, -1), -2)
         return gx, gy
 
     def phase(self, z: Array) -> Array:
         a = image(z.shape)
         np.multiply(z, self.inverse, out=a)
-        return self._do(fft.idct, self._do(fft.idct, a, -1), -2)
+        return self._do(scipy.fft.idct, self._do(scipy.fft.idct, a, -1), -2)
 
     def _do(self, transform: Any, a: Array, axis: int) -> Array:
         return np.asarray(transform(a, 2, axis=axis, norm="ortho", overwrite_x=True, workers=self.workers))
@@ -147,10 +147,12 @@ class Periodic(_Spectral):
         return self._ifft(z * (self.inverse / self.once))
 
     def _fft(self, a: Array) -> Array:
-        return np.asarray(fft.rfft2(a, norm="ortho", workers=self.workers))
+        return np.asarray(scipy.fft.rfft2(a, norm="ortho", workers=self.workers))
 
     def _ifft(self, z: Array) -> Array:
-        return np.asarray(fft.irfft2(z, self.shape, norm="ortho", overwrite_x=True, workers=self.workers))
+        return np.asarray(
+            scipy.fft.irfft2(z, self.shape, norm="ortho", overwrite_x=True, workers=self.workers)
+        )
 
 
 class Neumann:
@@ -178,7 +180,7 @@ class Neumann:
         out[:, :-1] -= gx
         out[1:] += gy
         out[:-1] -= gy
-        z = fft.dctn(out, 2, norm="ortho", overwrite_x=True, workers=self.workers)
+        z = scipy.fft.dctn(out, 2, norm="ortho", overwrite_x=True, workers=self.workers)
         return np.multiply(z, self.inverse, out=out)
 
     def synthesise(self, z: Array, gx: Array, gy: Array) -> tuple[Array, Array]:
@@ -190,7 +192,7 @@ class Neumann:
     def phase(self, z: Array) -> Array:
         a = image(z.shape)
         np.multiply(z, self.inverse, out=a)
-        return np.asarray(fft.idctn(a, 2, norm="ortho", overwrite_x=True, workers=self.workers))
+        return np.asarray(scipy.fft.idctn(a, 2, norm="ortho", overwrite_x=True, workers=self.workers))
 
 
 def cubic_between(a: Array, power: int) -> Array:

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from speckleflow.errors import InputError
 from speckleflow.report.neighbourhood import grown_plane
@@ -358,10 +358,10 @@ def _drifts(volumes: Mapping[str, VolumeLike], regions: _Regions, slices: list[i
             weight += share * background(mirrored)
             for name, total in sums.items():
                 total += share * outside(name, mirrored)
-        weight = ndimage.gaussian_filter(weight, DRIFT_SIGMA)
+        weight = scipy.ndimage.gaussian_filter(weight, DRIFT_SIGMA)
         mostly = background(z) & (weight > 0.5)
         for name, total in sums.items():
-            smooth = ndimage.gaussian_filter(total, DRIFT_SIGMA)
+            smooth = scipy.ndimage.gaussian_filter(total, DRIFT_SIGMA)
             levels[name].append(smooth[mostly] / weight[mostly])
     drifts = {}
     for name, parts in levels.items():

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from speckleflow.config.models import Integrate
 from speckleflow.errors import InputError
@@ -34,7 +34,7 @@ def rejected_pixels(flags: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """
     rejected, filled = flags & REJECTED_FLAGS > 0, flags & FILLED > 0
     if filled.any():
-        rejected |= ndimage.binary_erosion(filled, np.ones((1, 3, 3), bool), border_value=1)
+        rejected |= scipy.ndimage.binary_erosion(filled, np.ones((1, 3, 3), bool), border_value=1)
     return np.asarray(rejected)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.ndimage
+import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from speckleflow.errors import ConfigError, InputError

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import nnls
 
 from speckleflow.errors import ConfigError, InputError
 
@@ -71,7 +71,7 @@ def ratio_noise(ratios: ArrayLike) -> RatioNoise:
     variance = np.array([(1.4826 * float(np.median(second[group]))) ** 2 / 6 for group in groups])
     level = np.array([max(float(np.median(around[group])), 0.0) for group in groups])
     weight = 1 / np.maximum(variance, least)  # an estimate of a variance has an error in proportion to it
-    (constant, slope), _ = nnls(np.stack([weight, weight * level], 1), weight * variance)
+    (constant, slope), _ = scipy.optimize.nnls(np.stack([weight, weight * level], 1), weight * variance)
     return RatioNoise(max(float(constant), least), float(slope))
 
 

@@ -18,8 +18,8 @@ angles a column.
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import uniform_filter
 
 from speckleflow.errors import InputError
 
@@ -102,7 +102,10 @@ def local_std(noise: Float) -> Float:
         squares[:height, :width] = np.square(slice_, dtype=np.float64)
         counts = np.zeros_like(squares)
         counts[:height, :width] = 1
-        sums = (uniform_filter(_blocks(part), _BLOCKS, mode="constant") for part in (squares, counts))
+        sums = (
+            scipy.ndimage.uniform_filter(_blocks(part), _BLOCKS, mode="constant")
+            for part in (squares, counts)
+        )
         total, number = sums
         std = np.sqrt(total / np.maximum(number, 1e-12))
         slice_[:] = np.kron(std, np.ones((BLOCK, BLOCK)))[:height, :width]

@@ -9,7 +9,7 @@ leaves room for the filter's tails; the mean is added, and the shading divided o
 from __future__ import annotations
 
 import numpy as np
-import scipy.fft
+import scipy
 import tomopy
 from numpy.typing import NDArray
 
