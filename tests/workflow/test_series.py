@@ -36,7 +36,10 @@ def test_frames_at_their_times(series):
         assert np.array_equal(file["entry/phase/time"][:], file["time_s"][:])
         assert "rotation_axis_px" not in file.attrs
     assert not (series.results() / "volumes.h5").exists()
-    assert "0.750 s" in (series.results() / "report.html").read_text()
+    page = (series.results() / "report.html").read_text()
+    assert "0.750 s" in page
+    assert "Phase, standard deviation over time" in page
+    assert '"kind": "series"' in page
 
 
 def test_each_frame_is_the_simulated_one(series):

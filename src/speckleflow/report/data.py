@@ -62,6 +62,22 @@ class VolumeLike(Protocol):
 
 
 @dataclass(frozen=True)
+class OneTime:
+    """The volume (z, y, x) of one time of volumes (t, z, y, x)."""
+
+    volumes: VolumeLike
+    time: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.volumes.shape[1:]
+
+    def __getitem__(self, index: Any) -> Any:
+        rest = index if isinstance(index, tuple) else (index,)
+        return self.volumes[(self.time, *rest)]
+
+
+@dataclass(frozen=True)
 class Picture:
     """One image (y, x) and what it is, e.g. ``Picture(ux, "42.0 deg")``."""
 
@@ -207,7 +223,11 @@ class ReportData:
     pixel_size_m : pixel and voxel size in the sample; without it there are no scale bars.
     projections : pictures of ux, uy, transmission, darkfield, phase, displacement_std.
     slices : of delta, mu, darkfield.
-    look : the same volumes, to look through; read when the page is made, as finely as it has room for.
+    look : the same volumes, to look through; read when the page is made, as finely as it has room for; (t, z, y, x)
+        where there is one of each time.
+    series : contrasts (t, y, x) of a time series, to look through.
+    times : time of every volume or frame, in words.
+    changes : of each contrast of a time series, the standard deviation over time and last frame minus first (y, x).
     sinograms : of delta (-phi), mu (-ln T), darkfield (-ln D).
     parameters : the resolved configuration (nested mappings).
     versions, provenance : names and values.
@@ -220,6 +240,9 @@ class ReportData:
     projections: Mapping[str, list[Picture]] = field(default_factory=dict)
     slices: Mapping[str, Slices] = field(default_factory=dict)
     look: Mapping[str, VolumeLike] = field(default_factory=dict)
+    series: Mapping[str, VolumeLike] = field(default_factory=dict)
+    times: Sequence[str] = ()
+    changes: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
     sinograms: Mapping[str, Sinogram] = field(default_factory=dict)
     axis: AxisSearch | None = None
     truth: TruthTable | None = None
@@ -248,6 +271,25 @@ def binned_volume(volume: VolumeLike, factor: int) -> Array:
         total = np.sum([binned(volume[z], factor) for z in range(first, first + factor)], axis=0)
         layers.append(np.asarray(total / factor, np.float32))
     return np.stack(layers)
+
+
+def binned_frames(frames: VolumeLike, stride: int, factor: int) -> Array:
+    """Every ``stride``-th frame (t, y, x) as means of ``factor`` x ``factor`` pixels; one is in memory at a time."""
+    return np.stack([binned(frames[t], factor) for t in range(0, frames.shape[0], stride)])
+
+
+def change_over_time(frames: VolumeLike) -> tuple[Array, Array]:
+    """Standard deviation of each pixel over all frames (t, y, x), and last frame minus first; one frame at a time."""
+    first = np.asarray(frames[0], np.float64)
+    # sums of the change since the first frame, so that a large constant costs no digits
+    total, squares, change = np.zeros_like(first), np.zeros_like(first), np.zeros_like(first)
+    count = frames.shape[0]
+    for t in range(1, count):
+        change = np.asarray(frames[t], np.float64) - first
+        total += change
+        squares += change**2
+    variance = np.maximum(squares / count - (total / count) ** 2, 0)
+    return np.sqrt(variance).astype(np.float32), change.astype(np.float32)
 
 
 def spread(total: int, count: int) -> list[int]:

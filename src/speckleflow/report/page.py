@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from speckleflow.io.atomic import atomic_path
 from speckleflow.report.charts import line_chart
-from speckleflow.report.data import AxisSearch, ReportData, Timing, binned_volume
+from speckleflow.report.data import (
+    AxisSearch,
+    OneTime,
+    ReportData,
+    Timing,
+    VolumeLike,
+    binned_frames,
+    binned_volume,
+)
 from speckleflow.report.embed import data_block, embedded, script_policy
 from speckleflow.report.numbers import duration, number, percent
 from speckleflow.report.pictures import (
@@ -38,6 +46,11 @@ Array = NDArray[Any]
 WIDE = 2.5
 #: Voxels of all volumes together that a page holds, each 16 bits: at most 7 MB of text.
 MOST_VOXELS = 2_600_000
+#: Pixels that the shorter side of a frame of a time series keeps at least: rather fewer frames are shown.
+LEAST_SIDE = 64
+#: name of each plane of the viewer, and of the axis that its slider goes along
+_PLANES = (("Axial slice", "z"), ("Coronal slice", "y"), ("Sagittal slice", "x"))
+_TIME_PLANES = (("Frame", "time"), ("Row over time", "y"), ("Column over time", "x"))
 #: where the volumes go in the rendered page
 _BLOCK = Markup("<!-- volumes -->")
 _TRUTH_NAMES = {"delta": "\u03b4", "mu": "\u03bc", "darkfield": "dark field"}
@@ -71,18 +84,25 @@ def render(data: ReportData) -> str:
     core, script, viewer_style = (
         (folder / name).read_text(encoding="utf-8") for name in ("viewer.js", "volumes.js", "volumes.css")
     )
-    bin_ = _bin(data)
+    bin_, stride = _bin(data), 1
+    looks, planes = [look_of(name, VOLUME_LOOKS).title for name in data.look], _PLANES
+    if data.series:
+        bin_, stride = _frame_bins(data)
+        looks, planes = [look_of(name, PROJECTION_LOOKS).title for name in data.series], _TIME_PLANES
     text = template.render(
         data=data,
-        looks=[look_of(name, VOLUME_LOOKS).title for name in data.look],
+        looks=looks,
+        planes=planes,
         bin=bin_,
-        policy=Markup("; " + script_policy(core, script)) if data.look else "",
-        viewer_style=Markup(viewer_style) if data.look else "",
-        viewer_block=_BLOCK if data.look else "",
+        stride=stride,
+        policy=Markup("; " + script_policy(core, script)) if looks else "",
+        viewer_style=Markup(viewer_style) if looks else "",
+        viewer_block=_BLOCK if looks else "",
         style=Markup((folder / "report.css").read_text(encoding="utf-8")),  # ours, not the user's
         warnings=warnings,
         figures=data.quality.figures() if data.quality else [],
         volumes=list(_volumes(data)),
+        changes=list(_changes(data)),
         projections=list(_projections(data)),
         sinograms=list(_sinograms(data)),
         axis_chart=_axis_chart(data.axis),
@@ -91,31 +111,87 @@ def render(data: ReportData) -> str:
         total=sum(t.seconds for t in data.timings),
         parameters=list(_groups(data.parameters)),
     )
-    if not data.look:
+    if not looks:
         return text
-    block = _volume_block(data, bin_) + Markup(f"<script>{core}</script>\n<script>{script}</script>")
+    block = _series_block(data, bin_, stride) if data.series else _volume_block(data, bin_)
+    block += Markup(f"<script>{core}</script>\n<script>{script}</script>")
     return text.replace(str(_BLOCK), block)
 
 
 def _bin(data: ReportData) -> int:
     """Voxels along each axis that one of the page's stands for, so that all volumes together have room."""
     total = sum(math.prod(volume.shape) for volume in data.look.values())
-    least = min((n for volume in data.look.values() for n in volume.shape), default=1)
+    least = min((n for volume in data.look.values() for n in volume.shape[-3:]), default=1)
     factor = 1
     while total / factor**3 > MOST_VOXELS and factor < least:
         factor += 1
     return factor
 
 
+def _frame_bins(data: ReportData) -> tuple[int, int]:
+    """Pixels along y and x that one of the page's stands for, and which frames: every one, as long as that is room."""
+    frames, rows, columns = next(iter(data.series.values())).shape
+    values, factor = len(data.series) * frames * rows * columns, 1
+    while values / factor**2 > MOST_VOXELS and factor < min(rows, columns) // LEAST_SIDE:
+        factor += 1
+    return factor, max(1, math.ceil(values / factor**2 / MOST_VOXELS))
+
+
 def _volume_block(data: ReportData, bin_: int) -> Markup:
     """The volumes for the page's script."""
     volumes = []
     for name, volume in data.look.items():
-        look, values = look_of(name, VOLUME_LOOKS), binned_volume(volume, bin_)
-        shown = robust_range([values[values.shape[0] // 2]], symmetric=look.symmetric)
-        colours = palette(look.colormap)[::17].tolist()
-        volumes.append({"unit": look.unit, "range": shown, "colours": colours, **embedded(values)})
-    return data_block("volume-data", {"bin": bin_, "volumes": volumes}) + Markup("\n")
+        look = look_of(name, VOLUME_LOOKS)
+        parts = [binned_volume(part, bin_) for part in _parts(volume)]
+        shown = robust_range([part[part.shape[0] // 2] for part in parts], symmetric=look.symmetric)
+        volumes.append(_item(look, shown, parts))
+    told = {"kind": "volumes", "bins": [bin_] * 3, "labels": list(data.times), "volumes": volumes}
+    return data_block("volume-data", told) + Markup("\n")
+
+
+def _parts(volume: VolumeLike) -> Iterator[VolumeLike]:
+    """The volumes (z, y, x) of all times of (t, z, y, x), or the only one."""
+    if len(volume.shape) == 3:
+        yield volume
+        return
+    for t in range(volume.shape[0]):
+        yield OneTime(volume, t)
+
+
+def _series_block(data: ReportData, bin_: int, stride: int) -> Markup:
+    """The frames of a time series for the page's script."""
+    series = []
+    for name, frames in data.series.items():
+        look, values = look_of(name, PROJECTION_LOOKS), binned_frames(frames, stride, bin_)
+        some = [values[k] for k in sorted({0, len(values) // 2, len(values) - 1})]
+        series.append(_item(look, robust_range(some, symmetric=look.symmetric), [values]))
+    told = {
+        "kind": "series",
+        "bins": [stride, bin_, bin_],
+        "labels": list(data.times[::stride]),
+        "volumes": series,
+    }
+    return data_block("volume-data", told) + Markup("\n")
+
+
+def _item(look: Look, shown: tuple[float, float], parts: Sequence[Array]) -> dict[str, Any]:
+    """One quantity for the page's script, at each time."""
+    colours = palette(look.colormap)[::17].tolist()
+    return {"unit": look.unit, "range": shown, "colours": colours, "times": [embedded(p) for p in parts]}
+
+
+def _changes(data: ReportData) -> Iterator[dict[str, Any]]:
+    """The maps of change of a time series: two cards a contrast, since their ranges differ."""
+    for name, (std, difference) in data.changes.items():
+        look = look_of(name, PROJECTION_LOOKS)
+        for words, image, symmetric in (
+            ("standard deviation over time", std, False),
+            ("last frame minus first", difference, True),
+        ):
+            shown = Look(f"{look.title}, {words}", look.unit, "RdBu_r" if symmetric else "viridis", symmetric)
+            low, high = robust_range([image], symmetric=symmetric)
+            panel = _panel(image, "", shown.title, shown, low, high, data.pixel_size_m)
+            yield _card(shown, [panel], low, high)
 
 
 def _volumes(data: ReportData) -> Iterator[dict[str, Any]]:

@@ -24,6 +24,8 @@ from speckleflow.report.data import (
     ReportData,
     Sinogram,
     Slices,
+    VolumeLike,
+    change_over_time,
     load_timings,
     orthogonal_slices,
     spread,
@@ -83,53 +85,60 @@ def report_scan(
         axis = _axis(file)
         quality = _quality(file, spec, corrected, contract)
         facts = [*_facts(file), *_exclusions(contract)]
-    slices: dict[str, Slices] = {}
-    look: dict[str, StoredVolume] = {}
-    if volumes:
-        with open_result(volumes) as file:
-            check_made_by(file, volumes, "volume", spec)
-            if file.attrs.get(PROJECTIONS_IDENTITY) != identity:
-                raise InputError(
-                    volumes,
-                    expected=f"the volumes of {projections}",
-                    found="those of another version of it",
-                    hint="delete them and run the workflow again",
-                )
-            warnings += [words for words in read_warnings(file) if words not in warnings]
-            slices = {name: orthogonal_slices(file[name]) for name in VOLUMES if name in file}
-            noise = {
-                name: (float(file[name + STD].attrs["median"]), str(file[name].attrs["units"]))
-                for name in slices
-                if name + STD in file
-            }
-            quality = replace(quality, voxel_std=noise)
-            look = {name: StoredVolume(Path(volumes), name, file[name].shape) for name in slices}
-    table = _against_truth(volumes, truth, spec) if volumes and truth else None
-    provenance = read_provenance(projections)
-    data = ReportData(
-        scan=scan,
-        facts=facts,
-        pixel_size_m=pixel_m,
-        projections=pictures,
-        slices=slices,
-        look=look,
-        sinograms=sinograms,
-        axis=axis,
-        truth=table,
-        quality=quality,
-        parameters=_shown_settings(config),
-        timings=load_timings(sorted(Path(timings).rglob("*.tsv")), STAGES),
-        versions=_versions([projections, *([volumes] if volumes else [])]),
-        provenance={
-            "commit": str(provenance.get("git_commit", "release")),
-            "made": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
-            "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
-            "raw files": contract.raw_sha256[:16],
-        },
-        warnings=warnings,
-    )
-    picture_fields(Path(picture), first, pixel_size_m=pixel_m, title=scan)
-    build_report(html, data)
+        series: dict[str, VolumeLike] = {}
+        if "time_s" in file and not volumes:
+            series = {name: StoredFrames(file, name) for name in CONTRASTS if name in file}
+        changes = {name: change_over_time(frames) for name, frames in series.items()}
+        slices: dict[str, Slices] = {}
+        look: dict[str, StoredVolume] = {}
+        if volumes:
+            with open_result(volumes) as file:
+                check_made_by(file, volumes, "volume", spec)
+                if file.attrs.get(PROJECTIONS_IDENTITY) != identity:
+                    raise InputError(
+                        volumes,
+                        expected=f"the volumes of {projections}",
+                        found="those of another version of it",
+                        hint="delete them and run the workflow again",
+                    )
+                warnings += [words for words in read_warnings(file) if words not in warnings]
+                slices = {name: orthogonal_slices(file[name]) for name in VOLUMES if name in file}
+                noise = {
+                    name: (float(file[name + STD].attrs["median"]), str(file[name].attrs["units"]))
+                    for name in slices
+                    if name + STD in file
+                }
+                quality = replace(quality, voxel_std=noise)
+                look = {name: StoredVolume(Path(volumes), name, file[name].shape) for name in slices}
+        table = _against_truth(volumes, truth, spec) if volumes and truth else None
+        provenance = read_provenance(projections)
+        data = ReportData(
+            scan=scan,
+            facts=facts,
+            pixel_size_m=pixel_m,
+            projections=pictures,
+            slices=slices,
+            look=look,
+            series=series,
+            times=labels if series else (),
+            changes=changes,
+            sinograms=sinograms,
+            axis=axis,
+            truth=table,
+            quality=quality,
+            parameters=_shown_settings(config),
+            timings=load_timings(sorted(Path(timings).rglob("*.tsv")), STAGES),
+            versions=_versions([projections, *([volumes] if volumes else [])]),
+            provenance={
+                "commit": str(provenance.get("git_commit", "release")),
+                "made": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
+                "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+                "raw files": contract.raw_sha256[:16],
+            },
+            warnings=warnings,
+        )
+        picture_fields(Path(picture), first, pixel_size_m=pixel_m, title=scan)
+        build_report(html, data)
     write_sealed(
         summary,
         {
@@ -140,6 +149,21 @@ def report_scan(
             "truth": table.to_dict() if table else None,
         },
     )
+
+
+@dataclass(frozen=True)
+class StoredFrames:
+    """A contrast (t, y, x) of a time series, read frame by frame from the open projections."""
+
+    source: Projections
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.source.shape(self.name)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.source.read(self.name, slice(index, index + 1))[0]
 
 
 @dataclass(frozen=True)

@@ -1,39 +1,43 @@
 "use strict";
 (async () => {
   const data = JSON.parse(document.getElementById("volume-data").textContent);
-  const section = document.getElementById("look"), bin = data.bin;
+  // volumes (z, y, x), one of each time, or a time series (t, y, x) that is looked through like a volume
+  const section = document.getElementById("look"), bins = data.bins, series = data.kind === "series";
   const choice = section.querySelector("select"), place = section.querySelector("output.place");
   const low = section.querySelector("input.low"), high = section.querySelector("input.high");
   const histogram = section.querySelector("canvas.histogram"), profile = section.querySelector("canvas.profile");
-  const [depth, height, width] = data.volumes[0].shape;
-  const sizes = [depth, height, width], names = ["z", "y", "x"];
+  const timer = section.querySelector("input.time"), moment = section.querySelector(".moment");
+  const [depth, height, width] = data.volumes[0].times[0].shape;
+  const sizes = [depth, height, width], names = [series ? "t" : "z", "y", "x"];
   // rows, columns and fixed axis of each plane
   const planes = [...section.querySelectorAll(".plane")].map((element, i) => ({
     element, canvas: element.querySelector("canvas"), slider: element.querySelector("input"),
     label: element.querySelector(".at"), rows: [1, 0, 0][i], columns: [2, 2, 1][i], fixed: [0, 1, 2][i],
   }));
-  const state = { volume: 0, at: sizes.map((n) => Math.floor(n / 2)), hover: null, plane: planes[0] };
+  const state = { volume: 0, time: 0, at: sizes.map((n, i) => (series && i === 0 ? 0 : Math.floor(n / 2))), hover: null, plane: planes[0] };
   const item = () => data.volumes[state.volume];
+  const values = () => item().times[state.time].values;
   const index = (at) => (at[0] * height + at[1]) * width + at[2];
   const span = (at, axis) => {
-    const first = at[axis] * bin;
-    return bin > 1 ? `${first}\u2013${first + bin - 1}` : String(first);
+    const first = at[axis] * bins[axis];
+    if (series && axis === 0) return `${first} (${data.labels[at[0]]})`;
+    return bins[axis] > 1 ? `${first}\u2013${first + bins[axis] - 1}` : String(first);
   };
 
   function plane(p) {
-    const rows = sizes[p.rows], columns = sizes[p.columns], values = new Float32Array(rows * columns);
-    const at = [...state.at], all = item().values;
+    const rows = sizes[p.rows], columns = sizes[p.columns], image = new Float32Array(rows * columns);
+    const at = [...state.at], all = values();
     for (let r = 0; r < rows; r++) {
       at[p.rows] = r; at[p.columns] = 0;
       const start = index(at), step = p.columns === 2 ? 1 : width;
-      for (let c = 0; c < columns; c++) values[r * columns + c] = all[start + c * step];
+      for (let c = 0; c < columns; c++) image[r * columns + c] = all[start + c * step];
     }
-    return values;
+    return image;
   }
   function line(axis) {
-    const at = [...state.at], values = new Float32Array(sizes[axis]);
-    for (let i = 0; i < values.length; i++) { at[axis] = i; values[i] = item().values[index(at)]; }
-    return values;
+    const at = [...state.at], found = new Float32Array(sizes[axis]), all = values();
+    for (let i = 0; i < found.length; i++) { at[axis] = i; found[i] = all[index(at)]; }
+    return found;
   }
   function draw() {
     const [from, to] = item().shown;
@@ -55,14 +59,15 @@
     }
     tell();
     const along = state.plane.columns;
-    viewer.chart(profile, [{ values: line(along), colour: getComputedStyle(section).getPropertyValue("--accent") }], from, to, state.at[along], bin);
+    viewer.chart(profile, [{ values: line(along), colour: getComputedStyle(section).getPropertyValue("--accent") }], from, to, state.at[along], bins[along]);
     section.querySelector(".along").textContent = names[along];
     bars();
   }
   function tell() {
-    const at = state.hover || state.at, value = item().values[index(at)];
-    const mean = bin > 1 ? `, mean of ${bin} \u00d7 ${bin} \u00d7 ${bin} voxels` : "";
-    place.textContent = `z ${span(at, 0)}, y ${span(at, 1)}, x ${span(at, 2)}: ${viewer.number(value)}${item().unit ? " " + item().unit : ""}${mean}`;
+    const at = state.hover || state.at, value = values()[index(at)], b = bins[1];
+    const mean = b > 1 ? `, mean of ${series ? "" : `${b} \u00d7 `}${b} \u00d7 ${b} ${series ? "pixels" : "voxels"}` : "";
+    const when = timer ? `${data.labels[state.time]}, ` : "";
+    place.textContent = `${when}${names[0]} ${span(at, 0)}, y ${span(at, 1)}, x ${span(at, 2)}: ${viewer.number(value)}${item().unit ? " " + item().unit : ""}${mean}`;
   }
   function bars() {
     const ratio = viewer.fit(histogram), context = histogram.getContext("2d"), counts = item().counts;
@@ -83,13 +88,16 @@
   async function choose(number) {
     state.volume = number;
     const volume = item();
-    if (!volume.values) {
-      volume.values = (await viewer.decode(volume)).values;
+    if (!volume.counts) {
+      for (const part of volume.times) part.values = (await viewer.decode(part)).values;
       volume.table = viewer.palette(volume.colours);
-      volume.limits = [volume.low, volume.low + 65534 * volume.step];
+      const first = Math.min(...volume.times.map((part) => part.low));
+      const last = Math.max(...volume.times.map((part) => part.low + 65534 * part.step));
+      volume.limits = [first, last];
       volume.counts = new Array(128).fill(0);
-      for (const v of volume.values)
-        if (v === v) volume.counts[Math.min(127, Math.floor(((v - volume.low) / (65535 * volume.step)) * 128))]++;
+      for (const part of volume.times)
+        for (const v of part.values)
+          if (v === v) volume.counts[Math.min(127, Math.floor(((v - first) / (last - first || 1)) * 128))]++;
       volume.shown = [...volume.range];
     }
     if (state.volume !== number) return;
@@ -105,6 +113,11 @@
     if (row < 0 || column < 0 || row >= sizes[p.rows] || column >= sizes[p.columns]) return null;
     found[p.rows] = row; found[p.columns] = column;
     return found;
+  }
+  function turn(to) {
+    state.time = Math.max(0, Math.min(data.labels.length - 1, to));
+    timer.value = state.time; moment.textContent = data.labels[state.time];
+    draw();
   }
   function step(axis, by) {
     state.at[axis] = Math.max(0, Math.min(sizes[axis] - 1, state.at[axis] + by));
@@ -127,7 +140,12 @@
       const act = { ArrowLeft: [p.columns, -by], ArrowRight: [p.columns, by], ArrowUp: [p.rows, -by], ArrowDown: [p.rows, by],
         PageUp: [p.fixed, -by], PageDown: [p.fixed, by] }[event.key];
       if (act) { event.preventDefault(); state.plane = p; step(...act); }
+      if (timer && (event.key === "," || event.key === ".")) { event.preventDefault(); turn(state.time + (event.key === "." ? by : -by)); }
     });
+  }
+  if (timer) {
+    Object.assign(timer, { min: 0, max: data.labels.length - 1, step: 1 });
+    timer.addEventListener("input", () => turn(Number(timer.value)));
   }
   choice.addEventListener("change", () => choose(choice.selectedIndex));
   for (const input of [low, high]) input.addEventListener("input", () => {
@@ -137,6 +155,7 @@
   window.addEventListener("resize", draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   await choose(0);
+  if (timer) turn(0);
   section.hidden = false;
   draw();
   section.dataset.ready = "yes";
