@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from speckleflow import __version__, cli_networks
+from speckleflow import __version__, cli_benchmark, cli_networks
 from speckleflow.errors import SpeckleflowError
 
 TOUR = """From raw modulated-pattern X-ray images to quantitative phase, absorption and dark-field volumes.
@@ -606,3 +606,4 @@ def export(
 app.command()(cli_networks.train)
 app.command()(cli_networks.evaluate)
 app.command("export-network")(cli_networks.export_network)
+app.command()(cli_benchmark.benchmark)
