@@ -224,8 +224,8 @@ PARTS = (
         repeats="Fig. 6e of ESPINNet (doi:10.1107/S1600577526000846); published: XSVT fails below N = 10, UMPA with "
         "a window of one pixel at N <= 5, ESPINNet still holds at N = 3 (the figure's values are not in its text).",
         differs="Simulated samples (rays that conserve light) instead of one at a beamline, so that similarity with "
-        "the truth can stand beside similarity with N = 20. xsvt and umpa choose or join windows by default; the paper's "
-        "single-pixel variants are the rows with window=1.",
+        "the truth can stand beside similarity with N = 20. xsvt and umpa choose or join windows by default; the "
+        "paper's single-pixel variants are the rows with window=1.",
         seconds=150,
         quick_seconds=15,
         make=numbers_of_positions,
