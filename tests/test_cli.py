@@ -116,7 +116,7 @@ def test_the_detector_grid_moves_the_fields(stacks, tmp_path):
 def test_retrieve_refuses_in_a_sentence_and_writes_nothing(stacks, tmp_path, changes, parts):
     sample = np.load(stacks / "sample.npy")
     np.save(tmp_path / "short.npy", sample[:5])
-    sample[0, 3, 3] = np.nan
+    sample[0, 3:30] = np.nan  # a quarter of a frame: too much to fill
     np.save(tmp_path / "nan.npy", sample)
     options = {
         "--reference": str(stacks / "reference.npy"),

@@ -298,6 +298,13 @@ def retrieve(
             help="wave: then fit phase and attenuation to all frames by the wave equation (docs/methods/pwf.md)."
         ),
     ] = "none",
+    mask: Annotated[
+        str | None, typer.Option(help="Image of known bad pixels (non-zero: bad), TIFF or .npy.")
+    ] = None,
+    saturation_level: Annotated[
+        float | None,
+        typer.Option(help="Counts from which a pixel is saturated; default: the largest of their type."),
+    ] = None,
 ) -> None:
     """Displacement, transmission and dark field (and phase) of one stack of frames."""
     from speckleflow.stages.by_hand import retrieve_files
@@ -319,6 +326,8 @@ def retrieve(
         air=air,
         drift=drift,
         refine=refine,
+        mask=mask,
+        saturation_level=saturation_level,
     )
     print(summary)
 

@@ -140,6 +140,7 @@ CASES: dict[str, Case] = {
         "retrieve",
         {"files": {"sample": "raw/e/sample_{position:02d}.h5"}, "correct": {"fill_fraction": 0.2}},
     ),
+    "correct.fill_px": Case(0.5, "correct"),
     "correct.flats": Case("before_and_after", "correct"),
     "correct.flat_scale": Case(2.0, "correct", {"correct": {"flux": "none"}}),
     "correct.air_px": Case([5, 3, 2, 1], "correct"),

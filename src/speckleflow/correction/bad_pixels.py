@@ -18,6 +18,8 @@ _RESPONSE = 0.1
 #: A dark level within this part of the beam's is taken off like any other; a tenth of it, the most that it
 #: drifts with the detector's temperature, then is a thousandth of T, less than the noise.
 _OFFSET = 0.01
+#: Light over the median's below which no light reaches a pixel: a stop, slits, a dead pixel. Speckles keep a tenth.
+_UNLIT = 0.01
 
 
 def robust_sigma(values: NDArray) -> float:
@@ -62,8 +64,14 @@ def bad_pixels(
         around = _neighbours(mean)
         lit = around > 0
         bad |= _outliers(np.where(lit, mean / np.where(lit, around, 1) - 1, -1), sigma, _RESPONSE)
-        bad |= ~(beam > 0).all(0)
+        bad |= ~(beam > 0).all(0) | unlit(beam)
     return bad
+
+
+def unlit(beam: Image) -> NDArray[np.bool_]:
+    """Pixels (y, x) that no light reaches at any position of a beam (N, y, x) over the dark."""
+    mean = beam.mean(0, dtype=np.float64)
+    return np.asarray(mean <= _UNLIT * np.median(mean))
 
 
 def _neighbours(image: NDArray) -> NDArray:

@@ -46,6 +46,7 @@ def write_correction(correction: Correction, file: h5py.File) -> None:
     if correction.blur is not None:
         for key, value in asdict(correction.blur).items():
             file.attrs[f"{_BLUR}{key}"] = value
+    file.attrs["fill_px"] = correction.fill_px
     if correction.saturation is not None:
         file.attrs["saturation_level"] = correction.saturation
 
@@ -69,9 +70,10 @@ def load_correction(path: str | Path) -> Correction:
         blur = None
         if _BLUR + keys[0] in file.attrs:
             blur = DetectorBlur(**{key: float(file.attrs[_BLUR + key]) for key in keys})
+        fill_px = float(file.attrs["fill_px"])
         flats = None
         if "flat_groups" in file:
             flats = FlatGroups(file["flat_groups"][()], require(file, "flat_places")[()])
     air = (left, right, top, bottom)
     dark, gain, reference = optional["dark"], optional["gain"], optional["reference"]
-    return Correction(dark, gain, bad, air, flux, reference, saturation, flats, blur)
+    return Correction(dark, gain, bad, air, flux, reference, saturation, flats, blur, fill_px)

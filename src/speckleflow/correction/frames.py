@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from speckleflow.config.models import Correct
-from speckleflow.correction.bad_pixels import Image, bad_pixels
+from speckleflow.correction.bad_pixels import Image, bad_pixels, unlit
 from speckleflow.correction.detector_blur import DetectorBlur
 from speckleflow.correction.filling import Filling
 from speckleflow.correction.flats import FlatGroups
@@ -34,6 +35,7 @@ class Correction:
     flux : whether each frame is normalised to the light in its air margins.
     reference : (N, y, x) corrected reference stack, or None for an absorption scan.
     saturation : counts from which a pixel of a frame is saturated; None: the largest of its type.
+    fill_px : largest distance of a pixel that is filled from a measured one; farther ones are lost.
     flats : the beam at several times, in place of ``gain``; None: one gain for all projections.
     blur : the detector's point spread as measured on repeated frames; None: not measured.
     """
@@ -47,6 +49,7 @@ class Correction:
     saturation: float | None = None
     flats: FlatGroups | None = None
     blur: DetectorBlur | None = None
+    fill_px: float = Correct().fill_px
     _filling: Filling = field(init=False, repr=False, compare=False)
 
     @classmethod
@@ -83,17 +86,36 @@ class Correction:
 
     @classmethod
     def from_stacks(
-        cls, reference: NDArray, *, flat: NDArray | None = None, dark: NDArray | None = None
+        cls,
+        reference: NDArray,
+        *,
+        flat: NDArray | None = None,
+        dark: NDArray | None = None,
+        mask: NDArray[np.bool_] | None = None,
+        settings: Correct | None = None,
     ) -> Correction:
         """A correction from stacks: raw reference (N, y, x), flat and dark frames (k, y, x).
 
-        Bad pixels are those of the flat and dark; the flux is left alone: no margin is known to be air.
+        Bad pixels are those that flat, dark and reference show or did not measure, and those of the mask; the flux is
+        left alone: no margin is known to be air.
+
+        Parameters
+        ----------
+        reference : raw frames of the diffuser, one a position.
+        flat, dark : frames of the beam without diffuser and without beam; None: not recorded, or taken off already.
+        mask : (y, x), known bad pixels.
+        settings : section ``correct``; None: its defaults.
+
+        Returns
+        -------
+        Correction
 
         Raises
         ------
         InputError
             Flat or dark of another size than the reference, or most of their pixels bad.
         """
+        settings = settings or Correct()
         size = reference.shape[-2:]
         for what, frames in (("flat", flat), ("dark", dark)):
             if frames is not None and frames.shape[-2:] != size:
@@ -102,21 +124,27 @@ class Correction:
                     expected=f"{size[0]} x {size[1]} pixels as in the reference",
                     found=f"shape {frames.shape}",
                 )
-        beam, no_beam = measured(None if flat is None else FrameMean.from_frames(flat), size)
-        level, no_level = measured(None if dark is None else FrameMean.from_frames(dark, spread=True), size)
-        bad = (
-            no_beam
-            | no_level
-            | bad_pixels(
-                [] if level is None else [level],
-                [] if beam is None else [over_dark(beam.mean, level)],
-                Correct().bad_pixel_sigma,
-                size,
-            )
+        most = settings.saturation_level
+        beam, no_beam = measured(None if flat is None else FrameMean.from_frames(flat, saturation=most), size)
+        level, no_level = measured(
+            None if dark is None else FrameMean.from_frames(dark, spread=True, saturation=most), size
         )
-        check_mostly_good(bad, "flat and dark frames")
-        plain = cls.from_means(beam, level, bad)
-        return replace(plain, reference=plain.correct_frames(reference))
+        gone = unmeasured(reference, most)
+        raw = reference if gone is None else np.where(gone, reference.dtype.type(0), reference)
+        bad = no_beam | no_level | unlit(over_dark(raw.astype(np.float32), level))
+        bad |= bad_pixels(
+            [] if level is None else [level],
+            [] if beam is None else [over_dark(beam.mean, level)],
+            settings.bad_pixel_sigma,
+            size,
+        )
+        if gone is not None:
+            bad |= gone.any(0)
+        if mask is not None:
+            bad |= mask
+        check_mostly_good(bad, "reference, flat and dark frames")
+        plain = replace(cls.from_means(beam, level, bad), saturation=most, fill_px=settings.fill_px)
+        return replace(plain, reference=plain.correct_frames(raw))
 
     def correct_frames(self, raw: NDArray, numbers: Sequence[int] | NDArray[np.intp] | None = None) -> Image:
         """Corrected float32 frames of raw sample frames (..., N, y, x), e.g. (B, N, y, x).
@@ -183,16 +211,22 @@ class Correction:
         raw : (B, N, y, x) raw sample frames.
         ux, uy : (B, y, x), where the ray of each pixel lands in them; None: at the pixel.
         """
+        return _at_rays(self._unmeasured(raw), ux, uy) | self.bad
+
+    def lost(self, raw: NDArray, ux: Image | None = None, uy: Image | None = None) -> NDArray[np.bool_]:
+        """Pixels (B, y, x) of projections that are farther than ``fill_px`` from a measured one, as :meth:`filled`."""
+        bad = self._unmeasured(raw)
+        far = np.zeros(bad.shape, bool)
+        static = _far(self.bad, self.fill_px)
+        for image, gone in zip(far, bad, strict=True):
+            image[:] = static if np.array_equal(gone, self.bad) else _far(gone, self.fill_px)
+        return _at_rays(far, ux, uy) | static
+
+    def _unmeasured(self, raw: NDArray) -> NDArray[np.bool_]:
+        """Pixels (B, y, x) that are bad, or were not measured at any position of (B, N, y, x)."""
         lost = unmeasured(raw, self.saturation)
-        landed = np.broadcast_to(self.bad, (len(raw), *self.bad.shape))
-        if lost is not None:
-            landed = landed | lost.any(1)
-        if ux is None or uy is None or not landed.any():
-            return landed | self.bad
-        rows, columns = np.indices(self.bad.shape)
-        y = np.clip(np.rint(rows + uy), 0, len(self.bad) - 1).astype(np.intp)
-        x = np.clip(np.rint(columns + ux), 0, self.bad.shape[1] - 1).astype(np.intp)
-        return landed[np.arange(len(raw))[:, None, None], y, x] | self.bad
+        bad = np.broadcast_to(self.bad, (len(raw), *self.bad.shape))
+        return bad if lost is None else bad | lost.any(1)
 
     def _normalise_flux(self, frames: Image) -> Image:
         """Divide each frame by its air's light over the paired reference's (over 1 where there is none)."""
@@ -216,6 +250,26 @@ class Correction:
             return np.take(images.reshape(*images.shape[:-2], -1), index, axis=-1).mean(-1, dtype=np.float64)
 
         return mean(frames), np.ones(1) if self.reference is None else mean(self.reference)
+
+
+def _far(bad: NDArray[np.bool_], limit: float) -> NDArray[np.bool_]:
+    """Pixels (y, x) farther than a limit from a good one."""
+    if not bad.any():
+        return np.zeros(bad.shape, bool)
+    if bad.all():
+        return np.ones(bad.shape, bool)
+    return np.asarray(ndimage.distance_transform_edt(bad) > limit)
+
+
+def _at_rays(mask: NDArray[np.bool_], ux: Image | None, uy: Image | None) -> NDArray[np.bool_]:
+    """A mask (B, y, x) of detector pixels where the ray of each pixel lands; without displacement at the pixel."""
+    if ux is None or uy is None or not mask.any():
+        return mask
+    count, height, width = mask.shape
+    rows, columns = np.indices((height, width))
+    y = np.clip(np.rint(rows + uy), 0, height - 1).astype(np.intp)
+    x = np.clip(np.rint(columns + ux), 0, width - 1).astype(np.intp)
+    return mask[np.arange(count)[:, None, None], y, x]
 
 
 def check_mostly_good(bad: NDArray[np.bool_], where: str) -> None:

@@ -83,7 +83,13 @@ def prepare_correction(scan: Scan) -> Correction:
             reference *= (light.mean() / light).astype(np.float32)[:, None, None]
     plain = Correction.from_means(flat, dark, bad, air, reference)
     flats = None if flat is None else flat_groups(scan, dark, settings.flat_scale)
-    plain = replace(plain, blur=_detector_blur(scan), saturation=settings.saturation_level, flats=flats)
+    plain = replace(
+        plain,
+        blur=_detector_blur(scan),
+        saturation=settings.saturation_level,
+        flats=flats,
+        fill_px=settings.fill_px,
+    )
     return replace(plain, air=free_margins(scan, plain) if settings.air_px == "auto" else air, flux=flux)
 
 

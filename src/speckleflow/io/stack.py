@@ -13,13 +13,14 @@ from speckleflow.io.hdf5 import dataset, open_hdf5
 from speckleflow.io.images import Images
 
 
-def read_stack(spec: str) -> NDArray:
+def read_stack(spec: str, *, finite: bool = True) -> NDArray:
     """A stack (N, y, x) in its own dtype; a single image becomes (1, y, x).
 
     Parameters
     ----------
     spec : a TIFF stack, a folder or glob of images (natural order: 2 before 10), a .npy file, or
         file.h5:/dataset.
+    finite : whether NaN and infinite values are refused.
 
     Raises
     ------
@@ -45,7 +46,7 @@ def read_stack(spec: str) -> NDArray:
         raise InputError(
             spec, expected="numbers of shape (N, y, x)", found=f"{stack.dtype} of shape {stack.shape}"
         )
-    if stack.dtype.kind == "f" and not np.isfinite(stack).all():
+    if finite and stack.dtype.kind == "f" and not np.isfinite(stack).all():
         bad = int((~np.isfinite(stack)).sum())
         raise InputError(spec, expected="finite values", found=f"{bad} NaN or infinite pixel(s)")
     return stack

@@ -20,7 +20,7 @@ AIR_CLIP_SIGMA = 3.0
 
 
 def remove_drift(
-    ux: ArrayLike, uy: ArrayLike, air: Sequence[int]
+    ux: ArrayLike, uy: ArrayLike, air: Sequence[int], lost: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Take the mean displacement of the air margins off each projection.
 
@@ -31,6 +31,7 @@ def remove_drift(
     ----------
     ux, uy : (B, y, x), displacement in pixels.
     air : widths in pixels of the empty margins (left, right, top, bottom).
+    lost : (B, y, x), pixels that were not measured and do not count; None: all were.
 
     Returns
     -------
@@ -46,8 +47,12 @@ def remove_drift(
     empty = air_mask((ux.shape[1], ux.shape[2]), air)
     if not empty.any():
         raise InputError("air margins", expected="at least one pixel, to measure the drift in", found="none")
-    drift = np.array([[clipped_mean(a[empty]), clipped_mean(b[empty])] for a, b in zip(ux, uy, strict=True)])
-    drift = drift.astype(np.float32)
+    seen = np.broadcast_to(empty, ux.shape) if lost is None else empty & ~lost
+    if not seen.any((1, 2)).all():
+        raise InputError("air margins", expected="measured pixels in every projection", found="none in some")
+    drift = np.array(
+        [[clipped_mean(a[there]), clipped_mean(b[there])] for a, b, there in zip(ux, uy, seen, strict=True)]
+    ).astype(np.float32)
     return ux - drift[:, 0, None, None], uy - drift[:, 1, None, None], drift
 
 

@@ -20,8 +20,9 @@ FLAGS = {
     4: "window leaves the image",
     8: "filled, not measured",
     16: "simulated frame is not the measured one",
+    32: "too far from measured pixels, NaN",
 }
-BOUND, FOLD, EDGE, FILLED, MISFIT = FLAGS
+BOUND, FOLD, EDGE, FILLED, MISFIT, LOST = FLAGS
 #: bits of pixels whose displacement is not to be trusted in the integration
 REJECTED_FLAGS = BOUND | FOLD
 

@@ -26,7 +26,7 @@ from speckleflow.scan.schema import FIELDS
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import WARNINGS, collected_warnings, write_warnings
 from speckleflow.stages.inputs import check_made_by, describe, geometry_attributes, load_manifest
-from speckleflow.stages.straight import CUT_OFF, TILT
+from speckleflow.stages.straight import CUT_OFF, TILT, read_bridged
 from speckleflow.tomo.axis_search import AxisSearch, leaves_the_view, search_axis
 from speckleflow.tomo.motion import lying_axis_warning, motion_warning
 from speckleflow.tomo.sinogram import CONTRASTS, RatioNoise, line_integrals, ratio_noise
@@ -163,7 +163,7 @@ def prepare_tomography(
     fields, count = sets[0], len(angles_deg)
     some = np.unique(np.linspace(0, count - 1, NOISE_PROJECTIONS).astype(int))
     noises = {
-        contrast: ratio_noise(fields.read(contrast, some))
+        contrast: ratio_noise(_measured_rows(read_bridged(fields, contrast, some)))
         for contrast in CONTRASTS
         if contrast in fields.layers and contrast != "phase"
     }
@@ -171,13 +171,15 @@ def prepare_tomography(
     fixed_tilt = 0.0 if settings.axis_tilt_deg == "auto" else float(settings.axis_tilt_deg)
     height, columns = fields.layers["transmission"].shape
     rows = np.unique(np.linspace(0, height - 1, AXIS_ROWS + 2).astype(int)[1:-1])
+    seen = np.asarray(np.isfinite(read_bridged(fields, "transmission", some)).all((0, 2)))
+    rows = rows[seen[rows]]
 
     def sinograms_of(contrast: str, axis: float = 0.0, tilt_deg: float = 0.0) -> NDArray[np.float32]:
         blocks = next(blocks for blocks in sets if contrast in blocks.layers)
         lines = []
         for row in rows.tolist():
             first, stop = rows_needed((row, row + 1), (height, columns), axis, tilt_deg)
-            line = blocks.read(contrast, rows=slice(first, stop))
+            line = read_bridged(blocks, contrast, rows=slice(first, stop), flags=fields)
             if tilt_deg:
                 line = straighten(line, first, (row, row + 1), height, axis, tilt_deg)
             lines.append(line_integrals(contrast, line[:, 0], noises.get(contrast)).values)
@@ -232,6 +234,11 @@ def prepare_tomography(
     return Preparation(noises, axis, origin, search, tilt, tilt_deg, cut_off)
 
 
+def _measured_rows(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Images (projection, y, x) without the rows that none of them measured."""
+    return images[:, np.asarray(np.isfinite(images).all((0, 2)))]
+
+
 def _best_search(
     there: Sequence[str],
     asked: str,
@@ -265,7 +272,9 @@ def _log_oddities(
     noise: RatioNoise,
 ) -> None:
     """Warn of a sample that moved, and of a rotation axis that lies along the rows."""
-    images = line_integrals("transmission", fields.read("transmission", some), noise).values
+    images = line_integrals(
+        "transmission", _measured_rows(read_bridged(fields, "transmission", some)), noise
+    ).values
     for warning in (
         motion_warning(sinograms, angles_deg),
         lying_axis_warning(np.asarray(images, np.float64)),

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from speckleflow.agreement import pairing_problems
 from speckleflow.checks import frame_problems, light_problems
 from speckleflow.config import parse_config
-from speckleflow.correction import Correction
+from speckleflow.config.models import Correct
+from speckleflow.correction import Correction, read_mask
 from speckleflow.correction.air import air_margins
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.io.base import InputProblems
@@ -23,9 +24,16 @@ from speckleflow.io.scan import ScanGeometry
 from speckleflow.io.stack import read_stack
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.single import Grid, Refinement, retrieve_stack
-from speckleflow.scan.schema import FIELDS
+from speckleflow.scan.schema import FIELDS, FILLED, LOST
 from speckleflow.stages.phase import integrate_fields
-from speckleflow.stages.projection import acquisition_of, as_arrays, choose_device, take_drift_off
+from speckleflow.stages.projection import (
+    acquisition_of,
+    as_arrays,
+    blank_lost,
+    choose_device,
+    flag_unmeasured,
+    take_drift_off,
+)
 from speckleflow.stages.registry import result_settings
 from speckleflow.weights import digest
 
@@ -53,11 +61,16 @@ def retrieve_files(
     air: str | None = None,
     drift: bool = False,
     refine: Refinement = "none",
+    mask: str | None = None,
+    saturation_level: float | None = None,
 ) -> str:
     """Correct and retrieve one stack (N, y, x); write the method's fields (y, x).
 
     ``air`` names margins without sample, where the phase is 0; with ``drift`` their mean displacement is taken off.
     Returned are lines on what was written.
+
+    Pixels of ``mask``, and those that are NaN, unlit or at ``saturation_level`` or more (None: the largest count of
+    their type), are filled, flagged and, far from measured ones, NaN, as the workflow does it.
 
     With all three of ``geometry`` (keV, um, m) the phase as well; a method that needs them also gets
     ``diffuser_distance_m``. ``refine``: wave fits phase and attenuation to the frames by the wave equation.
@@ -92,23 +105,30 @@ def retrieve_files(
     raw["geometry"] = {key: value for key, value in zip(GEOMETRY, geometry, strict=True) if value is not None}
     if diffuser_distance_m is not None:
         raw["geometry"]["diffuser_distance_m"] = diffuser_distance_m
-    if air is not None:
-        raw["correct"] = {"air_px": _margins(air)}
+    raw["correct"] = {"air_px": "auto" if air is None else _margins(air)}
+    if saturation_level is not None:
+        raw["correct"]["saturation_level"] = saturation_level
     config = parse_config(raw, "command line")
     spec = config.retrieval.spec
     device = choose_device(device)
-    inputs = [reference, sample, *(name for name in (flat, dark) if name is not None)]
+    inputs = [reference, sample, *(name for name in (flat, dark, mask) if name is not None)]
     check_output(output, (".h5", ".hdf5"), inputs)
-    stacks = {"reference": read_stack(reference), "sample": read_stack(sample)}
+    stacks = {
+        "reference": read_stack(reference, finite=False),
+        "sample": read_stack(sample, finite=False),
+    }
     if stacks["reference"].shape != stacks["sample"].shape:
         raise InputError(
             sample,
             expected=f"shape {stacks['reference'].shape} (N, y, x) as in {reference}",
             found=f"shape {stacks['sample'].shape}",
         )
-    beam, level = (None if name is None else read_stack(name) for name in (flat, dark))
-    _check_stacks(stacks, {"reference": reference, "sample": sample}, level)
-    correction = Correction.from_stacks(stacks["reference"], flat=beam, dark=level)
+    beam, level = (None if name is None else read_stack(name, finite=False) for name in (flat, dark))
+    bad = None if mask is None else read_mask(Path(mask), mask, stacks["reference"].shape[-2:])
+    _check_stacks(stacks, {"reference": reference, "sample": sample}, level, bad, config.correct)
+    correction = Correction.from_stacks(
+        stacks["reference"], flat=beam, dark=level, mask=bad, settings=config.correct
+    )
     frames = correction.correct_frames(stacks["sample"])
     if spec.needs_diffuser:
         _check_pairs(frames, correction.reference, sample, reference)
@@ -127,6 +147,7 @@ def retrieve_files(
         refine=refine,
     )
     batch = as_arrays(fields)
+    flag_unmeasured(batch, correction, stacks["sample"][None], grid)
     margins = correction.air if air is None else air_margins(config.correct, correction.bad.shape)
     if drift:
         if "ux" not in batch or not any(margins):
@@ -135,6 +156,7 @@ def retrieve_files(
                 f"found method '{method}' and --air {air}"
             )
         take_drift_off(batch, margins, view)
+    blank_lost(batch)
     if given:
         if not spec.has_phase:
             raise ConfigError(f"command line: method '{method}' gives no displacement, so there is no phase")
@@ -142,6 +164,7 @@ def retrieve_files(
             raise ConfigError("command line: the phase belongs to the sample; leave out --grid detector")
         batch["phase"] = integrate_fields(batch, view, margins, config.integrate)["phase"]
     arrays = {name: values[0] for name, values in batch.items()}
+    _tell_filled(arrays["flags"])
     with result_file(output) as file:
         file.attrs["grid"] = grid
         for name, values in arrays.items():
@@ -180,7 +203,8 @@ def _is_plane(phase: NDArray) -> bool:
     """Whether a plane explains more than four fifths of a phase's variance, and spans more than a turn."""
     y, x = np.indices(phase.shape)
     columns = np.stack([np.ones(phase.size), y.ravel(), x.ravel()], axis=1)
-    values = phase.ravel().astype(np.float64)
+    known = np.isfinite(phase.ravel())
+    columns, values = columns[known], phase.ravel()[known].astype(np.float64)
     plane = columns @ np.linalg.lstsq(columns, values, rcond=None)[0]
     return bool(plane.var() > 0.8 * values.var() and np.ptp(plane) > 2 * np.pi)
 
@@ -191,18 +215,45 @@ def _summary(output: Path, method: str, sample: str, arrays: dict[str, NDArray])
     rows, columns = next(iter(images.values())).shape
     lines = [f"{output}: {rows} x {columns} pixels by {method} from {sample}"]
     for name, values in images.items():
-        low, high = np.percentile(values, (1, 99))
+        low, high = np.nanpercentile(values, (1, 99))
         lines.append(f"  {name:22} {low:10.4g} to {high:<10.4g} {FIELDS[name].unit}".rstrip())
     return "\n".join(lines)
 
 
-def _check_stacks(stacks: dict[str, NDArray], names: dict[str, str], dark: NDArray | None) -> None:
-    """What ``inspect`` would say of the frames; a warning where sample and reference may have been swapped."""
+def _tell_filled(flags: NDArray[np.uint8]) -> None:
+    """A warning that says how many pixels were not measured."""
+    filled, lost = int((flags & FILLED > 0).sum()), int((flags & LOST > 0).sum())
+    if filled:
+        print(
+            f"speckleflow: warning: {filled} pixel(s) were not measured and were filled from their neighbours (flag "
+            f"{FILLED}); {lost} of them lie too far from measured ones and are NaN (flag {LOST})",
+            file=sys.stderr,
+        )
+
+
+def _check_stacks(
+    stacks: dict[str, NDArray],
+    names: dict[str, str],
+    dark: NDArray | None,
+    mask: NDArray[np.bool_] | None,
+    settings: Correct,
+) -> None:
+    """What ``inspect`` would say of the frames; a warning where sample and reference may have been swapped.
+
+    Pixels of the ``mask`` count for nothing.
+    """
     problems: list[InputError] = []
-    level = 0.0 if dark is None else float(np.median(dark))
+    level = 0.0 if dark is None else float(np.nanmedian(dark))
     for role, frames in stacks.items():
-        problems += frame_problems(frames, f"{role} frames", names[role])
-        problems += light_problems(float(np.median(frames)), level, f"{role} frames", names[role])
+        seen = frames if mask is None else np.where(mask, _middle(frames, mask), frames)
+        problems += frame_problems(
+            seen,
+            f"{role} frames",
+            names[role],
+            filled=settings.fill_fraction,
+            saturation=settings.saturation_level,
+        )
+        problems += light_problems(float(np.nanmedian(seen)), level, f"{role} frames", names[role])
     reference, sample = stacks["reference"], stacks["sample"]
     if np.array_equal(reference, sample):
         problems.append(
@@ -210,13 +261,20 @@ def _check_stacks(stacks: dict[str, NDArray], names: dict[str, str], dark: NDArr
         )
     if problems:
         raise InputProblems(problems)
-    brighter = (float(np.median(sample)) - level) / (float(np.median(reference)) - level)
+    brighter = (float(np.nanmedian(sample)) - level) / (float(np.nanmedian(reference)) - level)
     if brighter > _BRIGHTER:
         print(
             f"speckleflow: warning: {names['sample']} is {brighter:.2f} times as bright as {names['reference']}; "
             "are sample and reference swapped, or was the exposure changed?",
             file=sys.stderr,
         )
+
+
+def _middle(frames: NDArray, mask: NDArray[np.bool_]) -> Any:
+    """Median of the pixels that a mask leaves, in the frames' type."""
+    left = frames[:, ~mask]
+    left = left[np.isfinite(left)] if frames.dtype.kind == "f" else left
+    return frames.dtype.type(np.median(left) if left.size else 0)
 
 
 def _check_pairs(sample: NDArray, reference: NDArray | None, name: str, partner: str) -> None:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from speckleflow.config.models import Integrate
 from speckleflow.errors import InputError
-from speckleflow.margins import Margins
+from speckleflow.margins import Margins, air_mask
 from speckleflow.phase import level_phase, phase_and_curl
+from speckleflow.phase.air import air_level
 from speckleflow.scan.geometry import ScanGeometry
-from speckleflow.scan.schema import FILLED, REJECTED_FLAGS
+from speckleflow.scan.schema import FILLED, LOST, REJECTED_FLAGS
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -48,6 +49,9 @@ def integrate_fields(fields: Arrays, geometry: ScanGeometry, air: Margins, setti
     geometry : with energy, pixel size and distance.
     air : margins (left, right, top, bottom) in px where the phase is 0.
     """
+    lost = fields["flags"] & LOST > 0 if "flags" in fields else None
+    if lost is not None and lost.any():
+        return _integrate_around(fields, lost, geometry, air, settings)
     if "phase_retrieved" in fields:
         return {"phase": level_phase(fields["phase_retrieved"], air, settings.order)}
     if geometry.energy_kev is None or geometry.refraction_distance_m is None:
@@ -69,3 +73,35 @@ def integrate_fields(fields: Arrays, geometry: ScanGeometry, air: Margins, setti
         reject=rejected,
     )
     return {"phase": phase, "curl_px": curl}
+
+
+def _integrate_around(
+    fields: Arrays, lost: NDArray[np.bool_], geometry: ScanGeometry, air: Margins, settings: Integrate
+) -> Arrays:
+    """As :func:`integrate_fields` with pixels ``lost`` (B, y, x), which have no weight; the phase there is NaN."""
+    whole = {name: values for name, values in fields.items() if name != "flags"}
+    for name in ("ux", "uy", "phase_retrieved"):
+        if name in whole:
+            whole[name] = np.where(lost, np.float32(0), whole[name])
+    # an expected error without end is no weight, whatever integrate.weights says of the others
+    if "ux" in whole:
+        sigma = whole.get("displacement_std") if settings.weights else None
+        level = np.ones(lost.shape, np.float32) if sigma is None else sigma
+        whole["displacement_std"] = np.where(lost, np.float32(np.inf), level)
+        flags = np.zeros(lost.shape, np.uint8)
+        if settings.weights:
+            flags = fields["flags"] & ~np.uint8(LOST)
+        whole["flags"] = flags
+        settings = settings.model_copy(update={"weights": True})
+    result = integrate_fields(whole, geometry, air, settings)
+    empty = air_mask((lost.shape[1], lost.shape[2]), air)
+    phase = result["phase"]
+    for image, gone in zip(phase, lost, strict=True):
+        seen = empty & ~gone if empty.any() else ~gone
+        if seen.any():
+            # the level of the air is that of its measured pixels
+            image -= np.asarray(
+                air_level(image.astype(np.float64), seen, settings.order if empty.any() else 0), np.float32
+            )
+        image[gone] = np.nan
+    return result

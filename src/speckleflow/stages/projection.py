@@ -23,7 +23,7 @@ from speckleflow.retrieval.base import Fields, Retriever
 from speckleflow.retrieval.single import make_method
 from speckleflow.scan.acquisition import Acquisition
 from speckleflow.scan.geometry import ScanGeometry
-from speckleflow.scan.schema import FILLED
+from speckleflow.scan.schema import FILLED, LOST
 from speckleflow.stages.phase import Arrays
 
 
@@ -77,24 +77,52 @@ class ProjectionRetrieval:
     ) -> Arrays:
         """Fields of corrected frames; the drift between reference and sample, seen in the air, is taken off.
 
-        Pixels that were filled in the ``raw`` frames are flagged.
+        Pixels that were filled in the ``raw`` frames are flagged; those too far from measured ones are NaN.
         """
         arrays = as_arrays(self.retriever(frames, self.state))
         if raw is not None:
-            filled = self.correction.filled(raw, arrays.get("ux"), arrays.get("uy"))
-            flags = arrays.get("flags", np.zeros(filled.shape, np.uint8))
-            arrays["flags"] = flags | np.uint8(FILLED) * filled
+            flag_unmeasured(arrays, self.correction, raw)
         air = self.correction.air
         if "ux" in arrays and self.drift and any(air):
             take_drift_off(arrays, air, self.geometry)
+        blank_lost(arrays)
         if flux is not None:
             arrays["flux"] = flux
         return arrays
 
 
+def flag_unmeasured(
+    arrays: Arrays, correction: Correction, raw: NDArray[Any], grid: str = "reference"
+) -> None:
+    """Flag pixels that were filled in the raw frames (B, N, y, x), and those too far from measured ones.
+
+    Parameters
+    ----------
+    arrays : fields (B, y, x) of a method; ``flags`` is added or extended.
+    correction : what filled them.
+    raw : the frames as the detector gave them.
+    grid : whether fields stand at the ray's place in the sample ('reference') or where it lands ('detector').
+    """
+    rays = (arrays.get("ux"), arrays.get("uy")) if grid == "reference" else (None, None)
+    filled, lost = correction.filled(raw, *rays), correction.lost(raw, *rays)
+    flags = arrays.get("flags", np.zeros(filled.shape, np.uint8))
+    arrays["flags"] = flags | np.uint8(FILLED) * filled | np.uint8(LOST) * lost
+
+
+def blank_lost(arrays: Arrays) -> None:
+    """NaN in every image (B, y, x) where the flags say that nothing near was measured."""
+    flags = arrays.get("flags")
+    if flags is None or not (lost := flags & LOST > 0).any():
+        return
+    for name, values in arrays.items():
+        if values.shape == flags.shape and values.dtype.kind == "f":
+            arrays[name] = np.where(lost, np.float32(np.nan), values)
+
+
 def take_drift_off(arrays: Arrays, air: Sequence[int], geometry: ScanGeometry) -> None:
     """Fields (B, y, x) without the mean displacement of the margins, and without its plane in a retrieved phase."""
-    arrays["ux"], arrays["uy"], arrays["drift_px"] = remove_drift(arrays["ux"], arrays["uy"], air)
+    lost = arrays["flags"] & LOST > 0 if "flags" in arrays else None
+    arrays["ux"], arrays["uy"], arrays["drift_px"] = remove_drift(arrays["ux"], arrays["uy"], air, lost)
     if "phase_retrieved" in arrays:
         arrays["phase_retrieved"] -= plane_of_drift(arrays["drift_px"], geometry, arrays["ux"].shape)
 

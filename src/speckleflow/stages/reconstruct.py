@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from speckleflow.io.projections import open_projections
 from speckleflow.io.results import IDENTITY, create, result_file
 from speckleflow.scan.schema import STD, VOLUMES
@@ -88,7 +90,12 @@ def reconstruct_slab(
             if quantity.contrast not in source:
                 continue
             values = read_straight(source, quantity.contrast, start, stop)
+            gone = np.isnan(values).all((0, 2))  # rows that no projection measured
+            values[:, gone] = 0.0 if quantity.contrast == "phase" else 1.0
             slab = reconstruct(name, values, source.noise(quantity.contrast))
+            for part in (slab.slices, slab.std):
+                if part is not None:
+                    part[gone] = np.nan
             volume = create(file, name, slab.slices, unit=quantity.unit, description=quantity.long_name)
             volume.attrs["below_noise"] = slab.below_noise
             volume.attrs["ring_filter"] = ring_filters(settings)[name]

@@ -76,6 +76,7 @@ STAGES: dict[str, Stage] = {
                 "correct.bad_pixel_sigma",
                 "correct.mask",
                 "correct.fill_fraction",
+                "correct.fill_px",
                 "correct.saturation_level",
                 "correct.flux",
                 "correct.flat_scale",

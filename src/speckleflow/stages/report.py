@@ -106,7 +106,7 @@ def report_scan(
                 noise = {
                     name: (float(file[name + STD].attrs["median"]), str(file[name].attrs["units"]))
                     for name in slices
-                    if name + STD in file
+                    if name + STD in file and np.isfinite(file[name + STD].attrs["median"])
                 }
                 quality = replace(quality, voxel_std=noise)
                 look = {name: StoredVolume(Path(volumes), name, file[name].shape) for name in slices}
@@ -217,6 +217,8 @@ def _sinograms(file: Projections) -> Iterable[tuple[str, Sinogram]]:
         if contrast in file:
             row = file.shape(contrast)[1] // 2
             image = read_straight(file, contrast, row, row + 1)[:, 0]
+            if np.isnan(image).all():
+                continue  # a row that was never measured
             values = line_integrals(contrast, image, file.noise(contrast)).values
             yield name, Sinogram(values, row, (float(angles[0]), float(angles[-1])))
 
@@ -261,7 +263,7 @@ def _quality(file: Projections, spec: ScanSpec, corrected: str | Path, manifest:
             values["misfit_share"] = float((flags & MISFIT > 0).mean())
     if "displacement_std" in file:
         std = file.read("displacement_std", some)
-        values["expected_error_px"] = float(np.median(std))
+        values["expected_error_px"] = float(np.nanmedian(std))
         values["expected_rms_px"] = float(np.sqrt(np.mean(std[np.isfinite(std)] ** 2)))
     if "curl_px" in file:
         values["curl_px"] = float(np.median(file.read("curl_px")))

@@ -139,6 +139,13 @@ def _of_projections(path: Path, row: int | None, quantity: str | None) -> Sinogr
         if not 0 <= chosen < height:
             raise ConfigError(f"command line: --row: expected 0 to {height - 1}, found {row}")
         values = read_straight(projections, contrast, chosen, chosen + 1)[:, 0]
+        if np.isnan(values).all():
+            raise InputError(
+                path,
+                expected=f"a measured row {chosen}",
+                found="none of its pixels",
+                hint="choose another by --row",
+            )
         pixel_m = float(projections.attrs["pixel_size_um"]) * 1e-6
         unit = QUANTITIES[name].unit
         return Sinogram(

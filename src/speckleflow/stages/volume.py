@@ -90,13 +90,13 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
                     values = slab[name][:]
                     file[name][at : at + len(values)] = values
                     if name in medians:
-                        medians[name] += [float(np.median(slice_)) for slice_ in values]
+                        medians[name] += [float(np.median(s)) for s in values if np.isfinite(s).all()]
                         continue
                     for key in counted:
                         counts[name][key] += int(slab[name].attrs[key])
                 at += len(values)
         for name, found in medians.items():
-            file[name].attrs["median"] = float(np.median(found))
+            file[name].attrs["median"] = float(np.median(found)) if found else np.nan
         for name in names:
             file[name].attrs.update(counts[name])
             share = counts[name]["below_noise"] / max(1, counts[name]["sinogram_values"])

@@ -33,6 +33,11 @@ class Correct(Section):
         description="Largest share of a frame's pixels that may be NaN or saturated (saturation_level): they are "
         "filled from their neighbours in that frame, and flagged. A frame with more is refused.",
     )
+    fill_px: Positive = Field(
+        10.0,
+        description="Largest distance in pixels from a measured pixel at which a pixel is filled. Farther ones are NaN in the "
+        "fields and flagged; they have no weight in the integration and are bridged along the row for the tomography.",
+    )
     saturation_level: Positive | None = Field(
         None,
         description="Counts from which a pixel of a raw frame is saturated; null: the largest of the frames' type. Such "
