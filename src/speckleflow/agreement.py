@@ -76,6 +76,30 @@ def repeat_warnings(frames: NDArray, what: str, where: str, used: str = "their m
     return [f"{where}: the first and the second half of the {what} differ, {' and '.join(found)}; {used}"]
 
 
+def pattern_change(first: NDArray, second: NDArray) -> tuple[float, float] | None:
+    """Change of the fine pattern between two sets of flats (k, y, x), and the correlation of the two patterns.
+
+    The change is a standard deviation over the light. Scale and what is wider than ``_SMOOTH`` do not count; None where
+    the sets agree to within their noise, or to within ``_PATTERN``.
+    """
+    means = [np.asarray(part, np.float64).mean(0) for part in (first, second)]
+    smooth = [np.maximum(ndimage.gaussian_filter(mean, _SMOOTH), 1e-9) for mean in means]
+    fine = [mean / level - 1 for mean, level in zip(means, smooth, strict=True)]
+    away = _bulk(fine[1] - fine[0])
+    noise = np.sqrt(
+        sum(
+            float(np.mean(np.asarray(part, np.float64).var(0, ddof=1) / level**2)) / len(part)
+            if len(part) > 1
+            else 0.0
+            for part, level in zip((first, second), smooth, strict=True)
+        )
+    )
+    if away <= max(_TIMES_NOISE * noise, _PATTERN):
+        return None
+    a, b = (part - part.mean() for part in fine)
+    return away, float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+
+
 def repeat_problems(frames: NDArray, what: str, where: str) -> list[InputError]:
     """Repeated reference frames (k, y, x) that show different patterns."""
     if len(frames) < 2 or frames.ndim != 3:

@@ -154,3 +154,39 @@ def test_a_part_of_the_frames_keeps_the_times(tmp_path):
 
 def test_a_speckle_scan_of_flats_at_one_time_has_one_gain(raw_scan: RawScan):
     assert prepare_correction(open_scan(raw_scan.write().spec())).flats is None
+
+
+def moving(folder: Path, turns: float) -> np.ndarray:
+    """NXtomo whose beam is a stripe pattern that moves evenly by ``turns`` periods; the true transmission."""
+    y, x = np.mgrid[:ROWS, :COLUMNS]
+
+    def at(time: float) -> np.ndarray:
+        return 20000 * (1 + 0.3 * np.sin(0.9 * x + 2 * y + 2 * np.pi * turns * time / COUNT))
+
+    rng = np.random.default_rng(4)
+    sample = transmission() * [at(k + 0.5) for k in range(COUNT)]
+    ends = [np.repeat(at(time)[None], 4, 0) for time in (0, COUNT)]
+    with h5py.File(folder / "raw.h5", "w") as file:
+        file["entry/definition"] = "NXtomo"
+        light = np.concatenate([np.zeros((2, ROWS, COLUMNS)), ends[0], sample, ends[1]])
+        file["entry/instrument/detector/data"] = (DARK + rng.poisson(light)).astype(np.uint16)
+        file["entry/instrument/detector/image_key"] = [2] * 2 + [1] * 4 + [0] * COUNT + [1] * 4
+        angles = np.r_[np.zeros(6), np.arange(COUNT) * 9.0, np.full(4, 180.0)]
+        file["entry/sample/rotation_angle"] = angles
+        file["entry/sample/rotation_angle"].attrs["units"] = "deg"
+    return transmission()
+
+
+@pytest.mark.parametrize("turns", [0.0, 0.06, 0.3, 0.8])
+def test_a_beam_that_moved_too_far_is_named(tmp_path, caplog, turns):
+    """The interpolated flat is better than the mean for any movement, and right only for a small one."""
+    truth = moving(tmp_path, turns)
+    errors = {}
+    for flats in ("auto", "mean"):
+        scan = open_scan(spec(tmp_path, flats=flats))
+        errors[flats] = float(np.sqrt(np.mean((corrected(scan, prepare_correction(scan)) / truth - 1) ** 2)))
+    if turns:
+        assert errors["auto"] < errors["mean"]  # measured 0.009, 0.067, 0.289 and 0.025, 0.125, 0.319
+    assert errors["auto"] < {0.0: 0.01, 0.06: 0.011}.get(turns, 1)  # 0.0086 is the noise of the counts
+    warned = [record.getMessage() for record in caplog.records if "correlates by" in record.getMessage()]
+    assert bool(warned) == (turns > 0.2)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from speckleflow.agreement import pattern_change
 from speckleflow.io.repeats import FrameMean
 from speckleflow.io.scan import Scan
 
@@ -14,6 +18,12 @@ Image = NDArray[np.float32]
 
 #: Groups of flats that are kept: a beam that changes faster is not followed by flats.
 _MOST_GROUPS = 8
+#: Correlation of the pattern of two groups from which the beam between them is not known. A sine that moves by an
+#: eighth of its period has it, and the interpolated flat is wrong by 8 % of its amplitude then; by a quarter of the
+#: period, by 29 %.
+_SAME_BEAM = 0.7
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,11 +70,31 @@ def read_flat_groups(scan: Scan) -> tuple[NDArray[np.float64], Image] | None:
         if len(groups) < 2 or (found is not None and not np.array_equal(groups, found)):
             return None  # one group, or positions whose flats were recorded at different times
         found = groups
+        for words in _moved_beam(frames, places, groups):
+            _log.warning("%s: %s", scan.name, words)
         parts.append([FrameMean.from_frames(frames[places == group], saturation=level) for group in groups])
     if found is None:
         return None
     means = [FrameMean.stack(list(group)).mean for group in zip(*parts, strict=True)]
     return found.astype(np.float64), np.stack(means)
+
+
+def _moved_beam(frames: NDArray, places: NDArray[np.intp], groups: NDArray[np.intp]) -> Iterator[str]:
+    """What interpolation between groups of flats (k, y, x) or (k, N, y, x) cannot mend: a pattern that moved far.
+
+    The mean of the groups is no better: its error is larger at every projection but the middle one.
+    """
+    if frames.ndim == 4:
+        frames = frames[:, 0]
+    for before, after in pairwise(groups):
+        change = pattern_change(frames[places == before], frames[places == after])
+        if change is not None and change[1] < _SAME_BEAM:
+            yield (
+                f"the pattern of the flats after projection {before} and after {after} differs by {change[0]:.0%} of "
+                f"the light and correlates by {change[1]:.2f} only: the beam moved by more than its pattern's size, "
+                "and both the interpolated flat and their mean are wrong by about as much between them; if one set "
+                "fits the projections, name it alone in files.flat"
+            )
 
 
 def _places(places: NDArray[np.intp] | None, count: int, scan: Scan) -> NDArray[np.intp]:
