@@ -83,7 +83,7 @@ def pattern_change(first: NDArray, second: NDArray) -> tuple[float, float] | Non
     the sets agree to within their noise, or to within ``_PATTERN``.
     """
     means = [np.asarray(part, np.float64).mean(0) for part in (first, second)]
-    smooth = [np.maximum(ndimage.gaussian_filter(mean, _SMOOTH), 1e-9) for mean in means]
+    smooth = [np.maximum(scipy.ndimage.gaussian_filter(mean, _SMOOTH), 1e-9) for mean in means]
     fine = [mean / level - 1 for mean, level in zip(means, smooth, strict=True)]
     away = _bulk(fine[1] - fine[0])
     noise = np.sqrt(

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from speckleflow.config.models import Correct
 from speckleflow.correction.bad_pixels import Image, bad_pixels, unlit
@@ -258,7 +258,7 @@ def _far(bad: NDArray[np.bool_], limit: float) -> NDArray[np.bool_]:
         return np.zeros(bad.shape, bool)
     if bad.all():
         return np.ones(bad.shape, bool)
-    return np.asarray(ndimage.distance_transform_edt(bad) > limit)
+    return np.asarray(scipy.ndimage.distance_transform_edt(bad) > limit)
 
 
 def _at_rays(mask: NDArray[np.bool_], ux: Image | None, uy: Image | None) -> NDArray[np.bool_]:
