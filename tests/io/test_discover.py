@@ -111,6 +111,41 @@ def test_image_folders_with_flats_that_two_scans_share(tmp_path, mixed):
     assert "0 to 180 degrees" in unclear[1]
 
 
+@pytest.mark.parametrize("mixed", [False, True], ids=["a folder of each kind", "all in one folder"])
+def test_one_view_at_several_positions(tmp_path, mixed):
+    """A number in the folder's own path is no position; a reference series of another length is averaged."""
+    raw = tmp_path / "beamtime2/raw"
+    for kind, seed in (("mesh_obj", 0), ("mesh_ref", 1)):
+        write_folder(
+            raw / "rods" / ("" if mixed else kind), frames(13, 5000, seed), kind if mixed else "frame"
+        )
+    write_folder(raw / "rods" / ("" if mixed else "flat"), frames(5, 5000, 3), "flat")
+    found = propose_scans(raw, tmp_path)
+    assert list(found.scans) == ["rods_mesh" if mixed else "rods_mesh_frame"]
+    (row,) = found.scans.values()
+    sample, reference = (Path(row[f"files.{role}"]) for role in ("sample", "reference"))
+    here = [raw.relative_to(tmp_path) / "rods" / ("" if mixed else kind) for kind in ("mesh_obj", "mesh_ref")]
+    assert [sample.parent, reference.parent] == here
+    assert sample.name == ("mesh_obj_{position:04d}.tif" if mixed else "frame_{position:04d}.tif")
+    assert row["note"] == "1 frame of 40 x 12, 13 positions"
+    assert "geometry.angles" not in row
+
+    for image in [*raw.rglob("mesh_ref*.tif"), *raw.rglob("mesh_ref/*.tif")][:3]:
+        image.unlink()
+    (row,) = propose_scans(raw, tmp_path).scans.values()
+    assert row["note"] == "13 frames of 40 x 12"
+    assert row["files.reference"].endswith("mesh_ref_*.tif" if mixed else "mesh_ref")
+
+
+def test_series_of_the_same_numbers_may_be_a_reference(tmp_path):
+    for name in ("with", "without"):
+        write_folder(tmp_path / "raw", frames(5, 5000), name)
+    found = propose_scans(tmp_path / "raw", tmp_path)
+    assert list(found.scans) == ["with", "without"]
+    (sentence,) = [s for s in found.unclear if "files.reference" in s]
+    assert "raw/with_*.tif and raw/without_*.tif carry the same numbers" in sentence
+
+
 def test_what_is_not_understood_is_listed_and_stops_nothing(tmp_path):
     raw = tmp_path / "raw"
     absorption(raw / "good.h5")

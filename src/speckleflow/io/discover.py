@@ -3,7 +3,8 @@
     proposal = propose_scans(folder);  proposal.text() -> the table;  proposal.unclear -> what was not understood
 
 Words in the names of files and folders say what is a reference, flat or dark; headers say how many frames there are.
-Numbers are diffuser positions only where reference and sample files of the same name carry the same ones.
+Numbers are diffuser positions only where reference and sample files of the same name carry the same ones. Two series
+of single images whose numbers agree are then one view at all positions.
 """
 
 from __future__ import annotations
@@ -29,13 +30,26 @@ ROLE_WORDS = {
     "reference": ("reference", "references", "ref", "refs", "diffuser"),
     "flat": ("flat", "flats", "flatfield", "white", "whites", "ob", "openbeam", "brightfield", "ff"),
     "dark": ("dark", "darks", "darkfield", "drk", "bias"),
-    "sample": ("sample", "samples", "sam", "proj", "projs", "projection", "projections", "tomo", "object"),
+    "sample": (
+        "sample",
+        "samples",
+        "sam",
+        "proj",
+        "projs",
+        "projection",
+        "projections",
+        "tomo",
+        "object",
+        "obj",
+    ),
 }
 _ROLES = {word: role for role, words in ROLE_WORDS.items() for word in words}
 #: levels of folders, and files, that are looked at
 _DEEPEST, _MOST_FILES = 6, 200_000
 #: an image file of this many frames or more, without angles, is a stack of projections; of fewer, positions or repeats
 _FEW = 2
+#: a reference series of as many images as a sample series has are diffuser positions, up to this number
+_MOST_POSITIONS = 100
 _GEOMETRY = ("energy_kev", "pixel_size_um", "distance_m")
 #: of the configuration, in the order of the table; those that no scan sets are left out
 _COLUMNS = (
@@ -128,7 +142,7 @@ def propose_scans(folder: str | Path, root: str | Path = ".") -> Proposal:
     scans: dict[str, dict[str, str]] = {}
     taken: set[str] = set()
     top = _shown(folder, root)
-    for group in _groups(samples, others["reference"]):
+    for group in _groups(samples, others["reference"], top):
         row, used = _row(group, others, Path(top))
         scans[_scan_name(group, top, scans)] = row
         taken |= used | {unit.path for unit in group.samples}
@@ -138,6 +152,7 @@ def propose_scans(folder: str | Path, root: str | Path = ".") -> Proposal:
         if u.path not in taken
     ]
     unclear += _to_fill_in(scans)
+    unclear += _alike([unit for unit in samples if unit.path in taken and not others["reference"]])
     return Proposal(scans, unclear)
 
 
@@ -149,6 +164,18 @@ class _Group:
     pattern: str
     references: tuple[Unit, ...] = ()
     reference_pattern: str | None = None
+    #: the images of a series are the diffuser positions of one view
+    one_view: bool = False
+
+    @property
+    def frames(self) -> int:
+        """Projections of the scan."""
+        return 1 if self.one_view else int(self.samples[0].source.shape[0])
+
+    @property
+    def positions(self) -> int:
+        """Diffuser positions that have a file of their own."""
+        return len(self.samples[0].source.files) if self.one_view else len(self.samples)
 
 
 def _units(folder: Path, root: Path, unclear: list[str]) -> Iterator[Unit]:
@@ -227,14 +254,17 @@ def _plain(path: str) -> tuple[str, int | None]:
     return f"{text[: last.start()]}#{text[last.end() :]}", int(last[0])
 
 
-def _groups(samples: list[Unit], references: list[Unit]) -> Iterator[_Group]:
-    """Scans of several positions where references carry the same numbers; every other unit is a scan of its own."""
+def _groups(samples: list[Unit], references: list[Unit], top: str) -> Iterator[_Group]:
+    """Scans of several positions where references carry the same numbers; every other unit is a scan of its own.
+
+    Numbers in the path of the folder that is looked through, ``top``, mean nothing.
+    """
     numbered: dict[str, dict[int, Unit]] = defaultdict(dict)
     partners: dict[str, dict[int, Unit]] = defaultdict(dict)
     for units, found in ((samples, numbered), (references, partners)):
         for unit in units:
-            key, number = _plain(unit.path)
-            if number is not None:
+            key, number = _plain(os.path.relpath(unit.path, top))
+            if number is not None and "*" not in unit.path:
                 found[key].setdefault(number, unit)
     grouped: set[str] = set()
     for key, members in numbered.items():
@@ -245,13 +275,56 @@ def _groups(samples: list[Unit], references: list[Unit]) -> Iterator[_Group]:
             continue
         chosen = tuple(members[n] for n in sorted(members))
         held = tuple(shared[n] for n in sorted(members))
-        pattern, other = _pattern(chosen), _pattern(held)
+        pattern, other = (_pattern([unit.path for unit in units], top) for units in (chosen, held))
         if pattern and other:
             grouped |= {unit.path for unit in chosen}
             yield _Group(chosen, pattern, held, other)
     for unit in samples:
         if unit.path not in grouped:
-            yield _Group((unit,), unit.path)
+            yield _view(unit, references, top) or _Group((unit,), unit.path)
+
+
+def _view(sample: Unit, references: Sequence[Unit], top: str) -> _Group | None:
+    """One view at several positions: a series of single images, and one of references with the same numbers."""
+    numbers = _series_numbers(sample)
+    if not numbers:
+        return None
+    name = _plain(os.path.relpath(sample.path, top))[0]
+    for reference in references:
+        alike = _plain(os.path.relpath(reference.path, top))[0] in _above(name)
+        if alike and reference.size == sample.size and _series_numbers(reference) == numbers:
+            patterns = [_pattern(_members(unit), top) for unit in (sample, reference)]
+            if None not in patterns:
+                return _Group((sample,), str(patterns[0]), (reference,), patterns[1], one_view=True)
+    return None
+
+
+def _members(series: Unit) -> list[str]:
+    """Paths of the images of a series, as the table names them."""
+    place = series.folder if "*" in series.path else Path(series.path)
+    return [str(place / file.name) for file in series.source.files]
+
+
+def _series_numbers(unit: Unit) -> list[str]:
+    """The last numbers in the names of a series of single images; empty for other units and for long series."""
+    files = unit.source.files
+    if not _FEW <= len(files) == unit.source.shape[0] <= _MOST_POSITIONS:
+        return []
+    return [re.findall(r"\d+", file.stem)[-1] for file in files]
+
+
+def _alike(samples: Sequence[Unit]) -> Iterator[str]:
+    """Series of the same numbers and size in one folder, one of which may be the reference of the other."""
+    for place, first in enumerate(samples):
+        for second in samples[place + 1 :]:
+            numbers = _series_numbers(first)
+            if numbers and (first.folder, first.size, numbers) == (
+                second.folder, second.size, _series_numbers(second)
+            ):  # fmt: skip
+                yield (
+                    f"{first.path} and {second.path} carry the same numbers: if one is taken without the sample, write "
+                    "it into files.reference of the other, with {position} in the place of the numbers"
+                )
 
 
 def _above(key: str) -> Iterator[str]:
@@ -261,11 +334,10 @@ def _above(key: str) -> Iterator[str]:
         yield "/".join([*folders[:level], name])
 
 
-def _pattern(units: Sequence[Unit]) -> str | None:
-    """The path with {position} in the place of the number in which these units differ; None if there is no such."""
-    paths = [unit.path for unit in units]
+def _pattern(paths: Sequence[str], top: str) -> str | None:
+    """The path with {position} in the place of the number in which these differ; None if there is no such."""
     if len(paths) == 1:
-        found = list(re.finditer(r"\d+", paths[0]))
+        found = [m for m in re.finditer(r"\d+", paths[0]) if m.start() >= len(top) * paths[0].startswith(top)]
         return _with_position(paths[0], found[-1]) if found else None
     for place, match in reversed(list(enumerate(re.finditer(r"\d+", paths[0])))):
         texts = {re.sub(r"\d+", "#", path) for path in paths}
@@ -295,15 +367,15 @@ def _row(group: _Group, others: dict[str, list[Unit]], top: Path) -> tuple[dict[
         if not inside and (near := _nearest(first, others[kind], top)):
             row[f"files.{kind}"] = near.path
             used.add(near.path)
-    frames = first.source.shape[0]
-    if first.source.angles() is None and (reference is None or len(group.samples) > 1) and frames >= _FEW:
+    frames = group.frames
+    if first.source.angles() is None and (reference is None or group.positions > 1) and frames >= _FEW:
         row["geometry.angles"], row["geometry.angle_stop_deg"] = "range", "180"
     for key in _GEOMETRY[1:2] if reference is None else _GEOMETRY:
         if getattr(first.source.metadata, key) is None:
             row[f"geometry.{key}"] = ""
     rows, columns = first.size
-    row["note"] = f"{frames} frames of {columns} x {rows}" + (
-        f", {len(group.samples)} positions" if len(group.samples) > 1 else ""
+    row["note"] = f"{frames} frame{'s' * (frames != 1)} of {columns} x {rows}" + (
+        f", {group.positions} positions" if group.positions > 1 else ""
     )
     return row, used
 
