@@ -21,6 +21,7 @@ from speckleflow.inspect import inspect_scan
 from speckleflow.io.base import InputProblems
 from speckleflow.io.scan import open_scan, scan_shape
 from speckleflow.scan.spec import ScanSpec
+from speckleflow.tomo.backends.registry import BACKENDS, backend_class
 from tests.raw_scan import RawScan, write_data_exchange
 
 SIZE = "24 x 40 pixels"
@@ -468,6 +469,40 @@ def test_odd_values_are_warned_of(raw_scan: RawScan):
 )
 def test_settings_that_contradict_the_files(raw_scan: RawScan, sections: dict, said: str):
     assert problems(raw_scan.write(), **sections)[0].startswith(said)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_backend_that_cannot_compute_is_refused_before_any_work(
+    raw_scan: RawScan, backend: str, device: str
+):
+    sections = {
+        "tomography": {"backend": backend, "enabled": "yes"},
+        "execution": {"tomography": {"device": device}},
+    }
+    try:
+        fits = device in backend_class(backend).devices
+    except ConfigError:
+        (line,) = problems(raw_scan.write(), **sections)
+        assert line.startswith("tomography.backend: expected a backend whose package is installed")
+        assert BACKENDS[backend][2] in line
+        return
+    if fits:
+        inspect_scan(raw_scan.write().spec(**sections))
+    else:
+        (line,) = problems(raw_scan.write(), **sections)
+        assert (
+            line == f"execution.tomography.device: expected cpu for tomography.backend {backend}, found cuda"
+        )
+
+
+def test_frames_too_narrow_for_margins_are_refused_before_any_work(tmp_path):
+    """Frames that lie on their side, for example those of MATLAB."""
+    scan = RawScan(tmp_path, size=(40, 8)).write()
+    assert problems(scan, retrieval={"method": "absorption"})[0].startswith(
+        "correct.air_px: expected more than 8 columns, for margins of 4 px on both sides, found 40 rows and 8 columns; "
+        "files.transpose: true"
+    )
 
 
 def test_a_method_is_looked_up_before_any_work(raw_scan: RawScan):

@@ -9,6 +9,7 @@ frames of each position.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -28,7 +29,7 @@ from speckleflow.checks import (
     tomography_problems,
 )
 from speckleflow.correction import Correction, air_margins, missing_flats_error, prepare_correction, read_mask
-from speckleflow.errors import InputError
+from speckleflow.errors import ConfigError, InputError
 from speckleflow.frame_faults import look_at_scan
 from speckleflow.io.base import FrameSource, InputProblems
 from speckleflow.io.images import find_images
@@ -41,12 +42,15 @@ from speckleflow.scan.acquisition import CONFIG_KEYS, Acquisition
 from speckleflow.scan.manifest import FileEntry, Manifest, raw_file
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import collected_warnings
+from speckleflow.tomo.backends.registry import backend_class
 from speckleflow.weights import digest
 
 #: Sample frames read of each position: first, last and some between; all would take as long as the work.
 _PROBES = 5
 #: a mask of bad pixels marks less
 _MOST_BAD = 0.5
+#: part of the path of the environments that Snakemake makes for each rule: that of the reconstruction is another one
+_RULE_ENVIRONMENT = ".snakemake/conda"
 
 
 def inspect_scan(spec: ScanSpec) -> Manifest:
@@ -348,6 +352,7 @@ def _settings_problems(scan: Scan) -> list[InputError]:
         digest(scan.config.retrieval)
     except InputError as problem:
         problems.append(problem)
+    problems += _backend_problems(scan)
     try:
         air_margins(settings, size)
         if settings.mask is not None:
@@ -357,6 +362,35 @@ def _settings_problems(scan: Scan) -> list[InputError]:
     except InputError as problem:
         problems.append(problem)
     return problems
+
+
+def _backend_problems(scan: Scan) -> list[InputError]:
+    """A backend of the reconstruction that cannot compute here, or not on the device that is asked for."""
+    settings, device = scan.config.tomography, scan.config.execution.tomography.device
+    if scan.n_projections == 1 or settings.enabled == "no" or scan.times_s is not None:
+        return []
+    try:
+        devices = backend_class(settings.backend).devices
+    except ConfigError as problem:
+        if _RULE_ENVIRONMENT in sys.prefix:
+            return []
+        return [
+            InputError(
+                "tomography.backend",
+                expected="a backend whose package is installed",
+                found=str(problem),
+                hint="tomography.backend: fourier needs no other package",
+            )
+        ]
+    if device in devices:
+        return []
+    return [
+        InputError(
+            "execution.tomography.device",
+            expected=f"{' or '.join(devices)} for tomography.backend {settings.backend}",
+            found=device,
+        )
+    ]
 
 
 def _mask_problems(bad: NDArray[np.bool_], name: str) -> list[InputError]:

@@ -27,6 +27,13 @@ def air_margins(settings: Correct, size: tuple[int, int]) -> Margins:
     rows, columns = size
     if settings.air_px == "auto":
         side = max(_AIR_LEAST_PX, round(_AIR_PART * columns))
+        if 2 * side >= columns and settings.flux == "air":
+            raise InputError(
+                "correct.air_px",
+                expected=f"more than {2 * side} columns, for margins of {side} px on both sides",
+                found=f"{rows} rows and {columns} columns",
+                hint="files.transpose: true if frames lie on their side; else narrower margins, or correct.flux: none",
+            )
         return (side, side, 0, 0)
     left, right, top, bottom = settings.air_px
     empty = left + right + top + bottom == 0 and settings.flux == "air"
