@@ -638,3 +638,17 @@ def test_data_exchange_frames_that_are_none(tmp_path: Path, frames: np.ndarray):
         file["exchange/data"] = frames
     with pytest.raises(InputError, match="expected numbers of shape"):
         DataExchange.open(tmp_path / "a.h5", "a.h5")
+
+
+def test_an_edf_without_byte_order_is_refused_with_a_way_out(tmp_path):
+    path = edf_stack(tmp_path)
+    data = path.read_bytes()
+    assert data.count(b"ByteOrder = LowByteFirst ;") == len(FRAMES)
+    path.write_bytes(data.replace(b"ByteOrder = LowByteFirst ;", b" " * 26))
+    with pytest.raises(
+        InputError, match=r"a.edf: expected the byte order in the header .*'ByteOrder = LowByteFirst ;'"
+    ):
+        open_source(path, "a.edf")
+    # the way out
+    path.write_bytes(path.read_bytes().replace(b" " * 26, b"ByteOrder = LowByteFirst ;"))
+    np.testing.assert_array_equal(open_source(path, "a.edf").read(), FRAMES)

@@ -261,6 +261,13 @@ def _header(file: Path, name: str, by_pages: bool = False) -> Header:
 
 def _damaged(name: str, error: Exception) -> InputError:
     words = " ".join(str(error).split())[:200] or type(error).__name__
+    if isinstance(error, KeyError) and "byteorder" in words.lower():
+        return InputError(
+            name,
+            expected="the byte order in the header (ByteOrder)",
+            found="none",
+            hint="in a copy, write 'ByteOrder = LowByteFirst ;' (or HighByteFirst) over as many blanks of the header",
+        )
     if isinstance(error, KeyError):
         words = f"{words}: absent or not known"
     if "imagecodecs" in words:
