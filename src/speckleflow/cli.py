@@ -174,8 +174,10 @@ def scans(
         private.write_text(proposal.text(), encoding="utf-8")
     for sentence in proposal.unclear:
         print(sentence, file=sys.stderr)
+    count = len(proposal.scans)
     print(
-        f"{output}: {len(proposal.scans)} scans. Look it through, then: speckleflow inspect CONFIG (scans: {output})"
+        f"{output}: {count} scan{'s' * (count != 1)}. Look it through, then: speckleflow inspect CONFIG "
+        f"(scans: {output})"
     )
 
 

@@ -61,10 +61,9 @@ def _pattern(manifest: Manifest) -> str:
     x, y = p["size_x_px"], p["size_y_px"]
     pixel = manifest.geometry.pixel_size_um
     um = f" ({x * pixel:.3g} x {y * pixel:.3g} um)" if np.isfinite(pixel) else ""
-    return (
-        f"speckles {x:.2g} x {y:.2g} px{um}, visibility {100 * p['visibility']:.3g} %, "
-        f"{p['error_px']:.2g} px by a window of 7 x 7"
-    )
+    # an error of less than a thousandth of a pixel is noise that was not told from the pattern
+    error = "noise not seen" if p["error_px"] < 1e-3 else f"{p['error_px']:.2g} px by a window of 7 x 7"
+    return f"speckles {x:.2g} x {y:.2g} px{um}, visibility {100 * p['visibility']:.3g} %, {error}"
 
 
 def _ranges(numbers: Sequence[int]) -> str:

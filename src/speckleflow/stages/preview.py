@@ -28,5 +28,6 @@ def preview(spec: ScanSpec, *, manifest: str | Path, corrected: str | Path, pict
         fields |= integrate_fields(fields, scan.geometry, retrieval.correction.air, spec.config.integrate)
     images = {name: fields[name][0] for name in CONTRASTS if name in fields}
     at = f"{scan.angles_deg[middle]:.1f}\u00b0" if scan.times_s is None else f"{scan.times_s[middle]:.3f} s"
-    title = f"{spec.name}, projection {scan.raw_indices[middle]} ({at})"
+    method = spec.config.retrieval.method
+    title = f"{spec.name}, projection {scan.raw_indices[middle]} ({at}), {method}"
     picture_fields(Path(picture), images, pixel_size_m=scan.geometry.pixel_size_um * 1e-6, title=title)
