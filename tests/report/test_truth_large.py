@@ -102,7 +102,7 @@ def test_some_slices_of_a_large_volume(monkeypatch):
 JOB = r"""
 import re, resource, sys
 from pathlib import Path
-import h5py, numpy as np
+import h5py, numpy as np, scipy.ndimage
 from speckleflow.report import truth
 truth.COMPARED_VOXELS = truth.DRIFT_VOXELS = 2**20
 def peak():
