@@ -13,7 +13,6 @@ from speckleflow.retrieval.filters import (
     filter_columns,
     filter_rows,
     filter_xy,
-    fourth_order,
     gaussian,
 )
 
@@ -76,11 +75,3 @@ def test_derivative_is_that_of_the_spline():
         slope = (warp(coefficients, x + dx, y + dy) - warp(coefficients, x - dx, y - dy)) / (2 * step)
         found = derivative(stack, DERIVATIVE, "mirror")[:, 3:37, 3:57]
         torch.testing.assert_close(found, slope, atol=5e-3, rtol=1e-2)
-
-
-def test_a_kernel_of_fourth_order_leaves_cubics_and_shows_what_is_beyond():
-    # of x^4 a Gaussian of variance v makes x^4 + 6 v x^2 + 3 v^2; twice it less itself twice leaves -6 v^2 at 0
-    kernel = np.asarray(fourth_order(gaussian(1.5, truncate=6.0)))
-    x = np.arange(len(kernel)) - len(kernel) // 2
-    moments = [float((kernel * x**power).sum()) for power in range(5)]
-    assert moments == pytest.approx([1, 0, 0, 0, -6 * 1.5**4], abs=1e-5)  # measured 5e-7

@@ -48,13 +48,6 @@ def compose(first: Kernel, second: Kernel) -> Kernel:
     return tuple(np.convolve(np.asarray(first), np.asarray(second)).tolist())
 
 
-def fourth_order(kernel: Kernel) -> Kernel:
-    """Twice a symmetric kernel less the kernel applied twice: polynomials up to the third order pass unchanged."""
-    twice = np.asarray(compose(kernel, kernel))
-    reach = len(kernel) // 2
-    return tuple((2 * np.pad(np.asarray(kernel), reach) - twice).tolist())
-
-
 def scaled(kernel: Kernel, factor: float) -> Kernel:
     """Kernel times a number: a filter that also sets the level costs no pass over the stack."""
     return tuple(factor * weight for weight in kernel)

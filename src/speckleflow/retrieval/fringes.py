@@ -9,14 +9,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from speckleflow.retrieval.filters import Kernel, filter_xy, fourth_order, gaussian
+from speckleflow.retrieval.filters import Kernel, filter_xy, gaussian
 
 #: Window in which the determinant that fringes come from is taken: width in px, the one with the least error of T on
 #: the validation families of 1.0, 1.5, 2.5 and 4.0 px.
 FRINGES = gaussian(1.5, truncate=3.0)
-#: The same for displacements whose windows are adapted to their noise. Of Gaussians of 0.7 to 4.0 px, of second and of
-#: fourth order, it has the least error of T on the validation families (geometric mean 0.95 of that with FRINGES).
-ADAPTED_FRINGES = fourth_order(FRINGES)
 #: determinants are kept above this: where rays cross there is no single one
 LEAST_DETERMINANT = 0.2
 

@@ -19,7 +19,7 @@ from speckleflow.retrieval.base import FLAG_BOUND, Fields, Retriever
 from speckleflow.retrieval.blur import PIXEL_VARIANCE, unresolved_variance, without_blur_shift
 from speckleflow.retrieval.filters import gaussian
 from speckleflow.retrieval.flags import edge_flags, fold_flags
-from speckleflow.retrieval.fringes import ADAPTED_FRINGES, FRINGES, log_determinant
+from speckleflow.retrieval.fringes import FRINGES, log_determinant
 from speckleflow.retrieval.lowpass import LowPass, choose_low_pass
 from speckleflow.retrieval.noise import NoiseGain, noise_gain
 from speckleflow.retrieval.normal import (
@@ -110,8 +110,7 @@ class Umpa(Retriever):
         limit = float(self.settings.max_displacement_px)
         ux, uy = ux.clamp(-limit, limit), uy.clamp(-limit, limit)
         measured = t
-        fringes = ADAPTED_FRINGES if window == "auto" else FRINGES
-        t = t * log_determinant(torch.stack((ux, uy), 1), fringes)[:, 0].exp()
+        t = t * log_determinant(torch.stack((ux, uy), 1), FRINGES)[:, 0].exp()
         # a fixed window's field is noisy from pixel to pixel: its derivatives would say nothing
         if window == "auto":
             variance = variance + unresolved_variance(ux, uy, blur + SCALES[-1] ** 2)
