@@ -9,7 +9,6 @@ frames of each position.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -49,8 +48,6 @@ from speckleflow.weights import digest
 _PROBES = 5
 #: a mask of bad pixels marks less
 _MOST_BAD = 0.5
-#: part of the path of the environments that Snakemake makes for each rule: that of the reconstruction is another one
-_RULE_ENVIRONMENT = ".snakemake/conda"
 
 
 def inspect_scan(spec: ScanSpec) -> Manifest:
@@ -372,7 +369,7 @@ def _backend_problems(scan: Scan) -> list[InputError]:
     try:
         devices = backend_class(settings.backend).devices
     except ConfigError as problem:
-        if _RULE_ENVIRONMENT in sys.prefix:
+        if not _every_stage_computes_here():
             return []
         return [
             InputError(
@@ -391,6 +388,15 @@ def _backend_problems(scan: Scan) -> list[InputError]:
             found=device,
         )
     ]
+
+
+def _every_stage_computes_here() -> bool:
+    """Whether this environment is more than that of inspection alone, which names no torch (envs/inspect.yaml)."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _mask_problems(bad: NDArray[np.bool_], name: str) -> list[InputError]:
