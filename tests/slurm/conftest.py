@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,7 +63,8 @@ class ClusterProject(Project):
 
     def submitting(self, *arguments: str) -> list[str]:
         return [
-            *("snakemake", "--profile", "slurm", "--directory", str(self.folder)),
+            *(sys.executable, str(Path(__file__).with_name("hasty.py"))),
+            *("--profile", "slurm", "--directory", str(self.folder)),
             *("--configfile", str(self.folder / "config.yaml")),
             *HASTE,
             *arguments,
@@ -85,9 +87,13 @@ class ClusterProject(Project):
             and "python" in words[0]
         ]
 
-    def wait_for_script(self, rule: str) -> int:
-        """The process number of a script of a rule, once one runs."""
-        return self.cluster.wait(lambda: self.scripts(rule), PATIENCE, f"a script of {rule}")[0]
+    def wait_for_script(self, rule: str, *, but: tuple[int, ...] = ()) -> int:
+        """The process number of a script of a rule, once one runs that is not among those named."""
+
+        def others() -> list[int]:
+            return [pid for pid in self.scripts(rule) if pid not in but]
+
+        return self.cluster.wait(others, PATIENCE, f"a script of {rule}")[0]
 
     def start(self, *arguments: str) -> Running:
         """Run in the background; end it with ``finish`` or ``kill``."""
@@ -156,23 +162,29 @@ def submitted(slurm: MiniSlurm, finished: Project, tmp_path: Path) -> Iterator[C
 
 
 class Watcher:
-    """Opens all HDF5 files with final names, over and over, and notes those that are not whole."""
+    """Opens every HDF5 file with a final name when it appears or changes, and notes those that are not whole."""
 
     def __init__(self, *folders: Path) -> None:
         self.folders, self.broken, self.looks = folders, set(), 0
+        self._seen: dict[Path, tuple[int, int, int]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.02):
+        while not self._stop.wait(0.05):
             for folder in self.folders:
                 for path in folder.rglob("[!.]*.h5"):
                     self._look(path)
 
     def _look(self, path: Path) -> None:
         try:
+            status = path.stat()
+            state = status.st_ino, status.st_size, status.st_mtime_ns
+            if self._seen.get(path) == state:
+                return
             with h5py.File(path, "r", locking=False) as file:
                 file.visititems(lambda _, item: item.shape if isinstance(item, h5py.Dataset) else None)
+            self._seen[path] = state
             self.looks += 1
         except FileNotFoundError:  # taken away between the listing and the look
             return

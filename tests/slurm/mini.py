@@ -225,7 +225,7 @@ class MiniSlurm:
         keys = ("id", "state", "rule", "node", "memory", "limit")
         jobs = [dict(zip(keys, line.split("|"), strict=True)) for line in lines]
         for job in jobs:
-            job["rule"] = job["rule"].removeprefix("rule_").split("_wildcards_")[0]
+            job["rule"], _, job["wildcards"] = job["rule"].removeprefix("rule_").partition("_wildcards_")
         jobs.sort(
             key=lambda job: [int(number) for number in re.findall(r"\d+", job["id"])]
         )  # 7, 7_1, 7_[2-3]
@@ -238,7 +238,7 @@ class MiniSlurm:
         while time.monotonic() < deadline:
             if answer := ready():
                 return answer
-            time.sleep(0.1)
+            time.sleep(0.2)
         raise TimeoutError(f"waited {seconds} s for {what}")
 
 
@@ -252,6 +252,12 @@ def _free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
+
+
+def job_of(pid: int) -> str:
+    """The job that a process belongs to."""
+    words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return next(word.removeprefix("SLURM_JOB_ID=") for word in words if word.startswith("SLURM_JOB_ID="))
 
 
 def processes() -> Iterator[tuple[int, list[str]]]:
