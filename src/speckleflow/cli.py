@@ -133,7 +133,7 @@ def inspect(
     """Open every raw file, check it, and print what is there. Writes nothing."""
     from rich.console import Console
 
-    from speckleflow.inspect import inspect_frames, inspect_scan
+    from speckleflow.inspect import backend_warning, inspect_frames, inspect_scan
     from speckleflow.scan.spec import ScanSpec
 
     bad = 0
@@ -145,7 +145,10 @@ def inspect(
             bad += count
             if count:
                 continue
-        Console().print(inspect_scan(spec).table())
+        manifest = inspect_scan(spec)
+        Console().print(manifest.table())
+        if warning := backend_warning(settings, manifest):
+            print(f"{name}: {warning}")
     if bad:
         _refuse(f"expected frames that can be used, found {bad} that cannot; they are listed above")
 

@@ -27,6 +27,7 @@ from speckleflow.checks import (
     size_problems,
     tomography_problems,
 )
+from speckleflow.config import ScanConfig
 from speckleflow.correction import Correction, air_margins, missing_flats_error, prepare_correction, read_mask
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.frame_faults import look_at_scan
@@ -146,6 +147,33 @@ def inspect_frames(spec: ScanSpec) -> tuple[str, int]:
     if look.faults:
         lines.append(f"  correct.exclude_projections: '{look.exclude}'")
     return "\n".join(lines), len(look.faults)
+
+
+def backend_warning(config: ScanConfig, manifest: Manifest) -> str | None:
+    """What is said of a backend of the reconstruction whose package this environment lacks.
+
+    It is no part of :func:`inspect_scan`: the stage that reconstructs may run in another environment, and another
+    backend needs no new inspection.
+
+    Raises
+    ------
+    InputError
+        ``execution.tomography.device`` is none the backend computes on.
+    """
+    settings, device = config.tomography, config.execution.tomography.device
+    if manifest.n_projections == 1 or manifest.times_s or settings.enabled == "no":
+        return None
+    try:
+        devices = backend_class(settings.backend).devices
+    except ConfigError as problem:
+        return f"{problem}; a workflow with conda brings it. Without: tomography.backend: fourier"
+    if device not in devices:
+        raise InputError(
+            "execution.tomography.device",
+            expected=f"{' or '.join(devices)} for tomography.backend {settings.backend}",
+            found=device,
+        )
+    return None
 
 
 def _checked_correction(scan: Scan, warnings: list[str]) -> Correction:
@@ -349,7 +377,6 @@ def _settings_problems(scan: Scan) -> list[InputError]:
         digest(scan.config.retrieval)
     except InputError as problem:
         problems.append(problem)
-    problems += _backend_problems(scan)
     try:
         air_margins(settings, size)
         if settings.mask is not None:
@@ -359,44 +386,6 @@ def _settings_problems(scan: Scan) -> list[InputError]:
     except InputError as problem:
         problems.append(problem)
     return problems
-
-
-def _backend_problems(scan: Scan) -> list[InputError]:
-    """A backend of the reconstruction that cannot compute here, or not on the device that is asked for."""
-    settings, device = scan.config.tomography, scan.config.execution.tomography.device
-    if scan.n_projections == 1 or settings.enabled == "no" or scan.times_s is not None:
-        return []
-    try:
-        devices = backend_class(settings.backend).devices
-    except ConfigError as problem:
-        if not _every_stage_computes_here():
-            return []
-        return [
-            InputError(
-                "tomography.backend",
-                expected="a backend whose package is installed",
-                found=str(problem),
-                hint="tomography.backend: fourier needs no other package",
-            )
-        ]
-    if device in devices:
-        return []
-    return [
-        InputError(
-            "execution.tomography.device",
-            expected=f"{' or '.join(devices)} for tomography.backend {settings.backend}",
-            found=device,
-        )
-    ]
-
-
-def _every_stage_computes_here() -> bool:
-    """Whether this environment is more than that of inspection alone, which names no torch (envs/inspect.yaml)."""
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def _mask_problems(bad: NDArray[np.bool_], name: str) -> list[InputError]:
