@@ -17,7 +17,7 @@ from typing import ClassVar
 import h5py
 import pytest
 
-from tests.slurm.mini import CannotStart, MiniSlurm, processes
+from tests.slurm.mini import NODES, CannotStart, MiniSlurm, processes
 from tests.workflow.conftest import ROOT, Project, environment, finished, tiny_config
 
 __all__ = ["finished"]  # the local run, shared with the tests of the workflow
@@ -28,8 +28,8 @@ HASTE = (
     *("--seconds-between-status-checks", "1", "--max-status-checks-per-second", "2"),
     *("--max-jobs-per-timespan", "100/1s", "--latency-wait", "10"),
 )
-#: a stuck run fails its test after this many seconds
-PATIENCE = 600
+#: a stuck run fails its test after this many seconds, and every later one at once
+PATIENCE = 300
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -121,7 +121,8 @@ class Running:
             code = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"still running after {PATIENCE} s:\n{self.said[-6000:]}") from None
+            MiniSlurm.stuck = f"a run was not done after {PATIENCE} s"
+            raise AssertionError(f"{MiniSlurm.stuck}:\n{self.said[-6000:]}") from None
         if check:
             assert code == 0, self.said[-8000:]
         return subprocess.CompletedProcess(self.process.args, code, self.said)
@@ -139,6 +140,9 @@ def submitted(slurm: MiniSlurm, finished: Project, tmp_path: Path) -> Iterator[C
 
     ``keep`` names results of the local run that are there already, so that a test pays for its own jobs only.
     """
+    if MiniSlurm.stuck:
+        pytest.fail(f"the cluster stood still in an earlier test: {MiniSlurm.stuck}")
+    slurm.wait(lambda: slurm.node_states() == dict.fromkeys(NODES, "idle"), 60, "both nodes idle")
 
     def make(
         table: str = "scan\ntiny\n", keep: tuple[str, ...] = ("manifest.json", "corrected.h5"), **sections

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 T = TypeVar("T")
 
@@ -74,6 +74,9 @@ class CannotStart(Exception):
 
 class MiniSlurm:
     """The cluster in folder ``home``; ``env`` is the environment in which its commands work."""
+
+    #: what was waited for in vain, if anything was
+    stuck: ClassVar[str] = ""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -239,7 +242,8 @@ class MiniSlurm:
             if answer := ready():
                 return answer
             time.sleep(0.2)
-        raise TimeoutError(f"waited {seconds} s for {what}")
+        MiniSlurm.stuck = f"waited {seconds} s for {what}"
+        raise TimeoutError(MiniSlurm.stuck)
 
 
 def _system_path() -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.conftest import ROOT, Watcher, same_results
+from tests.slurm.conftest import PATIENCE, ROOT, Watcher, same_results
 
 BLOCK = "results/tiny/fields/block_0000.h5"
 
@@ -25,7 +25,7 @@ def test_kill_9_and_start_again_while_old_jobs_still_write(submitted, slurm, fin
         first.kill()
         subprocess.run(project.submitting("--unlock"), cwd=ROOT, env=project.env, check=True)
         second = project.start(phase)
-        slurm.wait(block.exists, 600, "the second run's block")
+        slurm.wait(block.exists, PATIENCE, "the second run's block")
         assert Path(f"/proc/{old}").exists()
         written = block.stat().st_ino
         os.kill(old, signal.SIGCONT)
