@@ -25,7 +25,8 @@ def benchmark(
     names: Annotated[bool, typer.Option("--list", help="Name the parts and what each repeats.")] = False,
     data: Annotated[Path | None, typer.Option(help="Folder of the measured data sets.")] = None,
     output: Annotated[
-        Path, typer.Option("--out", help="Folder of the tables and pictures; finished parts are kept.")
+        Path,
+        typer.Option("--output", "--out", help="Folder of the tables and pictures; finished parts are kept."),
     ] = Path("runs/benchmark"),
     threads: Annotated[int, typer.Option(min=1, help="Threads of every program that is timed.")] = 2,
     this_machine: Annotated[
@@ -37,13 +38,14 @@ def benchmark(
 
     What is finished is kept: start again after an interruption with the same command.
     """
-    from speckleflow.benchmark.engine import choose, run_parts
+    from speckleflow.benchmark.engine import check_paths, choose, run_parts
     from speckleflow.benchmark.part import Conditions
     from speckleflow.benchmark.registry import parts
 
     if this_machine:
         print(import_module("speckleflow.workflow.rates").measure_rates())
         return
+    check_paths(data, peer_python, output)
     chosen = choose(parts(), only or ())
     if names:
         for part in chosen:

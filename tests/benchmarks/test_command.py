@@ -43,12 +43,12 @@ def table(path):
 
 @pytest.mark.slow
 def test_a_quick_run_takes_less_than_three_minutes(quick):
-    """The estimates of all quick parts, which the parts run here keep to within a factor of two."""
+    """The estimates of all quick parts, which the parts run here keep on a machine four times slower."""
     known = {part.name: part for part in parts()}
     estimate = sum(part.quick_seconds or 0 for part in known.values())
     assert estimate < 150
     # measured 18 s of the estimated 20
-    assert quick[1] < 2 * sum(known[name].quick_seconds or 0 for name in SUBSET)
+    assert quick[1] < 4 * sum(known[name].quick_seconds or 0 for name in SUBSET)
     assert sum(part.seconds for part in known.values()) < 90 * 60
 
 
@@ -170,6 +170,30 @@ def test_a_part_that_fails_stops_no_other(counted, tmp_path):
     assert len(calls) == 1
     assert "in broken" in (out / "broken.log").read_text()
     assert "Not measured: ValueError" in (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "path", "message"),
+    [
+        ("--data", "absent", "--data absent: expected the folder of the measured data sets"),
+        ("--data", "file", "--data file: expected the folder of the measured data sets"),
+        ("--peer-python", "absent/python", "--peer-python absent/python: expected a Python that can be run"),
+        ("--peer-python", "file", "--peer-python file: expected a Python that can be run"),
+        (
+            "--output",
+            "file",
+            "--output file: expected a folder that can be made .* found file, which is no folder",
+        ),
+        ("--output", "file/below", "--output file/below: .* which is no folder"),
+        ("--output", "x" * 300, "x{300}: File name too long"),
+    ],
+)
+def test_a_path_of_the_wrong_kind_is_refused_before_any_part(option, path, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(SpeckleflowError, match=message):
+        CliRunner().invoke(app, ["benchmark", "--only", "none", option, path], catch_exceptions=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_an_unknown_part_is_refused(tmp_path):

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.once import once
 from tests.workflow.conftest import ROOT, environment
 
 pytestmark = pytest.mark.workflow
@@ -32,20 +33,24 @@ def run(folder, config: str, *more: str) -> None:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-5000:]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def demo(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo")
-    run(folder, "config/config.yaml")
-    return folder
+    def make(folder):
+        folder.mkdir()
+        run(folder, "config/config.yaml")
+
+    return once(tmp_path_factory, "demo", make)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def three_positions(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("three")
-    (folder / "three.tsv").write_text("scan\tsimulate.phantom\tsimulate.positions\ndemo\tdemo\t3\n")
-    (folder / "three.yaml").write_text("scans: three.tsv\n")
-    run(folder, "config/config.yaml", str(folder / "three.yaml"))
-    return folder
+    def make(folder):
+        folder.mkdir()
+        (folder / "three.tsv").write_text("scan\tsimulate.phantom\tsimulate.positions\ndemo\tdemo\t3\n")
+        (folder / "three.yaml").write_text("scans: three.tsv\n")
+        run(folder, "config/config.yaml", str(folder / "three.yaml"))
+
+    return once(tmp_path_factory, "three-positions", make)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,14 @@ from PIL import Image
 
 from speckleflow.report.film import write_films
 from speckleflow.report.moving import can_write_mp4
+from tests.once import once
 
 pytestmark = pytest.mark.workflow
 
 FRAMES = 6
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def series(tmp_path_factory):
     from tests.workflow.conftest import Project, tiny_config
 
@@ -23,9 +24,7 @@ def series(tmp_path_factory):
         simulate={"projections": FRAMES, "phantom": "foaming", "rotation_deg": 0, "frame_s": 0.25, "seed": 3},
         geometry={"axis": "time", "frame_s": 0.25},
     )
-    made = Project(tmp_path_factory.mktemp("series"), config)
-    made.run()
-    return made
+    return Project(once(tmp_path_factory, "series", lambda folder: Project(folder, config).run()))
 
 
 def test_frames_at_their_times(series):

@@ -44,6 +44,29 @@ class Result:
     reason: str = ""
 
 
+def check_paths(data: Path | None, peer_python: Path, out: Path) -> None:
+    """Refuse paths of the wrong kind before hours are spent; the names are those of the command line.
+
+    Raises
+    ------
+    ConfigError
+        The data are no folder, the Python of the peers cannot be run, or the results' folder cannot be made.
+    """
+    try:
+        if data is not None and not data.is_dir():
+            raise ConfigError(f"--data {data}: expected the folder of the measured data sets, found none")
+        if not (peer_python.is_file() and os.access(peer_python, os.X_OK)):
+            raise ConfigError(f"--peer-python {peer_python}: expected a Python that can be run, found none")
+        above = next(place for place in (out, *out.absolute().parents) if place.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            raise ConfigError(
+                f"--output {out}: expected a folder that can be made and written, found {above}, which is "
+                + ("not writable" if above.is_dir() else "no folder")
+            )
+    except OSError as error:  # a folder that may not be entered, a name too long, a link to itself
+        raise ConfigError(f"{error.filename}: {error.strerror}") from None
+
+
 def run_parts(parts: Sequence[Part], conditions: Conditions, out: Path) -> list[Result]:
     """Run the parts that are not finished, and write ``README.md`` of all that are there.
 
