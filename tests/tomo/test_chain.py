@@ -14,6 +14,9 @@ PIXEL_M, ENERGY_KEV = 1.3e-6, 20.0
 WAVELENGTH_M = 6.1992099e-11
 TRUTH = {"delta": 5.8e-7, "mu": 63.0, "darkfield": 250.0}
 COLUMNS, AXIS_PX = 64, 33.4
+#: |mean| of the background over the truth, where it is more than with the others: these stop before the edges' ringing
+#: has died away (measured 5.5e-4 and 4.7e-4; which step is the last depends on the processor's rounding)
+BACKGROUND = {"sirt": 1.5e-3, "cgls": 1.5e-3}
 X_PX, Y_PX, RADIUS_PX = 7.0, -11.0, 9.0  # of the cylinder, from the axis; y against the beam at angle 0
 ANGLES = {
     "uneven": np.r_[np.arange(20, 80, 0.4), np.arange(80, 200, 1.2)],
@@ -53,7 +56,7 @@ def test_a_cylinder_of_known_matter(backend, angles):
         # measured: middle within 6e-4, area integral 6e-4, background 2.5e-5, centre of mass 0.006 px
         assert inner.mean() == pytest.approx(1, abs=0.0015)
         assert slice_[near].sum() == pytest.approx(np.pi * RADIUS_PX**2, rel=0.0015)
-        assert abs(slice_[background].mean()) < 7e-5
+        assert abs(slice_[background].mean()) < BACKGROUND.get(backend, 7e-5)
         assert np.average(x[near], weights=slice_[near]) == pytest.approx(X_PX, abs=0.015)
         assert np.average(y[near], weights=slice_[near]) == pytest.approx(Y_PX, abs=0.015)
 

@@ -27,7 +27,7 @@ TARGET_SECONDS = 900.0
 TARGET_MB = 8000.0
 #: Memory of a job before any data: in a cluster job Snakemake runs twice around the script (170 MB each),
 #: and the Python of the script with its libraries takes the rest (measured, with torch and without).
-BASE_MB = {"retrieve": 850, "simulate": 850, "report": 560, "reconstruct": 500}
+BASE_MB = {"retrieve": 830, "simulate": 850, "report": 560, "reconstruct": 500}
 BASE_MB_OTHER = 480
 #: Repeated darks, flats or references of one position that are read together.
 REPEATS = 20
