@@ -102,7 +102,8 @@ def test_light_is_above_the_dark():
     assert light_problems(101.0, 100.0, "flat frames", "a") == []
     for light in (100.0, 99.0):
         assert sentences(light_problems(light, 100.0, "flat frames", "a")) == [
-            f"a: expected flat frames brighter than the dark (100 counts), found {light:g}"
+            f"a: expected flat frames brighter than the dark (100 counts), found {light:g}; are flats and darks "
+            "exchanged?"
         ]
 
 

@@ -550,7 +550,8 @@ def test_absorption_scan_needs_flats(tmp_path: Path):
     found = problems(scan, **sections)
     assert found == [
         "a.h5: expected flat frames in the raw file or in files.flat "
-        "(an absorption scan: T = sample / flat), found none"
+        "(an absorption scan: T = sample / flat), found none; files.flat: divided, if the projections are over their "
+        "flat already"
     ]
 
 

@@ -134,7 +134,14 @@ def frame_problems(
         first = int(np.flatnonzero(empty)[0])
         value = frames[first].flat[0]
         problems.append(
-            InputError(where, expected=f"an image in the {what}", found=f"only {value:g}{which(first)}")
+            InputError(
+                where,
+                expected=f"an image in the {what}",
+                found=f"only {value:g}{which(first)}",
+                hint="files.flat: divided, if the projections are over their flat already"
+                if what == "flat frames" and value != 0
+                else "",
+            )
         )
     return problems
 
@@ -164,7 +171,12 @@ def light_problems(light: float, dark: float, what: str, where: str) -> list[Inp
     if light > dark:
         return []
     return [
-        InputError(where, expected=f"{what} brighter than the dark ({dark:g} counts)", found=f"{light:g}")
+        InputError(
+            where,
+            expected=f"{what} brighter than the dark ({dark:g} counts)",
+            found=f"{light:g}",
+            hint="are flats and darks exchanged?" if what == "flat frames" else "",
+        )
     ]
 
 

@@ -219,16 +219,18 @@ def _constant(lines: NDArray) -> NDArray[np.bool_]:
     return one
 
 
-def fault_error(scan: Scan, fault: FrameFault) -> InputError:
-    """The error of a frame that cannot be used."""
+def fault_error(scan: Scan, fault: FrameFault, exclude: str = "") -> InputError:
+    """The error of a frame that cannot be used; ``exclude``: the projections of all such frames, where known."""
     where = f"{fault.where}, frame {fault.frame}"
     if len(scan.sample) == 1 and scan.n_positions > 1:
         where += f", position {fault.position}"
+    exclude = exclude or str(fault.frame)
+    what = "the projection" if exclude == str(fault.frame) else "it and all others like it"
     return InputError(
         where,
         expected=f"a frame that can be used (angle {fault.angle_deg:g} deg)",
         found=fault.why,
-        hint=f"correct.exclude_projections: '{fault.frame}' leaves the projection out, correct.bad_frames: exclude "
+        hint=f"correct.exclude_projections: '{exclude}' leaves {what} out, correct.bad_frames: exclude "
         "every one like it",
     )
 

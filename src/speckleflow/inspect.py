@@ -29,8 +29,9 @@ from speckleflow.checks import (
 )
 from speckleflow.config import ScanConfig
 from speckleflow.correction import Correction, air_margins, missing_flats_error, prepare_correction, read_mask
+from speckleflow.correction.flats import beam_problem
 from speckleflow.errors import ConfigError, InputError
-from speckleflow.frame_faults import look_at_scan
+from speckleflow.frame_faults import fault_error, look_at_scan
 from speckleflow.io.base import FrameSource, InputProblems
 from speckleflow.io.images import find_images
 from speckleflow.io.layout import DIVIDED, SUBTRACTED
@@ -43,10 +44,13 @@ from speckleflow.scan.manifest import FileEntry, Manifest, raw_file
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import collected_warnings
 from speckleflow.tomo.backends.registry import backend_class
+from speckleflow.turns import turn_problems
 from speckleflow.weights import digest
 
 #: Sample frames read of each position: first, last and some between; all would take as long as the work.
 _PROBES = 5
+#: Sample frames of so many bytes are all looked at: a second or two.
+LOOK_BYTES = 5e8
 #: a mask of bad pixels marks less
 _MOST_BAD = 0.5
 
@@ -76,8 +80,12 @@ def inspect_scan(spec: ScanSpec) -> Manifest:
     pattern: dict[str, float] = {}
     if problems:
         raise InputProblems({str(problem): problem for problem in problems}.values())
+    if problems := _bad_frame_problems(opened):
+        raise InputProblems(problems)
     correction = _checked_correction(opened, warnings)
-    if problems := _agreement_problems(opened, correction, warnings, pattern):
+    problems = turn_problems(opened, correction, warnings)
+    problems += _agreement_problems(opened, correction, warnings, pattern)
+    if problems:
         raise InputProblems({str(problem): problem for problem in problems}.values())
     manifest = _manifest(opened, warnings)
     flats = manifest.flats if correction.flats is None else f"{manifest.flats}, {correction.flats}"
@@ -121,6 +129,15 @@ def _without_bad_frames(scan: Scan, warnings: list[str]) -> tuple[Scan, tuple[in
         times_s=None if scan.times_s is None else scan.times_s[keep],
     )
     return whole, tuple(look.bad)
+
+
+def _bad_frame_problems(scan: Scan) -> list[InputError]:
+    """Frames of a scan that cannot be used, where it is small enough to look at every one."""
+    frame = scan.n_positions * scan.rows * scan.columns * scan.dtype.itemsize
+    if scan.config.correct.bad_frames == "exclude" or scan.n_projections * frame > LOOK_BYTES:
+        return []
+    look = look_at_scan(scan)
+    return [fault_error(scan, look.faults[0], look.exclude)] if look.faults else []
 
 
 def inspect_frames(spec: ScanSpec) -> tuple[str, int]:
@@ -245,6 +262,8 @@ def _source_problems(scan: Scan, role: str, source: FrameSource, warnings: list[
         )
         if what in ("flat frames", "reference frames") and frames.shape[-2:] == size:
             warnings += _repeat_warnings(scan, frames, what, where)
+            if what == "flat frames":
+                problems += _beam_problems(scan, source, frames, where)
             if what == "reference frames" and _are_repeats(scan, frames):
                 problems += repeat_problems(frames, what, where)
         if what == "dark frames":
@@ -252,6 +271,14 @@ def _source_problems(scan: Scan, role: str, source: FrameSource, warnings: list[
         elif level is not None:
             problems += light_problems(_level(frames), level, what, where)
     return problems
+
+
+def _beam_problems(scan: Scan, source: FrameSource, frames: NDArray[Any], where: str) -> list[InputError]:
+    """Flats of two beams, where nothing says which of them is whose."""
+    if scan.config.correct.flats != "auto" or source.flat_places() is not None:
+        return []
+    problem = beam_problem(frames, where)
+    return [] if problem is None else [problem]
 
 
 def _are_repeats(scan: Scan, frames: NDArray[Any]) -> bool:

@@ -268,6 +268,7 @@ REFUSED = {
     "files.missing_frames": "frame",
     "correct.fill_fraction": "3.1 % of the pixels at 65535",
     "retrieval.lcs.darkfield": "at least 4 diffuser position",
+    "correct.bad_frames": "the same counts in every pixel",
     "correct.bad_frames_limit": "found 1 of 5: 2",
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speckleflow.agreement import pattern_change
+from speckleflow.errors import InputError
 from speckleflow.io.repeats import FrameMean
 from speckleflow.io.scan import Scan
 
@@ -22,6 +23,8 @@ _MOST_GROUPS = 8
 #: eighth of its period has it, and the interpolated flat is wrong by 8 % of its amplitude then; by a quarter of the
 #: period, by 29 %.
 _SAME_BEAM = 0.7
+#: Change of such a beam, as a part of the light, that is refused and not only told.
+_ANOTHER_BEAM = 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +80,27 @@ def read_flat_groups(scan: Scan) -> tuple[NDArray[np.float64], Image] | None:
         return None
     means = [FrameMean.stack(list(group)).mean for group in zip(*parts, strict=True)]
     return found.astype(np.float64), np.stack(means)
+
+
+def beam_problem(frames: NDArray, where: str) -> InputError | None:
+    """The error of flats (k, y, x) of which the first half shows another beam than the second; None: one beam.
+
+    Only of flats that do not say when they were recorded: ``correct.flats`` decides what the two halves are.
+    """
+    half = len(frames) // 2
+    if half < 2 or frames.ndim != 3:
+        return None
+    change = pattern_change(frames[:half], frames[len(frames) - half :])
+    if change is None or change[1] >= _SAME_BEAM or change[0] < _ANOTHER_BEAM:
+        return None
+    return InputError(
+        where,
+        expected="flats of one beam",
+        found=f"two halves whose pattern differs by {change[0]:.0%} of the light and correlates by {change[1]:.2f} "
+        "only",
+        hint="name the frames that fit the projections in files.flat; correct.flats: before_and_after interpolates and "
+        "mean averages them all the same",
+    )
 
 
 def _moved_beam(frames: NDArray, places: NDArray[np.intp], groups: NDArray[np.intp]) -> Iterator[str]:

@@ -35,6 +35,9 @@ _AIR = 0.05
 #: Light that falls by this part from the outer to the inner half of both margins is behind the sample.
 _FALLS = 0.01
 
+#: Light that falls by more than this part is refused: a value of the sample would be taken off everywhere.
+_FALLS_FAR = 0.015
+
 #: stacks of repeated frames in which the detector's point spread is looked for
 _BLUR_STACKS = 3
 
@@ -143,7 +146,8 @@ def free_margins(scan: Scan, correction: Correction) -> Margins:
             "%s: the sample enters both air margins (%d and %d px), so the incident flux is uncertain; "
             "set correct.air_px, or correct.flux: none", scan.name, left, right,
         )  # fmt: skip
-    level = float(np.median(transmission))
+    kept = [width > 0 for width in air[:2]]
+    level = float(np.median(transmission[:, kept] if any(kept) else transmission))
     if height and level < 1 - _EXPOSURE and abs(float(np.median(above)) - 1) < _AIR:
         _log.warning(
             "%s: the light in the left and right margins is %.0f %% of the beam's, that at the top and bottom %.0f %%: "
@@ -180,13 +184,13 @@ def _check_air(scan: Scan, level: float, profiles: Image, left: int, right: int)
         )
     towards = min(falls) > max(_FALLS, 3 * scatter / np.sqrt(max(left // 2, 1)))
     about = f"{abs(level - 1):.0%} {'darker' if level < 1 else 'brighter'} than the beam without sample"
-    if towards and abs(level - 1) > _EXPOSURE:
+    if towards and (abs(level - 1) > _EXPOSURE or min(falls) > _FALLS_FAR):
         raise InputError(
             scan.sample[0].name,
             expected="air in both margins, to measure the incident flux in",
             found=f"margins {about}, whose light falls by {min(falls):.1%} or more towards the sample",
             hint="correct.flux: none if sample and flats have one exposure (else with correct.flat_scale), or "
-            "correct.air_px for margins of air",
+            f"correct.air_px: [{left}, {right}, 0, 0] if these or others are air all the same",
         )
     if towards:
         _log.warning(
@@ -222,4 +226,5 @@ def missing_flats_error(scan: Scan) -> InputError:
         scan.sample[0].name,
         expected="flat frames in the raw file or in files.flat (an absorption scan: T = sample / flat)",
         found="none",
+        hint="files.flat: divided, if the projections are over their flat already",
     )

@@ -96,7 +96,10 @@ def _words(error: Exception, path: Path) -> str:
     if match := re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", text):
         return f"a truncated one ({match[1]} of {match[2]} bytes); was it still being written or copied?"
     if "signature not found" in text:
-        return f"a file of another type ({path.stat().st_size} bytes, no HDF5 signature)"
+        return (
+            f"a file of another type ({path.stat().st_size} bytes, no HDF5 signature); read are HDF5, TIFF, .npy, EDF, "
+            "CBF and other detector formats, .txrm and .xrm, by their suffix"
+        )
     if "checksum" in text.lower():
         return f"damaged data: a checksum does not fit ({text})"
     if "filter" in text:

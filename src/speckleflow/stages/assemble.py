@@ -22,7 +22,7 @@ from speckleflow.io.nexus import titles_of, write_projection_entry
 from speckleflow.io.projections import BLOCKS, BlockSet, record_sets
 from speckleflow.io.results import IDENTITY, create, fill_value, open_result, result_file
 from speckleflow.scan.schema import CONTRASTS as SHOWN
-from speckleflow.scan.schema import FIELDS
+from speckleflow.scan.schema import FIELDS, FILLED, LOST
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import WARNINGS, collected_warnings, write_warnings
 from speckleflow.stages.inputs import check_made_by, describe, geometry_attributes, load_manifest
@@ -185,12 +185,14 @@ def prepare_tomography(
             lines.append(line_integrals(contrast, line[:, 0], noises.get(contrast)).values)
         return np.stack(lines)
 
+    missing = _never_measured(fields, some, rows)
     transmission = sinograms_of("transmission")
     cut_off = not settings.offset_axis and leaves_the_view(transmission)
     if cut_off:
         log.warning(
             "the sample leaves the view: values are known up to a constant, inside the circle about the axis alone "
-            "(field_of_view); tomography.padding: edge takes off the rise towards its rim"
+            "(field_of_view)"
+            + ("; tomography.padding: edge takes off the rise towards its rim" * (settings.padding == "zero"))
         )
     if settings.axis_px != "auto" and settings.axis_tilt_deg != "auto":
         axis = float(settings.axis_px)
@@ -201,6 +203,7 @@ def prepare_tomography(
         settings.axis_contrast,
         lambda name: transmission if name == "transmission" else sinograms_of(name),
         angles_deg,
+        missing,
     )
     tilt = axis_tilt(rows, search.mirror.rows_px, height, columns)
     tilt_deg, axis, origin = fixed_tilt, search.axis_px, contrast
@@ -234,6 +237,17 @@ def prepare_tomography(
     return Preparation(noises, axis, origin, search, tilt, tilt_deg, cut_off)
 
 
+def _never_measured(
+    fields: BlockSet, some: NDArray[np.intp], rows: NDArray[np.intp]
+) -> NDArray[np.bool_] | None:
+    """Pixels (row, x) of the given rows that were filled in each of some projections; None: none of them."""
+    if "flags" not in fields.layers:
+        return None
+    flags = fields.read("flags", some)[:, rows]
+    never = np.asarray((flags & (FILLED | LOST) > 0).all(0))
+    return never if never.any() else None
+
+
 def _measured_rows(images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Images (projection, y, x) without the rows that none of them measured."""
     return images[:, np.asarray(np.isfinite(images).all((0, 2)))]
@@ -244,6 +258,7 @@ def _best_search(
     asked: str,
     sinograms_of: Callable[[str], NDArray[np.float32]],
     angles_deg: NDArray[np.float64],
+    missing: NDArray[np.bool_] | None,
 ) -> tuple[str, AxisSearch]:
     """Contrast and search: in the contrast asked for, or in the first in which the axis can be trusted.
 
@@ -258,7 +273,7 @@ def _best_search(
         sinograms = sinograms_of(contrast)
         if tried and not np.ptp(sinograms, axis=-1).any():
             continue  # nothing in this contrast
-        tried.append((contrast, search_axis(sinograms, angles_deg)))
+        tried.append((contrast, search_axis(sinograms, angles_deg, missing)))
         if tried[-1][1].trusted:
             return tried[-1]
     return max(tried, key=lambda item: item[1].mirror.significance)

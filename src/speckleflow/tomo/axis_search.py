@@ -6,12 +6,14 @@ import json
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from speckleflow.tomo.axis import AxisResult, find_axis, without_noise
-from speckleflow.tomo.opposite import half_turns
-from speckleflow.tomo.stripes import without_dead_columns
+from speckleflow.tomo.opposite import HalfTurns, half_turns
+from speckleflow.tomo.stripes import MOST, without_dead_columns
 from speckleflow.tomo.votes import LEAST_ERROR, Vote, fourier_vote, opposite_vote, sharpness_vote
+from speckleflow.tomo.wedge import Coarse, settled_axis
 
 Double = NDArray[np.float64]
 Float = NDArray[np.float32]
@@ -26,6 +28,10 @@ _CUT = 0.1
 _OFTEN = 0.02
 #: Axis of a full turn nearer to an edge than this part of the width: half of the sample is outside the view.
 EDGE_PART = 0.25
+#: So many neighbouring columns without a measurement are filled better than by a straight line.
+WIDE_PX = 2
+#: Rows that are filled in turns with the search.
+FILLED_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -107,12 +113,21 @@ def disagrees(vote: Vote, axis_px: float, error_px: float) -> bool:
     return away > max(DISAGREE_PX, TIMES_ERROR * float(np.hypot(vote.error_px, error_px)))
 
 
-def search_axis(sinograms: ArrayLike, angles_deg: ArrayLike) -> AxisSearch:
+def search_axis(
+    sinograms: ArrayLike, angles_deg: ArrayLike, missing: NDArray[np.bool_] | None = None
+) -> AxisSearch:
     """Rotation axis of line integrals (row, angle, x) of any contrast, by every method.
 
-    Dead columns are filled first. Mirror symmetry of the whole scan is the most precise and leads; where the sample
-    leaves the view, its refinement is biased and the opposite projections lead. The lead loses to two methods that
-    agree with each other and not with it, if no other agrees with it.
+    Dead columns are filled first, and missing ones of a half turn as :mod:`speckleflow.tomo.wedge` fills them. Mirror
+    symmetry of the whole scan is the most precise and leads; where the sample leaves the view, its refinement is biased
+    and the opposite projections lead. The lead loses to two methods that agree with each other and not with it, if no
+    other agrees with it.
+
+    Parameters
+    ----------
+    sinograms : (row, angle, x), finite.
+    angles_deg : (angle,), covering 180 degrees or more.
+    missing : (row, x), columns that were not measured at any angle, whatever was filled in; None: all were.
 
     Raises
     ------
@@ -126,6 +141,9 @@ def search_axis(sinograms: ArrayLike, angles_deg: ArrayLike) -> AxisSearch:
     data = without_dead_columns(data) if usable else data
     mirror = find_axis(data, angles)
     sides = half_turns(angles)
+    if missing is not None and not sides.full and _matter(missing):
+        data, angles, mirror = _filled(data, angles, missing, sides, mirror)
+        sides = half_turns(angles)
     clean, passed = without_noise(data)
     near_start = max(4.0, abs(mirror.axis_px - mirror.start_px) + 2)
     votes = [Vote("mirror", mirror.axis_px, max(LEAST_ERROR["mirror"], mirror.uncertainty_px))]
@@ -138,6 +156,32 @@ def search_axis(sinograms: ArrayLike, angles_deg: ArrayLike) -> AxisSearch:
     cut_off = leaves_the_view(clean)
     best = choose(votes, cut_off)
     return AxisSearch(best.axis_px, best.error_px, best.method, tuple(votes), cut_off, mirror)
+
+
+def _matter(missing: NDArray[np.bool_]) -> bool:
+    """Whether enough neighbouring columns (row, x) are missing for a straight line over them to move the axis."""
+    wide = scipy.ndimage.binary_opening(missing, np.ones((1, WIDE_PX), bool))
+    return bool(0 < wide.mean() < MOST)
+
+
+def _filled(
+    data: Float, angles_deg: Double, missing: NDArray[np.bool_], sides: HalfTurns, mirror: AxisResult
+) -> tuple[Float, Double, AxisResult]:
+    """Half turns (row, angle, x) whose missing columns (row, x) are filled about their axis, its angles and mirror."""
+    halves = np.stack([sides.front(sinogram) for sinogram in data])
+    coarse = Coarse.of(halves, missing)
+    if not coarse.fits:
+        return data, angles_deg, mirror
+    some = slice(None, None, -(-len(data) // FILLED_ROWS))
+
+    def search(axis_px: float) -> float:
+        return coarse.fine_px(find_axis(coarse.filled(axis_px, some), coarse.angles_deg).axis_px)
+
+    axis = settled_axis(search, mirror.axis_px)
+    if not 0 < axis < data.shape[2] - 1:
+        return data, angles_deg, mirror
+    filled = coarse.into(halves, missing, axis)
+    return filled, sides.angles_deg, find_axis(filled, sides.angles_deg)
 
 
 def choose(votes: list[Vote], cut_off: bool) -> Vote:

@@ -25,7 +25,7 @@ def find(method: str, weights: str) -> Path:
     ConfigError
         No weights are shipped for this method.
     InputError
-        There is no such file.
+        There is no such file, or it cannot be read.
     """
     if weights == "shipped":
         if method not in SHIPPED:
@@ -37,6 +37,12 @@ def find(method: str, weights: str) -> Path:
     if not path.is_file():
         hint = "set weights of the method to where they are, or to shipped"
         raise InputError("weights", expected="a file", found=f"no {path}", hint=hint)
+    try:
+        with path.open("rb") as stream:
+            stream.read(1)
+    except OSError as error:
+        found = f"that {path} cannot be read ({error.strerror or error})"
+        raise InputError("weights", expected="a file", found=found) from error
     return path
 
 

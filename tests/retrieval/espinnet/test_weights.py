@@ -89,6 +89,8 @@ def test_missing_weights():
         find("umpa", "shipped")
     with pytest.raises(InputError, match=r"expected a file, found no nowhere\.pt"):
         find("espinnet", "nowhere.pt")
+    with pytest.raises(InputError, match="cannot be read"):
+        find("espinnet", "/proc/self/mem")
 
 
 def test_names_of_the_published_checkpoint():
