@@ -2,7 +2,8 @@
 
     python benchmarks/umpa.py --stack ../shared/data/sim512/stack.npz --peer PYTHON > benchmarks/umpa.md
 
-The stack holds `reference`, `sample` (N, y, x) and the truth on the detector grid. Every run is a process of its
+The stack holds `reference`, `sample` (N, y, x) and the truth on the detector grid. It follows equation (1) of the
+papers, without fringes of light, so that T is compared as measured. Every run is a process of its
 own, the runs of both programs take turns, the least of the repetitions counts. Beside the seconds on the clock
 stand those of the processor: on a machine that others use as well, the clock measures them too. Each process
 does its work twice, and the better counts: the first meets memory that the process never had, a scan has
@@ -47,7 +48,7 @@ for _ in range(2):
     seconds = [min(a, b) for a, b in zip(seconds, (time.perf_counter() - clock, time.process_time() - cpu))]
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 fields = to_detector(fields)
-np.savez(out, ux=fields.ux[0], uy=fields.uy[0], T=fields.transmission[0], D=fields.darkfield[0])
+np.savez(out, ux=fields.ux[0], uy=fields.uy[0], T=fields.transmission_measured[0], D=fields.darkfield[0])
 print(json.dumps([*seconds, peak]))
 """
 
