@@ -27,7 +27,7 @@ TARGET_SECONDS = 900.0
 TARGET_MB = 8000.0
 #: Memory of a job before any data: in a cluster job Snakemake runs twice around the script (170 MB each),
 #: and the Python of the script with its libraries takes the rest (measured, with torch and without).
-BASE_MB = {"retrieve": 830, "simulate": 850, "report": 560, "reconstruct": 500}
+BASE_MB = {"retrieve": 830, "simulate": 850, "report": 560}
 BASE_MB_OTHER = 480
 #: Repeated darks, flats or references of one position that are read together.
 REPEATS = 20
@@ -205,8 +205,9 @@ def _inspected_shape(spec: ScanSpec, path: str | Path | None) -> tuple[int, int,
 
 
 def row_mb(projections: int, columns: int, voxel_std: bool) -> float:
-    """MB of one row's sinograms and slices in a reconstruction job: six and three copies at most, with noise more."""
-    copies = (9, 4) if voxel_std else (6, 3)
+    """MB of one row's sinograms and slices in a reconstruction job: six and three copies at most, with
+    noise nine and six (a slab of every contrast and of its standard deviation is kept until all are written)."""
+    copies = (9, 6) if voxel_std else (6, 3)
     return (copies[0] * projections + copies[1] * columns) * columns * 4 / 1e6
 
 
