@@ -100,6 +100,14 @@ def pattern_change(first: NDArray, second: NDArray) -> tuple[float, float] | Non
     return away, float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
 
 
+def coarse_match(first: NDArray, second: NDArray) -> tuple[float, tuple[float, float]]:
+    """Largest correlation of the fine patterns of two frames (y, x), over what noise leaves of it, and the displacement
+    (y, x) in whole pixels from the first to the second."""
+    score, shift = _correlate(_pattern(first), _pattern(second))
+    most = np.sqrt(np.prod([max(_self_correlation(frame[None]), 1e-3) for frame in (first, second)]))
+    return float(score / most), shift
+
+
 def repeat_problems(frames: NDArray, what: str, where: str) -> list[InputError]:
     """Repeated reference frames (k, y, x) that show different patterns."""
     if len(frames) < 2 or frames.ndim != 3:

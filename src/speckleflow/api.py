@@ -130,8 +130,12 @@ class RawScan:
 
     @property
     def reference(self) -> NDArray[np.float32] | None:
-        """Corrected reference stack (N, y, x); None for a scan without diffuser."""
+        """Corrected reference stack (N, y, x); None for a scan without diffuser. Of several times their mean."""
         return self.correction.reference
+
+    def reference_of(self, projection: int) -> NDArray[np.float32] | None:
+        """Corrected reference stack (N, y, x) of one projection, where ``correct.references`` follows the diffuser."""
+        return self.correction.at(self.raw.raw_indices[projection]).reference
 
     def frames(self, projections: slice | int = slice(None)) -> NDArray[np.float32]:
         """Corrected sample frames (projection, N, y, x), or (N, y, x) of a single projection.

@@ -30,6 +30,7 @@ from speckleflow.checks import (
 from speckleflow.config import ScanConfig
 from speckleflow.correction import Correction, air_margins, missing_flats_error, prepare_correction, read_mask
 from speckleflow.correction.flats import beam_problem
+from speckleflow.correction.references import FoundSets, find_sets, set_changes
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.frame_faults import fault_error, look_at_scan
 from speckleflow.io.base import FrameSource, InputProblems
@@ -68,8 +69,13 @@ def inspect_scan(spec: ScanSpec) -> Manifest:
         raise InputProblems(problems)
     problems += _calibration_problems(opened, sources)
     warnings = [f"{source.name}: {note}" for _, source in sources for note in source.metadata.notes]
+    sets = None
+    try:
+        sets = find_sets(opened)
+    except InputError as problem:
+        problems.append(problem)
     for role, source in sources:
-        problems += _source_problems(opened, role, source, warnings)
+        problems += _source_problems(opened, role, source, warnings, sets)
     problems += [*angle_problems(opened), *geometry_problems(opened)]
     if not problems:  # angles that could be read and are in degrees
         problems += tomography_problems(opened)
@@ -89,10 +95,15 @@ def inspect_scan(spec: ScanSpec) -> Manifest:
         raise InputProblems({str(problem): problem for problem in problems}.values())
     manifest = _manifest(opened, warnings)
     flats = manifest.flats if correction.flats is None else f"{manifest.flats}, {correction.flats}"
+    references = "" if sets is None else f"mean of {sets}"
+    if correction.references is not None:
+        references = str(correction.references)
     blur = "not measured: no repeated flats or references of one beam, or too little of them"
     if correction.blur is not None:
         blur = correction.blur.words()
-    return replace(manifest, left_out=left_out, pattern=pattern, flats=flats, detector_blur=blur)
+    return replace(
+        manifest, left_out=left_out, pattern=pattern, flats=flats, detector_blur=blur, references=references
+    )
 
 
 def _without_bad_frames(scan: Scan, warnings: list[str]) -> tuple[Scan, tuple[int, ...]]:
@@ -219,6 +230,8 @@ def _agreement_problems(
     """
     if correction.reference is None or scan.n_positions * scan.rows * scan.columns == 0:
         return []
+    correction = correction.at(scan.raw_indices[0])
+    assert correction.reference is not None
     frames = correction.correct_frames(scan.read_sample(slice(0, 1)), scan.raw_indices[:1])[0]
     quality = measure_pattern(correction.reference, frames)
     if quality.judgement:
@@ -241,8 +254,13 @@ def _agreement_problems(
     return problems
 
 
-def _source_problems(scan: Scan, role: str, source: FrameSource, warnings: list[str]) -> list[InputError]:
-    """Everything that is wrong inside one file; what is odd goes to ``warnings``."""
+def _source_problems(
+    scan: Scan, role: str, source: FrameSource, warnings: list[str], sets: FoundSets | None
+) -> list[InputError]:
+    """Everything that is wrong inside one file; what is odd goes to ``warnings``.
+
+    Reference frames are repeats within each of their ``sets``.
+    """
     size = (scan.rows, scan.columns)
     where, problems, level = source.name, [], None
     for what, read in _stacks(scan, role, source):
@@ -261,11 +279,16 @@ def _source_problems(scan: Scan, role: str, source: FrameSource, warnings: list[
             saturation=scan.config.correct.saturation_level,
         )
         if what in ("flat frames", "reference frames") and frames.shape[-2:] == size:
-            warnings += _repeat_warnings(scan, frames, what, where)
             if what == "flat frames":
                 problems += _beam_problems(scan, source, frames, where)
-            if what == "reference frames" and _are_repeats(scan, frames):
-                problems += repeat_problems(frames, what, where)
+            groups = [np.arange(len(frames))]
+            if what == "reference frames" and sets is not None:
+                groups = sets.of_file(next(k for k, other in enumerate(scan.reference) if other is source))
+                warnings += _set_warnings(scan, frames, sets, groups, where)
+            for group in groups:
+                warnings += _repeat_warnings(scan, frames[group], what, where)
+                if what == "reference frames" and _are_repeats(scan, frames):
+                    problems += repeat_problems(frames[group], what, where)
         if what == "dark frames":
             level = _level(frames)
         elif level is not None:
@@ -279,6 +302,21 @@ def _beam_problems(scan: Scan, source: FrameSource, frames: NDArray[Any], where:
         return []
     problem = beam_problem(frames, where)
     return [] if problem is None else [problem]
+
+
+def _set_warnings(
+    scan: Scan, frames: NDArray[Any], sets: FoundSets, groups: list[NDArray[np.intp]], where: str
+) -> list[str]:
+    """Sets of references that differ beyond their noise, where their mean is used."""
+    if scan.config.correct.references != "mean":
+        return []
+    changes = list(set_changes(frames, sets, groups))
+    if not changes:
+        return []
+    return [
+        f"{where}: {'; '.join(changes)}; the mean of the {len(groups)} sets is used (correct.references: nearest, or "
+        "interpolate where the pattern drifts)"
+    ]
 
 
 def _are_repeats(scan: Scan, frames: NDArray[Any]) -> bool:

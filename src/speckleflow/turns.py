@@ -72,15 +72,7 @@ def same_angles(angles_deg: NDArray[np.float64]) -> list[tuple[int, int]]:
 
 def _change(scan: Scan, correction: Correction, pair: tuple[int, int]) -> float:
     """Difference of two projections over what the sample shows in them; 0 where noise explains it."""
-    one, other = (
-        correction.correct_frames(scan.read_sample(slice(k, k + 1)), scan.raw_indices[k : k + 1])[0]
-        for k in pair
-    )
-    beam = np.ones(1, np.float32) if correction.reference is None else correction.reference
-    one, other = (
-        np.divide(image, beam, out=np.ones_like(image), where=beam > 0.05 * beam.mean())
-        for image in (one, other)
-    )
+    one, other = (_over_reference(scan, correction, k) for k in pair)
     difference = other - one
     # noise is what neighbouring pixels do not share
     beside = np.diff(difference, axis=-1)
@@ -91,6 +83,15 @@ def _change(scan: Scan, correction: Correction, pair: tuple[int, int]) -> float:
     if away < _TIMES_NOISE * noise or shows == 0:
         return 0.0
     return away / shows
+
+
+def _over_reference(scan: Scan, correction: Correction, projection: int) -> Image:
+    """A corrected projection (N, y, x) over its reference, 1 where there is no light."""
+    numbers = scan.raw_indices[projection : projection + 1]
+    here = correction.at(numbers[0])
+    image = here.correct_frames(scan.read_sample(slice(projection, projection + 1)), numbers)[0]
+    beam = np.ones(1, np.float32) if here.reference is None else here.reference
+    return np.divide(image, beam, out=np.ones_like(image), where=beam > 0.05 * beam.mean())
 
 
 def _rms(image: Image) -> float:

@@ -142,6 +142,10 @@ CASES: dict[str, Case] = {
     ),
     "correct.fill_px": Case(0.5, "correct"),
     "correct.flats": Case("before_and_after", "correct"),
+    "correct.references": Case("nearest", "correct", {"correct": {"reference_places": [0, 5]}}),
+    "correct.reference_places": Case(
+        [0, 4], "correct", {"correct": {"references": "nearest", "reference_places": [0, 5]}}
+    ),
     "correct.flat_scale": Case(2.0, "correct", {"correct": {"flux": "none"}}),
     "correct.air_px": Case([5, 3, 2, 1], "correct"),
     "correct.exclude_projections": Case("1", "retrieve"),

@@ -11,10 +11,13 @@ import numpy as np
 from speckleflow.correction.detector_blur import DetectorBlur
 from speckleflow.correction.flats import FlatGroups
 from speckleflow.correction.frames import Correction
+from speckleflow.correction.references import Image, ReferenceSets
 from speckleflow.io.results import create, open_result, require, result_file
 
 #: begins the attributes that hold the detector's point spread
 _BLUR = "detector_blur_"
+#: dataset of the references of several times
+_SETS = "reference_sets"
 
 
 def save_correction(correction: Correction, path: str | Path) -> None:
@@ -41,6 +44,8 @@ def write_correction(correction: Correction, file: h5py.File) -> None:
         unit = "counts" if correction.gain is None else ""
         words = "corrected reference stack (N, y, x)"
         create(file, "reference", correction.reference, unit=unit, description=words)
+    if correction.references is not None:
+        _write_sets(correction.references, file)
     file.attrs["air_px"] = correction.air
     file.attrs["flux"] = correction.flux
     if correction.blur is not None:
@@ -49,6 +54,37 @@ def write_correction(correction: Correction, file: h5py.File) -> None:
     file.attrs["fill_px"] = correction.fill_px
     if correction.saturation is not None:
         file.attrs["saturation_level"] = correction.saturation
+
+
+def _write_sets(sets: ReferenceSets, file: h5py.File) -> None:
+    """One set at a time."""
+    first = sets.read(0)
+    made = create(
+        file,
+        _SETS,
+        shape=(len(sets.at), *first.shape),
+        unit=file["reference"].attrs["units"],
+        description=f"corrected reference stack of each time (set, N, y, x): {sets.how}",
+    )
+    for number in range(len(sets.at)):
+        made[number] = first if number == 0 else sets.read(number)
+    words = "raw projections recorded before each set of references"
+    create(file, "reference_places", sets.at, unit="", description=words, dtype=np.float64)
+    words = "movement (y, x) of each pattern from one set to the next (set - 1, N, 2)"
+    create(file, "reference_motion", sets.moved_px, unit="px", description=words, dtype=np.float64)
+    file.attrs["references"] = sets.how
+
+
+def _read_sets(file: h5py.File, path: str | Path) -> ReferenceSets | None:
+    if _SETS not in file:
+        return None
+
+    def read(number: int) -> Image:
+        with open_result(path, verify=False) as later:
+            return np.asarray(later[_SETS][number])
+
+    places, moved = (require(file, f"reference_{name}")[()] for name in ("places", "motion"))
+    return ReferenceSets(places, file.attrs["references"], moved, read)
 
 
 def load_correction(path: str | Path) -> Correction:
@@ -74,6 +110,7 @@ def load_correction(path: str | Path) -> Correction:
         flats = None
         if "flat_groups" in file:
             flats = FlatGroups(file["flat_groups"][()], require(file, "flat_places")[()])
+        sets = _read_sets(file, path)
     air = (left, right, top, bottom)
     dark, gain, reference = optional["dark"], optional["gain"], optional["reference"]
-    return Correction(dark, gain, bad, air, flux, reference, saturation, flats, blur, fill_px)
+    return Correction(dark, gain, bad, air, flux, reference, saturation, flats, blur, fill_px, sets)

@@ -5,6 +5,7 @@ Without flats the frames stay in counts over the dark: the reference then carrie
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +18,7 @@ from speckleflow.correction.bad_pixels import Image, bad_pixels, unlit
 from speckleflow.correction.detector_blur import DetectorBlur
 from speckleflow.correction.filling import Filling
 from speckleflow.correction.flats import FlatGroups
+from speckleflow.correction.references import ReferenceSets
 from speckleflow.errors import InputError
 from speckleflow.io.repeats import FrameMean, unmeasured
 from speckleflow.margins import Margins, air_mask
@@ -38,6 +40,7 @@ class Correction:
     fill_px : largest distance of a pixel that is filled from a measured one; farther ones are lost.
     flats : the beam at several times, in place of ``gain``; None: one gain for all projections.
     blur : the detector's point spread as measured on repeated frames; None: not measured.
+    references : the reference at several times, in place of ``reference``, which then is their mean; None: one for all.
     """
 
     dark: Image | None
@@ -50,6 +53,7 @@ class Correction:
     flats: FlatGroups | None = None
     blur: DetectorBlur | None = None
     fill_px: float = Correct().fill_px
+    references: ReferenceSets | None = None
     _filling: Filling = field(init=False, repr=False, compare=False)
 
     @classmethod
@@ -146,6 +150,15 @@ class Correction:
         plain = replace(cls.from_means(beam, level, bad), saturation=most, fill_px=settings.fill_px)
         return replace(plain, reference=plain.correct_frames(raw))
 
+    def at(self, number: int) -> Correction:
+        """The correction of a raw projection, whose reference is that of its time."""
+        if self.references is None:
+            return self
+        here = copy.copy(self)  # with its filling, which takes long to make
+        object.__setattr__(here, "reference", self.references.stack(number))
+        object.__setattr__(here, "references", None)
+        return here
+
     def correct_frames(self, raw: NDArray, numbers: Sequence[int] | NDArray[np.intp] | None = None) -> Image:
         """Corrected float32 frames of raw sample frames (..., N, y, x), e.g. (B, N, y, x).
 
@@ -165,6 +178,15 @@ class Correction:
         light in the air margins over the paired reference's; None where it is not measured.
         """
         self._check_shape(raw)
+        if self.references is not None and self.flux:
+            if numbers is None:
+                raise TypeError("references that change during the scan need the numbers of the projections")
+            parts = [
+                self.at(numbers[run.start]).correct_with_flux(raw[run], numbers[run])
+                for run in self.references.runs(np.asarray(numbers, np.intp))
+            ]
+            fluxes = [flux for _, flux in parts if flux is not None]
+            return np.concatenate([frames for frames, _ in parts]), np.concatenate(fluxes)
         frames = self._beam_units(raw, numbers)
         return frames, self._normalise_flux(frames) if self.flux else None
 

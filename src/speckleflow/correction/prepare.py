@@ -15,6 +15,7 @@ from speckleflow.correction.bad_pixels import Image, bad_pixels
 from speckleflow.correction.detector_blur import DetectorBlur, measure_detector_blur
 from speckleflow.correction.flats import flat_groups
 from speckleflow.correction.frames import Correction, check_mostly_good, measured, over_dark
+from speckleflow.correction.references import FoundSets, find_sets, make_sets
 from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource
 from speckleflow.io.images import Images
@@ -77,18 +78,27 @@ def prepare_correction(scan: Scan) -> Correction:
         bad |= read_mask(scan.root / settings.mask, settings.mask, size)
     check_mostly_good(bad, scan.sample[0].name)
     air, flux = air_margins(settings, size), settings.flux == "air"
-    reference = None
+    found = find_sets(scan)
+    reference = references = None
     if raw is not None:
-        reference = Correction.from_means(ref_flat, ref_dark, bad, air).correct_frames(raw)
-        if flux:
-            # all frames see the same diffuser, so the mean light of each tells the incident flux
-            light = reference.mean((1, 2), dtype=np.float64)
-            reference *= (light.mean() / light).astype(np.float32)[:, None, None]
+        beam = Correction.from_means(ref_flat, ref_dark, bad, air)
+        reference = beam.correct_frames(raw)
+        level = float(reference.mean(dtype=np.float64)) if flux else None
+        _level_light(reference, level)
+        if found is not None and settings.references != "mean":
+
+            def read(number: int) -> Image:
+                stack = beam.correct_frames(scan.read_reference(found.of(number)))
+                _level_light(stack, level)
+                return stack
+
+            references = make_sets(scan, found, read)
     plain = Correction.from_means(flat, dark, bad, air, reference)
     flats = None if flat is None else flat_groups(scan, dark, settings.flat_scale)
     plain = replace(
         plain,
-        blur=_detector_blur(scan),
+        blur=_detector_blur(scan, found),
+        references=references,
         saturation=settings.saturation_level,
         flats=flats,
         fill_px=settings.fill_px,
@@ -96,11 +106,25 @@ def prepare_correction(scan: Scan) -> Correction:
     return replace(plain, air=free_margins(scan, plain) if settings.air_px == "auto" else air, flux=flux)
 
 
-def _detector_blur(scan: Scan) -> DetectorBlur | None:
+def _level_light(reference: Image, level: float | None) -> None:
+    """Reference frames (N, y, x) at the light ``level`` (None: as they are).
+
+    All frames see the same diffuser, so the mean light of each tells the incident flux.
+    """
+    if level is not None:
+        light = reference.mean((1, 2), dtype=np.float64)
+        reference *= (level / light).astype(np.float32)[:, None, None]
+
+
+def _detector_blur(scan: Scan, found: FoundSets | None) -> DetectorBlur | None:
     """The detector's point spread from the first of the flats, else of the reference frames, that are repeated."""
     readers = [read for _, read in scan.flat_stacks()]
     if len(scan.reference) > 1 or scan.n_positions == 1:
-        readers += [partial(reference_frames, source, scan.config) for source in scan.reference]
+        first = [None] * len(scan.reference) if found is None else found.of(0)
+        readers += [
+            partial(reference_frames, source, scan.config, some)
+            for source, some in zip(scan.reference, first, strict=True)
+        ]
     for read in readers[:_BLUR_STACKS]:
         frames = read()
         if (blur := measure_detector_blur(frames[:, 0] if frames.ndim == 4 else frames)) is not None:
@@ -130,15 +154,16 @@ def free_margins(scan: Scan, correction: Correction) -> Margins:
     above = np.ones(len(probes))
     height = min(scan.rows // 8, left)
     for i, probe in enumerate(probes):
-        frames = correction.correct_frames(
+        here = correction.at(scan.raw_indices[probe])
+        frames = here.correct_frames(
             scan.read_sample(slice(probe, probe + 1)), scan.raw_indices[probe : probe + 1]
         )
         for side, margin in enumerate(sides):
-            light, beam = correction.light(frames, margin)
+            light, beam = here.light(frames, margin)
             transmission[i, side] = np.mean(light / beam)
-        profiles[i] = _profile(frames, correction, left, right)
+        profiles[i] = _profile(frames, here, left, right)
         if height:
-            light, beam = correction.light(frames, (0, 0, height, height))
+            light, beam = here.light(frames, (0, 0, height, height))
             above[i] = np.mean(light / beam)
     air, both = sides_without_sample(transmission, correction.air)
     if both:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numpy.typing import NDArray
 
 from speckleflow.config import ScanConfig
@@ -43,16 +44,21 @@ def open_role(spec: ScanSpec, name: str, role: str = "sample") -> FrameSource:
     return open_source(spec.root / name, name, options=read_options(spec.config, role))
 
 
-def reference_frames(source: FrameSource, config: ScanConfig) -> NDArray:
-    """All reference frames of a reference file, raw: (k, y, x) or (k, N, y, x)."""
+def reference_frames(
+    source: FrameSource, config: ScanConfig, numbers: NDArray[np.intp] | None = None
+) -> NDArray:
+    """Reference frames of a reference file, raw: (k, y, x) or (k, N, y, x); all, or those of these numbers."""
     if config.files.reference_dataset != AS_FLATS:
-        return source.read()
+        if numbers is None or not len(numbers):
+            return source.read()
+        runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
+        return np.concatenate([source.read(slice(int(run[0]), int(run[-1]) + 1)) for run in runs])
     frames = source.flats()
     if frames is None:
         raise InputError(
             source.name, expected="reference frames as flats (files.reference_dataset)", found="none"
         )
-    return frames
+    return frames if numbers is None else frames[numbers]
 
 
 def source_count(source: FrameSource, kind: str) -> int:

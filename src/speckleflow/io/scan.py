@@ -13,7 +13,7 @@ one view where not. A reference file per position holds repeated frames, which a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -112,15 +112,22 @@ class Scan:
             return source.read(projections, rows)[:, None]
         return source.read(ALL, rows)[None][projections]
 
-    def read_reference(self) -> NDArray[np.float32]:
-        """Mean reference frames (N, y, x), raw counts, in the order of the sample's positions."""
+    def read_reference(self, chosen: Sequence[NDArray[np.intp]] | None = None) -> NDArray[np.float32]:
+        """Mean reference frames (N, y, x), raw counts, in the order of the sample's positions.
+
+        ``chosen``: numbers of the frames of each file that are averaged; None: all of them.
+        """
+        numbers = [None] * len(self.reference) if chosen is None else chosen
         if (
             len(self.reference) > 1
         ):  # one file at a time: all repeats of all positions are as large as the raw data
             return np.concatenate(
-                [self._mean(reference_frames(source, self.config)).mean for source in self.reference]
+                [
+                    self._mean(reference_frames(source, self.config, some)).mean
+                    for source, some in zip(self.reference, numbers, strict=True)
+                ]
             )
-        frames = reference_frames(self.reference[0], self.config)
+        frames = reference_frames(self.reference[0], self.config, numbers[0])
         if frames.ndim == 4 or self.n_positions == 1:
             return self._mean(frames).mean
         return self._mean(frames[None]).mean

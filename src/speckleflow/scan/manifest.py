@@ -115,6 +115,7 @@ class Manifest:
     times_s : time of every used projection of a time series; empty where the projections are rotation angles.
     geometry_from : where each number of the geometry stands: 'configuration', or a file's name.
     flats, darks : where they come from, in words.
+    references : sets of reference frames of several times and their use, in words; empty where there is one.
     files : sources in the order in which their frames are used.
     raw_bytes, result_bytes : size of the raw files, and what all results will take on disk (fields and phase,
         and the volumes twice, as slabs and whole).
@@ -149,6 +150,7 @@ class Manifest:
     geometry_from: Mapping[str, str] = field(default_factory=dict)
     pattern: Mapping[str, float] = field(default_factory=dict)
     detector_blur: str = ""
+    references: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:

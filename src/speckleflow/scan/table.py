@@ -33,6 +33,7 @@ def manifest_table(manifest: Manifest) -> RenderableType:
         ("distance", distance_text(g)),
         ("pattern", _pattern(manifest)),
         ("detector blur", manifest.detector_blur),
+        *([("references", manifest.references)] if manifest.references else []),
         ("flats", manifest.flats),
         ("darks", manifest.darks),
         (

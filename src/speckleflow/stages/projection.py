@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,23 +27,36 @@ from speckleflow.scan.schema import FILLED, LOST
 from speckleflow.stages.phase import Arrays
 
 
-@dataclass(frozen=True)
+class Batch(NamedTuple):
+    """Corrected frames (B, N, y, x), the flux (B, N) that was divided out, the raw frames and their correction."""
+
+    frames: torch.Tensor
+    flux: NDArray[np.float32] | None
+    raw: NDArray[Any]
+    correction: Correction
+
+
+@dataclass
 class ProjectionRetrieval:
-    """Correction and retrieval of one scan, ready for its frames.
+    """Correction and retrieval of one scan, ready for the frames of a time at which the reference is the same.
 
     Attributes
     ----------
-    correction : dark, flat, bad pixels, margins and the corrected reference.
-    retriever, state : the method, and what it made of the reference.
+    correction : dark, flat, bad pixels, margins and the corrected reference, or references of several times.
+    retriever : the method.
+    acquisition : what it may know of the measurement.
     drift : whether the mean displacement of the air margins is taken off.
-    geometry : of the scan.
+    scan : whose projections they are.
+    reference, state : the corrected reference that it is ready for, and what the method made of it.
     """
 
     correction: Correction
     retriever: Retriever
-    state: Any
+    acquisition: Acquisition
     drift: bool
-    geometry: ScanGeometry
+    scan: Scan
+    reference: NDArray[np.float32] | None = field(default=None, init=False)
+    state: Any = field(default=None, init=False)
 
     @classmethod
     def of_scan(cls, scan: Scan, correction: Correction) -> ProjectionRetrieval:
@@ -58,36 +71,46 @@ class ProjectionRetrieval:
         retriever = make_retriever(
             config, config.execution.retrieval.device, config.execution.retrieval.threads
         )
-        reference = torch.from_numpy(reference_of(correction, scan))
-        state = retriever.prepare(
-            reference, acquisition_of(config, scan.geometry, scan.angles_deg, correction.blur)
-        )
-        return cls(correction, retriever, state, config.correct.drift, scan.geometry)
+        acquisition = acquisition_of(config, scan.geometry, scan.angles_deg, correction.blur)
+        return cls(correction, retriever, acquisition, config.correct.drift, scan)
 
-    def corrected(
-        self, raw: NDArray[Any], numbers: NDArray[np.intp]
-    ) -> tuple[torch.Tensor, NDArray[np.float32] | None]:
-        """Corrected frames (B, N, y, x) of the raw projections ``numbers`` on the way to the device, and their flux."""
-        frames, flux = self.correction.correct_with_flux(raw, numbers)
+    def batches(self, start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+        """Ranges of projections, of at most ``size``, that have one reference."""
+        numbers = self.scan.raw_indices[start:stop]
+        sets = self.correction.references
+        for run in [slice(0, len(numbers))] if sets is None else sets.runs(numbers):
+            for first in range(run.start, run.stop, size):
+                yield start + first, start + min(first + size, run.stop)
+
+    def read(self, first: int, last: int) -> Batch:
+        """Raw and corrected frames of a range of projections that have one reference, on the way to the device."""
+        raw = self.scan.read_sample(slice(first, last))
+        numbers = self.scan.raw_indices[first:last]
+        correction = self.correction.at(numbers[0])
+        frames, flux = correction.correct_with_flux(raw, numbers)
         stack = torch.from_numpy(frames)
-        return stack.pin_memory() if self.retriever.device.type == "cuda" else stack, flux
+        if self.retriever.device.type == "cuda":
+            stack = stack.pin_memory()
+        return Batch(stack, flux, raw, correction)
 
-    def fields(
-        self, frames: torch.Tensor, flux: NDArray[np.float32] | None = None, raw: NDArray[Any] | None = None
-    ) -> Arrays:
+    def fields(self, batch: Batch) -> Arrays:
         """Fields of corrected frames; the drift between reference and sample, seen in the air, is taken off.
 
-        Pixels that were filled in the ``raw`` frames are flagged; those too far from measured ones are NaN.
+        Pixels that were filled in the raw frames are flagged; those too far from measured ones are NaN.
         """
-        arrays = as_arrays(self.retriever(frames, self.state))
-        if raw is not None:
-            flag_unmeasured(arrays, self.correction, raw)
+        if self.state is None or self.reference is not batch.correction.reference:
+            self.state = None  # its memory first
+            self.reference = batch.correction.reference
+            stack = torch.from_numpy(reference_of(batch.correction, self.scan))
+            self.state = self.retriever.prepare(stack, self.acquisition)
+        arrays = as_arrays(self.retriever(batch.frames, self.state))
+        flag_unmeasured(arrays, batch.correction, batch.raw)
         air = self.correction.air
         if "ux" in arrays and self.drift and any(air):
-            take_drift_off(arrays, air, self.geometry)
+            take_drift_off(arrays, air, self.scan.geometry)
         blank_lost(arrays)
-        if flux is not None:
-            arrays["flux"] = flux
+        if batch.flux is not None:
+            arrays["flux"] = batch.flux
         return arrays
 
 

@@ -82,6 +82,8 @@ STAGES: dict[str, Stage] = {
                 "correct.flat_scale",
                 "correct.flats",
                 "correct.air_px",
+                "correct.references",
+                "correct.reference_places",
             ),
             "corrected.h5",
             ("scipy",),

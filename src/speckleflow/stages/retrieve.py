@@ -9,7 +9,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from speckleflow.correction import load_correction
@@ -22,7 +21,7 @@ from speckleflow.stages.batches import batch_size
 from speckleflow.stages.frames import check_frames
 from speckleflow.stages.inputs import check_made_by, describe
 from speckleflow.stages.phase import Arrays
-from speckleflow.stages.projection import ProjectionRetrieval
+from speckleflow.stages.projection import Batch, ProjectionRetrieval
 from speckleflow.stages.raw import open_raw
 
 log = logging.getLogger(__name__)
@@ -75,22 +74,22 @@ def _batches(
     scan: Scan, retrieval: ProjectionRetrieval, start: int, stop: int
 ) -> Iterator[tuple[int, Arrays]]:
     """(first projection, fields) of each batch; the next one is read and corrected while one is computed."""
-    starts = range(start, stop, batch_size(scan.n_positions, scan.rows, scan.columns))
-
+    size = batch_size(scan.n_positions, scan.rows, scan.columns)
+    ranges = list(retrieval.batches(start, stop, size))
     filled = np.zeros(2, int)
 
-    def read(at: int) -> tuple[torch.Tensor, NDArray[np.float32] | None, NDArray]:
-        raw = scan.read_sample(slice(at, min(at + starts.step, stop)))
-        filled[:] += check_frames(raw, scan, retrieval.correction, at)
-        return *retrieval.corrected(raw, scan.raw_indices[at : at + len(raw)]), raw
+    def read(first: int, last: int) -> Batch:
+        batch = retrieval.read(first, last)
+        filled[:] += check_frames(batch.raw, scan, retrieval.correction, first)
+        return batch
 
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(read, starts[0])
-        for at in starts:
+        coming = reader.submit(read, *ranges[0])
+        for number, (first, _) in enumerate(ranges, 1):
             batch = coming.result()
-            if at + starts.step < stop:
-                coming = reader.submit(read, at + starts.step)
-            yield at, retrieval.fields(*batch)
+            if number < len(ranges):
+                coming = reader.submit(read, *ranges[number])
+            yield first, retrieval.fields(batch)
     if filled.any():
         log.warning(
             "%d pixels of %d frames from projection %d on are NaN or saturated and were filled from their neighbours",

@@ -177,7 +177,7 @@ def _retrievals(scan: Scan, trial: Trial) -> Group:
     number = range(scan.n_projections)[number]
     rows = _inside(trial.rows, scan.rows, "--rows")
     columns = _inside(trial.columns, scan.columns, "--columns")
-    correction = prepare_correction(scan)
+    correction = prepare_correction(scan).at(scan.raw_indices[number])
     configs = [
         (label, lines, with_measured_blur(config, correction.blur))
         for label, lines, config in _configs(scan.config, trial)

@@ -29,6 +29,9 @@ TARGET_MB = 8000.0
 #: and the Python of the script with its libraries takes the rest (measured, with torch and without).
 BASE_MB = {"retrieve": 830, "simulate": 850, "report": 560}
 BASE_MB_OTHER = 480
+#: Stacks held for references of several times: the mean, the sets around a projection, what is made of them, and a
+#: set on its way.
+REFERENCE_SETS = {"mean": 0, "nearest": 3, "interpolate": 5}
 #: Repeated darks, flats or references of one position that are read together.
 REPEATS = 20
 #: Seconds per pixel of a slice and angle on two CPU threads, by backend (benchmarks/fbp.md).
@@ -63,6 +66,7 @@ class Plan:
     voxel_std : whether the noise of every voxel is stated.
     tilt_rows : rows read beside those of a slab where a tilt of the axis is taken off.
     backprojection_mb : memory of the backend beside sinograms and slices, on two threads.
+    reference_sets : stacks held for references of several times, beside that of the method.
     """
 
     projections: int
@@ -80,6 +84,7 @@ class Plan:
     voxel_std: bool = False
     tilt_rows: int = 0
     backprojection_mb: float = 0.0
+    reference_sets: int = 0
 
     def memory_mb(self, stage: str) -> int:
         """Predicted peak memory of one job of a stage in MB."""
@@ -93,11 +98,12 @@ class Plan:
             # 16 samples a pixel, some 80 numbers each for each of two projections (measured at two sizes)
             "simulate": 2600 * frame,
             # the repeats of one position as counts, their sums and extremes; the mean of every position
-            "inspect": 10 * REPEATS * pixels + 4 * self.positions * frame,
-            "correct": 12 * REPEATS * pixels + 6 * self.positions * frame,
+            "inspect": 10 * REPEATS * pixels + (4 + self.reference_sets) * self.positions * frame,
+            "correct": 12 * REPEATS * pixels + (6 + self.reference_sets) * self.positions * frame,
             # what the method says of itself; and of a batch: this and the next one's frames, raw and corrected,
             # and the fields
-            "retrieve": pixels * (self.bytes_per_pixel + batch * (100 + 5 * self.positions)),
+            "retrieve": pixels * (self.bytes_per_pixel + batch * (100 + 5 * self.positions))
+            + self.reference_sets * self.positions * frame,
             "integrate": 60 * frame,
             # sixteen rows' sinograms of a contrast, and the copies of the search of the axis
             "assemble": 40 * self.projections * self.columns * 4 / 1e6 + 60 * frame,
@@ -186,6 +192,7 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
         voxel_std=voxel_std,
         tilt_rows=_tilt_rows(config.tomography.axis_tilt_deg, rows, columns),
         backprojection_mb=_backprojection_mb(config.tomography, projections, columns),
+        reference_sets=REFERENCE_SETS[config.correct.references],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -55,6 +56,19 @@ class Correct(Section):
         "and after it, where the file says when (NXtomo by image_key, ALS by name), else their mean serves all; mean: "
         "always the mean; before_and_after: the first half was recorded before the projections, the second after.",
     )
+    references: Literal["mean", "nearest", "interpolate"] = Field(
+        "mean",
+        description="Reference frames of several times (reference_places). mean: of all of them; nearest: each projection "
+        "has the set nearest in time, where the diffuser or the beam moved at once; interpolate: between the sets before and "
+        "after it, moved by part of the way, where they drift.",
+    )
+    reference_places: Literal["file", "names"] | tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        "file",
+        description="Number of projections recorded before each set of reference frames, ascending: the frames of a "
+        "position are as many equal sets, in order. file: as the file says (files.reference_dataset: flats of NXtomo and "
+        "ALS); names: the last number in each image's name.",
+        examples=["file", [0, 900, 1800]],
+    )
     exclude_projections: str | None = Field(
         None,
         description="Projections that are not used, counted from 0: numbers and ranges such as '3,17-19'. They are "
@@ -78,6 +92,20 @@ class Correct(Section):
     @classmethod
     def _numbers_and_ranges(cls, value: Any) -> Any:
         return numbers_and_ranges(value, "3,17-19")
+
+    @field_validator("reference_places", mode="before")
+    @classmethod
+    def _ascending(cls, value: Any) -> Any:
+        if isinstance(value, str) and value not in ("file", "names"):
+            value = [part.strip() for part in value.strip("[]").split(",")]
+        if isinstance(value, list | tuple):
+            whole = [isinstance(n, int) or (isinstance(n, str) and n.isdecimal()) for n in value]
+            if len(value) < 2 or not all(whole) or any(int(a) >= int(b) for a, b in pairwise(value)):
+                raise ValueError(
+                    f"expected file, names or ascending numbers of projections such as [0, 900], found {value!r}"
+                )
+            return tuple(map(int, value))
+        return value
 
     @field_validator("air_px", mode="before")
     @classmethod
