@@ -28,4 +28,4 @@ def test_yaml_of_the_page(block: str):
 
 
 def test_the_page_has_them():
-    assert len(BLOCKS) == 10
+    assert len(BLOCKS) == 11

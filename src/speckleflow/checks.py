@@ -10,6 +10,7 @@ from speckleflow.errors import InputError
 from speckleflow.io.base import FrameSource
 from speckleflow.io.frame_axes import read_angles
 from speckleflow.io.scan import Scan
+from speckleflow.tomo.turns import turn_ranges
 
 #: A larger part of a frame at the detector's highest value is light, not hot pixels: of these, good detectors
 #: have less than one in a thousand.
@@ -208,10 +209,16 @@ def radian_problems(angles_deg: NDArray[np.float64], where: str, hint: str = "")
 
 def tomography_problems(scan: Scan) -> list[InputError]:
     """Angles that cannot give the volumes that the settings ask for."""
-    settings, span = scan.config.tomography, float(np.ptp(scan.angles_deg))
-    if scan.n_projections == 1 or settings.enabled == "no" or scan.times_s is not None:
+    settings, where = scan.config.tomography, scan.sample[0].name
+    if scan.n_projections == 1 or settings.enabled == "no" or scan.config.geometry.axis == "time":
         return []
-    where = scan.sample[0].name
+    angles = scan.angles_deg
+    if scan.config.geometry.axis == "both":
+        if problem := _rotation_problem(scan):
+            return [problem]
+        first, stop = turn_ranges(angles, settings.turn_deg)[0]
+        angles = angles[first:stop]
+    span = float(np.ptp(angles))
     if span == 0:
         return [
             InputError(
@@ -223,7 +230,7 @@ def tomography_problems(scan: Scan) -> list[InputError]:
         ]
     if problem := _unit_problem(scan):
         return [problem]
-    whole = span * scan.n_projections / (scan.n_projections - 1)
+    whole = span * len(angles) / (len(angles) - 1)
     if settings.offset_axis and abs(whole - 360) > _TURN_DEG:
         return [
             InputError(
@@ -241,7 +248,7 @@ def tomography_problems(scan: Scan) -> list[InputError]:
                 hint="set it, with angles over 360 degrees, or choose another file",
             )
         ]
-    missing, step = missing_wedge(scan.angles_deg)
+    missing, step = missing_wedge(angles)
     if settings.axis_px == "auto" and missing > max(2 * step, _TURN_DEG) and span < 180 - 2 * step:
         radians = "; geometry.angles_unit: rad, if they are radians" if span < 2 * np.pi else ""
         return [
@@ -253,6 +260,29 @@ def tomography_problems(scan: Scan) -> list[InputError]:
             )
         ]
     return []
+
+
+def _rotation_problem(scan: Scan) -> InputError | None:
+    """Angles that are no continuous rotation over at least one turn."""
+    steps, turn = np.diff(scan.angles_deg), scan.config.tomography.turn_deg
+    back = np.flatnonzero(steps * np.sign(steps[0]) <= 0)
+    if len(back):
+        k = int(back[0])
+        return InputError(
+            scan.sample[0].name,
+            expected="angles that go on one way (geometry.axis: both)",
+            found=f"{scan.angles_deg[k + 1]:g} degrees at projection {k + 1} after {scan.angles_deg[k]:g}",
+        )
+    ranges = turn_ranges(scan.angles_deg, turn)
+    fewest = min((stop - first for first, stop in ranges), default=0)
+    if fewest < 2:
+        span = abs(scan.angles_deg[-1] - scan.angles_deg[0])
+        return InputError(
+            scan.sample[0].name,
+            expected=f"a whole turn of {turn:g} degrees in several projections (tomography.turn_deg)",
+            found=f"{len(scan.angles_deg)} projections over {span:g} degrees",
+        )
+    return None
 
 
 def missing_wedge(angles_deg: NDArray[np.float64]) -> tuple[float, float]:

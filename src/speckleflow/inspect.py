@@ -45,6 +45,7 @@ from speckleflow.scan.manifest import FileEntry, Manifest, raw_file
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import collected_warnings
 from speckleflow.tomo.backends.registry import backend_class
+from speckleflow.tomo.turns import turn_ranges
 from speckleflow.turns import turn_problems
 from speckleflow.weights import digest
 
@@ -189,7 +190,7 @@ def backend_warning(config: ScanConfig, manifest: Manifest) -> str | None:
         ``execution.tomography.device`` is none the backend computes on.
     """
     settings, device = config.tomography, config.execution.tomography.device
-    if manifest.n_projections == 1 or manifest.times_s or settings.enabled == "no":
+    if manifest.n_projections == 1 or config.geometry.axis == "time" or settings.enabled == "no":
         return None
     try:
         devices = backend_class(settings.backend).devices
@@ -478,7 +479,15 @@ def _manifest(scan: Scan, warnings: list[str]) -> Manifest:
     method = scan.config.retrieval.spec
     fields = len(method.output_fields - {"flags", "attenuation"}) + method.has_phase
     contrasts = 1 + method.has_phase + ("darkfield" in method.output_fields)
-    volumes = contrasts * (scan.n_projections > 1 and scan.times_s is None)
+    turns, angles = 1, scan.angles_deg
+    if scan.config.geometry.axis == "both":
+        ranges = turn_ranges(angles, scan.config.tomography.turn_deg)
+        turns, angles = len(ranges), angles[slice(*ranges[0])]
+        if rest := scan.n_projections - ranges[-1][1]:
+            warnings.append(
+                f"{rest} projection{'s' * (rest > 1)} after the last whole turn of {turns} are in no volume"
+            )
+    volumes = turns * contrasts * (scan.n_projections > 1 and scan.config.geometry.axis != "time")
     image, volume = 4 * scan.rows * scan.columns, 4 * scan.rows * scan.columns**2
     return Manifest(
         scan=scan.name,
@@ -496,9 +505,7 @@ def _manifest(scan: Scan, warnings: list[str]) -> Manifest:
         raw_bytes=sum(entry.bytes for entry in entries),
         result_bytes=scan.n_projections * fields * image + 2 * volumes * volume,
         projection_bytes=image * scan.n_positions,
-        warnings=tuple(
-            dict.fromkeys([*geometry_warnings(scan), *angle_warnings(scan.angles_deg), *warnings])
-        ),
+        warnings=tuple(dict.fromkeys([*geometry_warnings(scan), *angle_warnings(angles), *warnings])),
         excluded=tuple(scan.excluded),
         positions=tuple(scan.layout.positions),
         angles_deg=tuple(scan.angles_deg.tolist()),

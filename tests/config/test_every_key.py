@@ -48,6 +48,8 @@ class Case:
 
 
 RANGE = {"geometry": {"angles": "range"}}
+#: a rotation that goes on: the angles of the files leave large gaps
+STEADY = {"angles": "range", "angle_stop_deg": 720.0}
 TIME = {"geometry": {"axis": "time", "frame_s": 0.05}}
 LCS = {"retrieval": {"method": "lcs"}}
 ESPINNET = {"retrieval": {"method": "espinnet"}}
@@ -206,6 +208,9 @@ CASES: dict[str, Case] = {
     "tomography.axis_contrast": Case("darkfield", "axis"),
     "tomography.axis_tilt_deg": Case(3.0, "reconstruct", BY_HAND),
     "tomography.offset_axis": Case(True, "reconstruct", BY_HAND),
+    "tomography.turn_deg": Case(
+        700.0, "assemble", {"geometry": {"axis": "both", "frame_s": 0.05, **STEADY}, **BY_HAND}
+    ),
     "tomography.backend": Case("astra", "reconstruct", BY_HAND),
     "tomography.filter": Case("parzen", "reconstruct", BY_HAND),
     "tomography.padding": Case("edge", "reconstruct", BY_HAND),

@@ -97,6 +97,17 @@ def coupled_problems(config: ScanConfig) -> list[str]:
         found.append(
             f"geometry.frame_s ({geometry.frame_s:g} s) needs geometry.axis: time, found geometry.axis: angle"
         )
+    if geometry.axis == "both":
+        if geometry.frame_s is None:
+            found.append(
+                "geometry.axis: both needs the time from frame to frame, geometry.frame_s, found null"
+            )
+        if tomography.enabled == "no":
+            found.append("geometry.axis: both makes volumes, found tomography.enabled: no")
+        if "xdmf" in config.output:
+            found.append(
+                "output: xdmf names one volume, found geometry.axis: both, which makes one of every turn"
+            )
     method = specs().get(config.retrieval.method)  # one of an unknown name is refused where it is used
     if config.files.reference is None and method is not None and method.needs_reference:
         others = " or ".join(repr(name) for name, spec in specs().items() if not spec.needs_reference)
@@ -113,8 +124,10 @@ def coupled_problems(config: ScanConfig) -> list[str]:
             found.append(
                 f"simulate.pitch_um ({simulate.pitch_um:g} um) must be at least two pixels ({2 * simulate.pixel_size_um:g} um), or the detector cannot see the pattern"
             )
-        if simulate.rotation_deg == 0 and geometry.axis == "angle" and simulate.projections > 1:
-            found.append("simulate.rotation_deg: 0 needs geometry.axis: time, found geometry.axis: angle")
+        if simulate.rotation_deg == 0 and geometry.axis != "time" and simulate.projections > 1:
+            found.append(
+                f"simulate.rotation_deg: 0 needs geometry.axis: time, found geometry.axis: {geometry.axis}"
+            )
         changing = ("frame_s",) if simulate.phantom == "foaming" else ()
         for key in ("energy_kev", "pixel_size_um", "distance_m", *changing):
             given: Any = getattr(geometry, key)

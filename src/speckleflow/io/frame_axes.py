@@ -74,7 +74,9 @@ def read_angles(config: ScanConfig, source: FrameSource, projections: int) -> ND
     if not np.isfinite(recorded.values).all():
         bad = int((~np.isfinite(recorded.values)).sum())
         raise InputError(source.name, expected="finite angles", found=f"{bad} NaN or infinite")
-    return sign * factor * recorded.values
+    angles = sign * factor * recorded.values
+    # a continuous rotation may be recorded within one turn
+    return np.unwrap(angles, period=360.0) if g.axis == "both" else angles
 
 
 def read_times(config: ScanConfig, source: FrameSource, projections: int) -> NDArray[np.float64]:
@@ -85,6 +87,12 @@ def read_times(config: ScanConfig, source: FrameSource, projections: int) -> NDA
     InputError
         The file has none, too few or too many, another unit, one that is not a number, or they do not increase.
     """
+    if config.geometry.axis == "both" and config.geometry.frame_s is None:
+        raise InputError(
+            "geometry.frame_s",
+            expected="the time from frame to frame in s (geometry.axis: both)",
+            found="null",
+        )
     if config.geometry.frame_s is not None:
         return config.geometry.frame_s * np.arange(projections, dtype=np.float64)
     recorded = source.angles()

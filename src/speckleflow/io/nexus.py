@@ -31,7 +31,8 @@ def write_volume_entry(file: h5py.File, titles: Mapping[str, str], *, scan: str,
 
     Parameters
     ----------
-    file : holds a dataset of each name; the first one is what a viewer opens.
+    file : holds a dataset of each name, (t, z, y, x) with ``turn_time_s`` beside it where there is one of every turn;
+        the first one is what a viewer opens.
     titles : meaning of each dataset.
     scan : name of the sample.
     voxel_size_m : edge of a voxel.
@@ -50,7 +51,8 @@ def write_volume_entry(file: h5py.File, titles: Mapping[str, str], *, scan: str,
         if record["settings"]:
             _note(parameters, record["stage"], canonical_json(record["settings"]))
     lengths = file[next(iter(titles))].shape
-    axes = {axis: _coordinates(length, voxel_size_m) for axis, length in zip("zyx", lengths, strict=True)}
+    axes: dict[str, str | NDArray[np.float64]] = {"time": "/turn_time_s"} if len(lengths) == 4 else {}
+    axes |= {axis: _coordinates(n, voxel_size_m) for axis, n in zip("zyx", lengths[-3:], strict=True)}
     for name, title in titles.items():
         _plot(entry, name, name, title, axes)
     first, title = next(iter(titles.items()))
@@ -73,7 +75,7 @@ def write_projection_entry(
     """
     entry = _entry(file, default, scan)
     _, rows, columns = file[default].shape
-    series = "time_s" in file
+    series = "time_s" in file and "turns" not in file
     axes: dict[str, str | NDArray[np.float64]] = {
         "time" if series else "rotation_angle": "/time_s" if series else "/angle_deg",
         "y": _coordinates(rows, pixel_size_m),

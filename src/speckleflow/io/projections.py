@@ -214,9 +214,21 @@ class Projections:
         return np.asarray(self.file["angle_deg"][:], np.float64)
 
     @property
+    def series(self) -> bool:
+        """Whether the projections are times of a sample that is not turned."""
+        return "time_s" in self and "turns" not in self
+
+    @property
+    def turns(self) -> list[slice]:
+        """Projections of each volume: all of them, or those of every turn of a sample that changes."""
+        if "turns" not in self:
+            return [slice(0, self.count)]
+        return [slice(int(first), int(stop)) for first, stop in self.file["turns"][:]]
+
+    @property
     def labels(self) -> list[str]:
         """What distinguishes every projection, for a picture: '12.5°', or '0.350 s' of a time series."""
-        if "time_s" in self:
+        if self.series:
             return [f"{time:.3f} s" for time in self.file["time_s"][:]]
         return [f"{angle:.1f}\u00b0" for angle in self.angles_deg]
 

@@ -67,7 +67,7 @@ class Scan:
     used: NDArray[np.intp] | None = field(default=None, repr=False)
     #: raw projections that are not used, in order
     excluded: tuple[int, ...] = ()
-    #: time of every projection of a time series; None: the projections are rotation angles
+    #: time of every projection of a time series, or of a sample that changes as it turns; None: of a still sample
     times_s: NDArray[np.float64] | None = field(default=None, repr=False)
 
     @property
@@ -269,7 +269,7 @@ def try_open_scan(
     angles, times = np.zeros(projections), None
     try:
         angles = read_angles(config, first, projections)
-        if config.geometry.axis == "time":
+        if config.geometry.axis != "angle":
             times = read_times(config, first, projections)
     except InputError as problem:
         problems.append(swapped_files(problem, first, opened["reference"]))

@@ -57,7 +57,7 @@ def write_films(projections: str | Path, output: str | Path, *, mp4: bool | None
         The folder cannot be written.
     """
     with open_projections(projections) as series:
-        if "time_s" not in series:
+        if not series.series:
             raise InputError(
                 projections,
                 expected="a time series (dataset time_s)",

@@ -112,7 +112,7 @@ class Manifest:
     left_out : those of them that ``correct.bad_frames: exclude`` found; the jobs were planned before that.
     positions : diffuser positions that have files of their own.
     angles_deg : angle of every used projection, counter-clockwise seen from above.
-    times_s : time of every used projection of a time series; empty where the projections are rotation angles.
+    times_s : time of every used projection of a time series, or of a sample that changes as it turns; else empty.
     geometry_from : where each number of the geometry stands: 'configuration', or a file's name.
     flats, darks : where they come from, in words.
     references : sets of reference frames of several times and their use, in words; empty where there is one.

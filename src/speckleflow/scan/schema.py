@@ -52,7 +52,11 @@ FIELDS = {
     "phase": FieldSchema("rad", "phase, negative in matter"),
     "curl_px": FieldSchema("px", "root mean square of the part of the displacement that is no gradient"),
     "angle_deg": FieldSchema("deg", "rotation, counter-clockwise seen from above"),
-    "time_s": FieldSchema("s", "time of the frame, of a series of a sample that is not turned"),
+    "time_s": FieldSchema("s", "time of the frame, of a sample that changes"),
+    "turns": FieldSchema(
+        "", "first projection of every turn that a volume is made of, and the one after its last"
+    ),
+    "turn_time_s": FieldSchema("s", "mean time of the projections of every turn"),
     "raw_index": FieldSchema("", "number of the projection in the raw files, counted from 0"),
 }
 #: contrasts in the order in which they are shown

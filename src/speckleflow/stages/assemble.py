@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from speckleflow.config import ScanConfig
 from speckleflow.errors import ConfigError, InputError
+from speckleflow.io.base import ALL
 from speckleflow.io.nexus import titles_of, write_projection_entry
 from speckleflow.io.projections import BLOCKS, BlockSet, record_sets
 from speckleflow.io.results import IDENTITY, create, fill_value, open_result, result_file
@@ -31,6 +33,7 @@ from speckleflow.tomo.axis_search import AxisSearch, leaves_the_view, search_axi
 from speckleflow.tomo.motion import lying_axis_warning, motion_warning
 from speckleflow.tomo.sinogram import CONTRASTS, RatioNoise, line_integrals, ratio_noise
 from speckleflow.tomo.tilt import RIM_PX, Tilt, axis_tilt, rows_needed, straighten
+from speckleflow.tomo.turns import turn_ranges
 
 log = logging.getLogger(__name__)
 
@@ -109,27 +112,24 @@ def assemble_projections(
         firsts = [stack.enter_context(open_result(blocks.blocks[0].path)) for blocks in sets]
         for first, blocks, stage in zip(firsts, sets, ("retrieve", "integrate"), strict=False):
             check_made_by(first, blocks.blocks[0].path, stage, spec, contract)
-        preparation = (
-            prepare_tomography(spec.config, sets, angles, output)
-            if tomographic and not contract.times_s
-            else None
-        )
+        axis, turns = spec.config.geometry.axis, [(0, len(angles))]
+        if axis == "both":
+            turns = turn_ranges(angles, spec.config.tomography.turn_deg)
+        preparation = None
+        if tomographic and axis != "time":
+            # the sample is another one in the next turn, about the same axis
+            preparation = prepare_tomography(spec.config, sets, angles, output, slice(*turns[0]))
         with result_file(output) as file:
             file.attrs.update(geometry_attributes(contract.geometry))
             for blocks in reversed(sets):  # what the fields say of the scan wins
                 file.attrs.update({k: v for k, v in blocks.attrs.items() if k not in _OF_A_BLOCK})
-            schema = FIELDS["angle_deg"]
-            create(file, "angle_deg", angles, unit=schema.unit, description=schema.meaning, dtype=np.float64)
+            _write_numbers(file, "angle_deg", angles)
             if contract.times_s:
-                schema = FIELDS["time_s"]
-                create(
-                    file,
-                    "time_s",
-                    np.asarray(contract.times_s),
-                    unit=schema.unit,
-                    description=schema.meaning,
-                    dtype=np.float64,
-                )
+                times = np.asarray(contract.times_s)
+                _write_numbers(file, "time_s", times)
+                if axis == "both":
+                    _write_numbers(file, "turns", np.asarray(turns))
+                    _write_numbers(file, "turn_time_s", np.array([times[slice(*t)].mean() for t in turns]))
             for blocks in sets:
                 _write_set(file, blocks, output.parent)
             file.attrs[BLOCKS] = record_sets(sets, output.parent)
@@ -146,10 +146,22 @@ def assemble_projections(
             )
 
 
+def _write_numbers(file: h5py.File, name: str, values: NDArray[Any]) -> None:
+    """Numbers of the projections or turns, under their name in results."""
+    schema = FIELDS[name]
+    create(file, name, values, unit=schema.unit, description=schema.meaning, dtype=values.dtype)
+
+
 def prepare_tomography(
-    config: ScanConfig, sets: Sequence[BlockSet], angles_deg: NDArray[np.float64], where: Path
+    config: ScanConfig,
+    sets: Sequence[BlockSet],
+    angles_deg: NDArray[np.float64],
+    where: Path,
+    part: slice = ALL,
 ) -> Preparation:
     """Noise and rotation axis of a scan, from its blocks; ``where`` is how messages name the scan.
+
+    The axis is searched in a ``part`` of the projections, which sees one sample.
 
     Raises
     ------
@@ -179,12 +191,13 @@ def prepare_tomography(
         lines = []
         for row in rows.tolist():
             first, stop = rows_needed((row, row + 1), (height, columns), axis, tilt_deg)
-            line = read_bridged(blocks, contrast, rows=slice(first, stop), flags=fields)
+            line = read_bridged(blocks, contrast, part, slice(first, stop), flags=fields)
             if tilt_deg:
                 line = straighten(line, first, (row, row + 1), height, axis, tilt_deg)
             lines.append(line_integrals(contrast, line[:, 0], noises.get(contrast)).values)
         return np.stack(lines)
 
+    angles_deg = angles_deg[part]
     missing = _never_measured(fields, some, rows)
     transmission = sinograms_of("transmission")
     cut_off = not settings.offset_axis and leaves_the_view(transmission)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -94,8 +96,12 @@ def _write(file: h5py.File, volumes: Path, format: str, output: Path) -> None:
         names=names,
         voxel_size_um=float(file.attrs["voxel_size_m"]) * 1e6,
     )
+    turns = len(file["turn_time_s"]) if "turn_time_s" in file else 0
+    if turns and format == "xdmf":
+        raise InputError(volumes, expected="one volume, for xdmf", found=f"one of each of {turns} turns")
     with atomic_folder(output) as private:
-        written = make_writer(format).write(source, private)
+        written = _turn_folders(source, turns, format, private) if turns else None
+        written = written or make_writer(format).write(source, private)
         record = {
             "format": format,
             "scan": source.scan,
@@ -107,7 +113,22 @@ def _write(file: h5py.File, volumes: Path, format: str, output: Path) -> None:
             "warnings": read_warnings(file),
             "versions": versions(STAGES["export"].packages),
             "provenance": json.loads(json.dumps(provenance_of(file), default=str)),
+            **({"time_s": file["turn_time_s"][:].tolist()} if turns else {}),
             **written,
         }
         write_sealed(private / RECORD, record)
     log.info("%s: %s", output, ", ".join(written["files"]))
+
+
+def _turn_folders(source: VolumeSource, turns: int, format: str, folder: Path) -> dict[str, Any]:
+    """A folder of each turn; what the writer says of its files, and of each turn where they differ."""
+    files: list[str] = []
+    details: dict[str, list[Any]] = {}
+    for time in range(turns):
+        name = f"turn_{time:04d}"
+        (folder / name).mkdir()
+        written = make_writer(format).write(replace(source, time=time), folder / name)
+        files += [f"{name}/{file}" for file in written.pop("files")]
+        for key, value in written.items():
+            details.setdefault(key, []).append(value)
+    return {"files": files, **details}

@@ -22,7 +22,8 @@ def preview(spec: ScanSpec, *, manifest: str | Path, corrected: str | Path, pict
         check_made_by(file, corrected, "correct", spec, contract)
     retrieval = ProjectionRetrieval.of_scan(scan, load_correction(corrected))
     middle = scan.n_projections // 2
-    fields = retrieval.fields(retrieval.read(middle, middle + 1))
+    raw = scan.read_sample(slice(middle, middle + 1))
+    fields = retrieval.fields(retrieval.corrected(raw, middle))
     if gives_phase(fields):
         fields |= integrate_fields(fields, scan.geometry, retrieval.correction.air, spec.config.integrate)
     images = {name: fields[name][0] for name in CONTRASTS if name in fields}

@@ -82,10 +82,9 @@ class ProjectionRetrieval:
             for first in range(run.start, run.stop, size):
                 yield start + first, start + min(first + size, run.stop)
 
-    def read(self, first: int, last: int) -> Batch:
-        """Raw and corrected frames of a range of projections that have one reference, on the way to the device."""
-        raw = self.scan.read_sample(slice(first, last))
-        numbers = self.scan.raw_indices[first:last]
+    def corrected(self, raw: NDArray[Any], first: int) -> Batch:
+        """Frames of the projections from ``first`` on, which have one reference, corrected and on the way to the device."""
+        numbers = self.scan.raw_indices[first : first + len(raw)]
         correction = self.correction.at(numbers[0])
         frames, flux = correction.correct_with_flux(raw, numbers)
         stack = torch.from_numpy(frames)

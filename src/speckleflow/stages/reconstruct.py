@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import h5py
 import numpy as np
+from numpy.typing import NDArray
 
-from speckleflow.io.projections import open_projections
+from speckleflow.io.projections import Projections, open_projections
 from speckleflow.io.results import IDENTITY, create, result_file
 from speckleflow.scan.schema import STD, VOLUMES
 from speckleflow.scan.spec import ScanSpec
@@ -40,9 +42,9 @@ _GEOMETRY = (
 def reconstruct_slab(
     spec: ScanSpec, *, projections: str | Path, rows: Sequence[int], output: str | Path
 ) -> None:
-    """Reconstruct rows [start, stop) of every contrast and write the slices (z, y, x).
+    """Reconstruct rows [start, stop) of every contrast and write the slices (z, y, x), or (t, z, y, x) of every turn.
 
-    One contrast at a time, so that a job's memory follows from the slab, not from the scan's height.
+    One turn and one contrast at a time, so that a job's memory follows from the slab, not from the scan's height.
     """
     start, stop = rows
     settings, execution = spec.config.tomography, spec.config.execution.tomography
@@ -70,42 +72,61 @@ def reconstruct_slab(
             file.attrs[STOPPING_RULE] = rule
         if settings.voxel_std and not backend.linear:
             file.attrs["voxel_std"] = f"not stated: the backend {settings.backend} is not linear"
-        reconstruct = SlabReconstruction(
-            source.angles_deg,
-            axis,
-            pixel_size_m=pixel_m,
-            energy_kev=energy,
-            backend=settings.backend,
-            filter=settings.filter,
-            rings=ring_filters(settings),
-            ring_window_px=settings.rings.window_px,
-            offset_axis=settings.offset_axis,
-            padding=padding_of(source, settings.padding),
-            voxel_std=settings.voxel_std,
-            threads=execution.threads,
-            device=execution.device,
-        )
-        for name in VOLUMES:
-            quantity = QUANTITIES[name]
-            if quantity.contrast not in source:
-                continue
-            values = read_straight(source, quantity.contrast, start, stop)
-            gone = np.isnan(values).all((0, 2))  # rows that no projection measured
-            values[:, gone] = 0.0 if quantity.contrast == "phase" else 1.0
-            slab = reconstruct(name, values, source.noise(quantity.contrast))
-            for part in (slab.slices, slab.std):
-                if part is not None:
-                    part[gone] = np.nan
-            volume = create(file, name, slab.slices, unit=quantity.unit, description=quantity.long_name)
-            volume.attrs["below_noise"] = slab.below_noise
-            volume.attrs["ring_filter"] = ring_filters(settings)[name]
-            for kind, count in asdict(slab.stripes).items():
-                volume.attrs[f"stripes_{kind}"] = count
-            volume.attrs["sinogram_values"] = values.size
-            volume.attrs.update({f"solver_{key}": count for key, count in slab.counts.items()})
-            if slab.std is not None:
-                words = f"standard deviation of the noise of {name}, in blocks of {BLOCK} x {BLOCK} voxels"
-                create(file, name + STD, slab.std, unit=quantity.unit, description=words, compressed=True)
-            log.info("%s rows %d to %d", name, start, stop)
+        for turn, part in enumerate(source.turns):
+            reconstruct = SlabReconstruction(
+                source.angles_deg[part],
+                axis,
+                pixel_size_m=pixel_m,
+                energy_kev=energy,
+                backend=settings.backend,
+                filter=settings.filter,
+                rings=ring_filters(settings),
+                ring_window_px=settings.rings.window_px,
+                offset_axis=settings.offset_axis,
+                padding=padding_of(source, settings.padding),
+                voxel_std=settings.voxel_std,
+                threads=execution.threads,
+                device=execution.device,
+            )
+            for name in VOLUMES:
+                quantity = QUANTITIES[name]
+                if quantity.contrast not in source:
+                    continue
+                values = read_straight(source, quantity.contrast, start, stop, part)
+                gone = np.isnan(values).all((0, 2))  # rows that no projection measured
+                values[:, gone] = 0.0 if quantity.contrast == "phase" else 1.0
+                slab = reconstruct(name, values, source.noise(quantity.contrast))
+                for images in (slab.slices, slab.std):
+                    if images is not None:
+                        images[gone] = np.nan
+                volume = _write(file, name, slab.slices, source, turn)
+                counts = {f"stripes_{kind}": count for kind, count in asdict(slab.stripes).items()}
+                counts |= {f"solver_{key}": count for key, count in slab.counts.items()}
+                counts |= {"below_noise": slab.below_noise, "sinogram_values": values.size}
+                for key, count in counts.items():
+                    volume.attrs[key] = int(volume.attrs.get(key, 0)) + count
+                volume.attrs["ring_filter"] = ring_filters(settings)[name]
+                if slab.std is not None:
+                    _write(file, name + STD, slab.std, source, turn)
+                log.info("%s rows %d to %d", name, start, stop)
+        if "turn_time_s" in source:
+            source.file.copy("turn_time_s", file)
         write_warnings(file, read_warnings(source.file), warnings)
         describe(file, "reconstruct", spec, upstream=[source.file])
+
+
+def _write(
+    file: h5py.File, name: str, images: NDArray[np.float32], source: Projections, turn: int
+) -> h5py.Dataset:
+    """Slices (z, y, x) of one turn as a dataset, or as part (t) of the dataset of a sample that changes."""
+    if name not in file:
+        own, noise = name.removesuffix(STD), name.endswith(STD)
+        quantity = QUANTITIES[own]
+        words = quantity.long_name
+        if noise:
+            words = f"standard deviation of the noise of {own}, in blocks of {BLOCK} x {BLOCK} voxels"
+        times = (len(source.turns),) if "turns" in source else ()
+        shape = (*times, *images.shape)
+        create(file, name, shape=shape, unit=quantity.unit, description=words, compressed=noise)
+    file[name][(turn, ...) if "turns" in source else ...] = images
+    return file[name]

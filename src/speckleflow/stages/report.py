@@ -19,6 +19,7 @@ from speckleflow.io.results import IDENTITY, open_result, read_provenance
 from speckleflow.io.sealed_json import write_sealed
 from speckleflow.report.data import (
     AxisSearch,
+    OneTime,
     Picture,
     Quality,
     ReportData,
@@ -86,7 +87,7 @@ def report_scan(
         quality = _quality(file, spec, corrected, contract)
         facts = [*_facts(file), *_exclusions(contract)]
         series: dict[str, VolumeLike] = {}
-        if "time_s" in file and not volumes:
+        if file.series:
             series = {name: StoredFrames(file, name) for name in CONTRASTS if name in file}
         changes = {name: change_over_time(frames) for name, frames in series.items()}
         slices: dict[str, Slices] = {}
@@ -102,7 +103,11 @@ def report_scan(
                         hint="delete them and run the workflow again",
                     )
                 warnings += [words for words in read_warnings(file) if words not in warnings]
-                slices = {name: orthogonal_slices(file[name]) for name in VOLUMES if name in file}
+                there = {name: file[name] for name in VOLUMES if name in file}
+                if "turn_time_s" in file:
+                    labels = [f"{time:.3f} s" for time in file["turn_time_s"][:]]
+                    there = {name: OneTime(volume, len(labels) // 2) for name, volume in there.items()}
+                slices = {name: orthogonal_slices(volume) for name, volume in there.items()}
                 noise = {
                     name: (float(file[name + STD].attrs["median"]), str(file[name].attrs["units"]))
                     for name in slices
@@ -110,7 +115,9 @@ def report_scan(
                 }
                 quality = replace(quality, voxel_std=noise)
                 look = {name: StoredVolume(Path(volumes), name, file[name].shape) for name in slices}
-        table = _against_truth(volumes, truth, spec) if volumes and truth else None
+        # the truth is the sample at the first frame
+        still = config.geometry.axis != "both"
+        table = _against_truth(volumes, truth, spec) if volumes and truth and still else None
         provenance = read_provenance(projections)
         data = ReportData(
             scan=scan,
@@ -120,7 +127,7 @@ def report_scan(
             slices=slices,
             look=look,
             series=series,
-            times=labels if series else (),
+            times=labels if series or config.geometry.axis == "both" else (),
             changes=changes,
             sinograms=sinograms,
             axis=axis,
@@ -211,12 +218,12 @@ def _facts(file: Projections) -> list[tuple[str, str]]:
 
 
 def _sinograms(file: Projections) -> Iterable[tuple[str, Sinogram]]:
-    angles = file.angles_deg
+    angles = file.angles_deg[file.turns[0]]
     for name in VOLUMES:
         contrast = QUANTITIES[name].contrast
         if contrast in file:
             row = file.shape(contrast)[1] // 2
-            image = read_straight(file, contrast, row, row + 1)[:, 0]
+            image = read_straight(file, contrast, row, row + 1, file.turns[0])[:, 0]
             if np.isnan(image).all():
                 continue  # a row that was never measured
             values = line_integrals(contrast, image, file.noise(contrast)).values

@@ -79,9 +79,9 @@ def _batches(
     filled = np.zeros(2, int)
 
     def read(first: int, last: int) -> Batch:
-        batch = retrieval.read(first, last)
-        filled[:] += check_frames(batch.raw, scan, retrieval.correction, first)
-        return batch
+        raw = scan.read_sample(slice(first, last))
+        filled[:] += check_frames(raw, scan, retrieval.correction, first)
+        return retrieval.corrected(raw, first)
 
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(read, *ranges[0])

@@ -138,7 +138,8 @@ def _of_projections(path: Path, row: int | None, quantity: str | None) -> Sinogr
         chosen = height // 2 if row is None else row
         if not 0 <= chosen < height:
             raise ConfigError(f"command line: --row: expected 0 to {height - 1}, found {row}")
-        values = read_straight(projections, contrast, chosen, chosen + 1)[:, 0]
+        part = projections.turns[0]
+        values = read_straight(projections, contrast, chosen, chosen + 1, part)[:, 0]
         if np.isnan(values).all():
             raise InputError(
                 path,
@@ -150,9 +151,10 @@ def _of_projections(path: Path, row: int | None, quantity: str | None) -> Sinogr
         unit = QUANTITIES[name].unit
         return Sinogram(
             line_integrals(contrast, values, projections.noise(contrast)).values,
-            projections.angles_deg,
+            projections.angles_deg[part],
             projections.attrs.get("rotation_axis_px"),
-            f"{name}{'' if unit == '1' else f' in {unit}'} of row {chosen}",
+            f"{name}{'' if unit == '1' else f' in {unit}'} of row {chosen}"
+            + (" in the first turn" if len(projections.turns) > 1 else ""),
             scale(name, pixel_m, projections.attrs.get("energy_kev")),
         )
 

@@ -49,15 +49,17 @@ def read_bridged(
     return fill_gaps(values, flagged.read("flags", projections, rows) & LOST > 0)
 
 
-def read_straight(source: Projections, contrast: str, start: int, stop: int) -> NDArray[np.float32]:
+def read_straight(
+    source: Projections, contrast: str, start: int, stop: int, projections: slice = ALL
+) -> NDArray[np.float32]:
     """Rows [start, stop) of a contrast (projection, y, x) about an axis that stands upright."""
     tilt = float(source.attrs.get(TILT, 0.0))
     if tilt == 0:
-        return read_bridged(source, contrast, rows=slice(start, stop))
+        return read_bridged(source, contrast, projections, slice(start, stop))
     _, height, columns = source.shape(contrast)
     axis = float(source.attrs["rotation_axis_px"])
     first, last = rows_needed((start, stop), (height, columns), axis, tilt)
-    images = read_bridged(source, contrast, rows=slice(first, last))
+    images = read_bridged(source, contrast, projections, slice(first, last))
     turned = straighten(images, first, (start, stop), height, axis, tilt)
     if np.isnan(images).all((0, 2)).any():
         # a row that takes a part of itself from one that was never measured was not measured either

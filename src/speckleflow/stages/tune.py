@@ -335,12 +335,12 @@ def _slices(
             raise ConfigError(f"command line: --slice: expected middle or 0 to {height - 1}, found {row}")
         stacks = {
             name: (
-                read_straight(file, QUANTITIES[name].contrast, row, row + 1),
+                read_straight(file, QUANTITIES[name].contrast, row, row + 1, file.turns[0]),
                 file.noise(QUANTITIES[name].contrast),
             )
             for name in there
         }
-        angles, attrs = file.angles_deg, file.attrs
+        angles, attrs = file.angles_deg[file.turns[0]], file.attrs
     own = attrs.get("rotation_axis_px")
     variants = []
     for axis, ring in itertools.product(trial.axes_px, trial.rings):

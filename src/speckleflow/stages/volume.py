@@ -34,7 +34,8 @@ BELOW_NOISE_LIMIT = 1e-3
 
 
 def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str | Path) -> None:
-    """Copy the slabs, one after the other, into volumes (z, y, x), each with its unit and voxel size in m.
+    """Copy the slabs, one after the other, into volumes (z, y, x), each with its unit and voxel size in m; of a sample
+    that changes as it turns (t, z, y, x), with the time of every turn.
 
     So are the standard deviations of their noise, each with its median.
 
@@ -47,20 +48,21 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
     """
     with open_result(slabs[0]) as first:
         held = [name for name, item in first.items() if isinstance(item, h5py.Dataset)]
+        held = [name for name in held if name.removesuffix(STD) in VOLUMES]
         names = [name for name in held if name in VOLUMES]
         attributes = {key: value for key, value in first.attrs.items() if key not in _OF_A_SLAB}
-        shapes = {name: first[name].shape[1:] for name in held}
+        shapes = {name: first[name].shape for name in held}
         details = {name: dict(first[name].attrs) for name in held}
     with open_result(slabs[-1]) as last:
-        rows = int(last.attrs["first_row"]) + len(last[names[0]])
+        rows = int(last.attrs["first_row"]) + last[names[0]].shape[-3]
     with result_file(output) as file:
         file.attrs.update(attributes)
-        file.attrs["axes"] = "z (along the rotation axis, downward), y (against the beam at angle 0), x"
+        axes = "z (along the rotation axis, downward), y (against the beam at angle 0), x"
+        file.attrs["axes"] = axes if len(shapes[names[0]]) == 3 else f"time (of each turn), {axes}"
         for name in held:
             compressed = name.endswith(STD)
-            dataset = create(
-                file, name, shape=(rows, *shapes[name]), unit="", description="", compressed=compressed
-            )
+            shape = (*shapes[name][:-3], rows, *shapes[name][-2:])
+            dataset = create(file, name, shape=shape, unit="", description="", compressed=compressed)
             dataset.attrs.update(details[name])
             dataset.attrs["voxel_size_m"] = [attributes["voxel_size_m"]] * 3
         at, warnings = 0, list[str]()
@@ -80,6 +82,8 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
                 warnings += read_warnings(slab)
                 if path == slabs[0]:
                     describe(file, "volume", spec, upstream=[slab])
+                    if "turn_time_s" in slab:
+                        slab.copy("turn_time_s", file)
                 if int(slab.attrs["first_row"]) != at:
                     raise InputError(
                         path, expected=f"rows from {at}", found=f"rows from {slab.attrs['first_row']}"
@@ -87,14 +91,15 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
                 for name in held:
                     if name not in slab:
                         raise InputError(path, expected=f"dataset '{name}' as in {slabs[0]}", found="none")
-                    values = slab[name][:]
-                    file[name][at : at + len(values)] = values
-                    if name in medians:
-                        medians[name] += [float(np.median(s)) for s in values if np.isfinite(s).all()]
-                        continue
-                    for key in counted:
+                    depth = slab[name].shape[-3]
+                    for time in np.ndindex(slab[name].shape[:-3]):  # one turn, or all there is
+                        values = slab[name][time]
+                        file[name][(*time, slice(at, at + depth))] = values
+                        if name in medians:
+                            medians[name] += [float(np.median(s)) for s in values if np.isfinite(s).all()]
+                    for key in counted if name in names else ():
                         counts[name][key] += int(slab[name].attrs[key])
-                at += len(values)
+                at += depth
         for name, found in medians.items():
             file[name].attrs["median"] = float(np.median(found)) if found else np.nan
         for name in names:
@@ -105,7 +110,7 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
                     f"{name}: {share:.1%} of the values behind it were below their noise; "
                     "it is uncertain where the sample is thickest"
                 )
-        side = shapes[names[0]][1]
+        side = shapes[names[0]][-1]
         if not spec.config.tomography.offset_axis:  # two joined halves have another axis in another width
             seen = field_of_view(side, float(attributes["rotation_axis_px"]))
             mask = create(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from speckleflow.config import ScanConfig
 from speckleflow.config.sections.tomography import Tomography
 from speckleflow.errors import InputError
 from speckleflow.io.exclusions import exclusions
@@ -67,6 +68,7 @@ class Plan:
     tilt_rows : rows read beside those of a slab where a tilt of the axis is taken off.
     backprojection_mb : memory of the backend beside sinograms and slices, on two threads.
     reference_sets : stacks held for references of several times, beside that of the method.
+    turns : volumes of a sample that changes as it turns, about.
     """
 
     projections: int
@@ -85,6 +87,7 @@ class Plan:
     tilt_rows: int = 0
     backprojection_mb: float = 0.0
     reference_sets: int = 0
+    turns: int = 1
 
     def memory_mb(self, stage: str) -> int:
         """Predicted peak memory of one job of a stage in MB."""
@@ -109,7 +112,7 @@ class Plan:
             "assemble": 40 * self.projections * self.columns * 4 / 1e6 + 60 * frame,
             "reconstruct": (slab + self.tilt_rows) * row_mb(self.projections, self.columns, self.voxel_std)
             + self.backprojection_mb,
-            "volume": 2 * slab * self.columns**2 * 4 / 1e6,
+            "volume": 2 * slab * self.columns**2 * 4 / 1e6,  # of one turn
             # TIFF: a part and its copies (measured 405 MB of 134 MB parts); OME-Zarr: a row of shards
             # on its way through the encoder (measured 810 MB of 67 MB)
             "export": max(3 * PART_BYTES, 13 * 4 * SHARD[0] * min(SHARD[1], self.columns) * self.columns)
@@ -131,9 +134,9 @@ class Plan:
             "integrate": SECONDS_PER_INTEGRATED * block * pixels,
             "reconstruct": slab * self.seconds_per_row,
             # reading and writing at a modest 50 MB/s of a busy file system
-            "volume": 3 * self.rows * self.columns**2 * 4 / 50e6,
+            "volume": self.turns * 3 * self.rows * self.columns**2 * 4 / 50e6,
             # ... read twice, and half as much again as a pyramid
-            "export": 3 * 3 * self.rows * self.columns**2 * 4 / 50e6,
+            "export": self.turns * 3 * 3 * self.rows * self.columns**2 * 4 / 50e6,
             "assemble": 3 * self.projections * self.columns * (4 * 32 / 50e6 + SECONDS_PER_AXIS),
         }.get(stage, self.positions * pixels * 8 / 50e6)
         return max(5, int(ROOM * seconds / 60) + 1)
@@ -172,7 +175,7 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
         for name in (rings.phase, rings.absorption, rings.darkfield)
     )
     rows_at_once = min(TARGET_SECONDS / per_row, TARGET_MB / 1.5 / row_mb(projections, columns, voxel_std))
-    turned = projections > 1 and config.geometry.axis == "angle"
+    turned = projections > 1 and config.geometry.axis != "time"
     tomographic = {"yes": True, "no": False, "auto": turned}[config.tomography.enabled]
     return Plan(
         projections=projections,
@@ -193,7 +196,18 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
         tilt_rows=_tilt_rows(config.tomography.axis_tilt_deg, rows, columns),
         backprojection_mb=_backprojection_mb(config.tomography, projections, columns),
         reference_sets=REFERENCE_SETS[config.correct.references],
+        turns=_turns(config, projections, columns),
     )
+
+
+def _turns(config: ScanConfig, projections: int, columns: int) -> int:
+    """Volumes of a scan; where only the files know the angles, a turn is taken to have few projections."""
+    g = config.geometry
+    if g.axis != "both":
+        return 1
+    if g.angles == "range":
+        return max(1, int(abs(g.angle_stop_deg - g.angle_start_deg) / config.tomography.turn_deg))
+    return max(1, 4 * projections // columns)
 
 
 def _inspected_shape(spec: ScanSpec, path: str | Path | None) -> tuple[int, int, int, int] | None:

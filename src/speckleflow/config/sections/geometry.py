@@ -35,15 +35,16 @@ class Geometry(Section):
         description="Distance from sample to diffuser in m, positive where the diffuser stands upstream of the sample "
         "(as the beam goes), negative behind it; for methods that need it.",
     )
-    axis: Literal["angle", "time"] = Field(
+    axis: Literal["angle", "time", "both"] = Field(
         "angle",
         description="What distinguishes the frames of a scan. angle: the rotation of the sample. time: a series of a "
-        "sample that is not turned; no rotation axis is searched and no volume is made.",
+        "sample that is not turned; no rotation axis is searched and no volume is made. both: a sample that changes while "
+        "it goes on turning; a volume is made of every turn (tomography.turn_deg).",
     )
     frame_s: Positive | None = Field(
         None,
-        description="Time from one frame to the next in s (axis: time); the first frame is at 0. null: the times in "
-        "the dataset files.angles_dataset, in s where it names no unit.",
+        description="Time from one frame to the next in s (axis: time or both); the first frame is at 0. null: the times in "
+        "the dataset files.angles_dataset, in s where it names no unit (axis: time).",
     )
     angles: Literal["file", "range"] = Field(
         "file", description="file: the angles in the raw files. range: angle_start_deg to angle_stop_deg."

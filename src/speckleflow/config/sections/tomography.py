@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from speckleflow.settings import Section
+from speckleflow.settings import Positive, Section
 
 RingFilter = Literal["none", "auto", "sorting", "combined", "wavelet", "fft"]
 
@@ -39,6 +39,11 @@ class Tomography(Section):
     axis_tilt_deg: Annotated[float, Field(gt=-45, lt=45)] | Literal["auto"] = Field(
         0.0,
         description="Tilt of the axis in the plane of the detector in degrees, taken off by turning the projections; positive: its lower end leans to the right. auto: as measured, where it moves the rim of the image by more than half a pixel.",
+    )
+    turn_deg: Positive = Field(
+        360.0,
+        description="Rotation in degrees that one volume is made of, where the sample changes as it turns (geometry.axis: "
+        "both); 180 makes two volumes a turn.",
     )
     offset_axis: bool = Field(
         False,

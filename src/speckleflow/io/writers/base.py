@@ -30,6 +30,7 @@ class VolumeSource:
     file : the same, open.
     names : of the volumes, in the order of their channels.
     voxel_size_um : edge of a voxel; coordinate 0 is the centre of the first voxel.
+    time : number of the turn, of volumes (t, z, y, x) of a sample that changes; None: (z, y, x).
     """
 
     scan: str
@@ -37,11 +38,12 @@ class VolumeSource:
     file: h5py.File
     names: tuple[str, ...]
     voxel_size_um: float
+    time: int | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(z, y, x) of every volume."""
-        z, y, x = self.file[self.names[0]].shape
+        z, y, x = self.file[self.names[0]].shape[-3:]
         return int(z), int(y), int(x)
 
     def unit(self, name: str) -> str:
@@ -54,7 +56,8 @@ class VolumeSource:
 
     def read(self, name: str, z: slice = ALL, y: slice = ALL) -> NDArray[np.float32]:
         """Part of a volume."""
-        return np.asarray(self.file[name][z, y], np.float32)
+        index = (z, y) if self.time is None else (self.time, z, y)
+        return np.asarray(self.file[name][index], np.float32)
 
     def parts(self, name: str) -> Iterator[NDArray[np.float32]]:
         """A volume from its first slice to its last, as many slices at a time as ``PART_BYTES`` hold."""
