@@ -83,7 +83,7 @@ class ProjectionRetrieval:
                 yield start + first, start + min(first + size, run.stop)
 
     def corrected(self, raw: NDArray[Any], first: int) -> Batch:
-        """Frames of the projections from ``first`` on, which have one reference, corrected and on the way to the device."""
+        """Corrected frames of the projections from ``first`` on, which have one reference, on the way to the device."""
         numbers = self.scan.raw_indices[first : first + len(raw)]
         correction = self.correction.at(numbers[0])
         frames, flux = correction.correct_with_flux(raw, numbers)
