@@ -115,8 +115,9 @@ class RawScan:
         return self
 
     def config(self, **sections: dict[str, Any]) -> ScanConfig:
-        """The configuration of the scan; it is called 'a'."""
-        whole = parse_config(sections, "test")
+        """The configuration of the scan, which is called 'a'; its method is umpa where none is named."""
+        retrieval = {"method": "umpa", **sections.get("retrieval", {})}
+        whole = parse_config({**sections, "retrieval": retrieval}, "test")
         return ScanConfig.model_validate(whole.model_dump(exclude={"scans", "results"}))
 
     def spec(self, **sections: dict[str, Any]) -> ScanSpec:

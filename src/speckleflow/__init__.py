@@ -3,7 +3,7 @@
     import speckleflow as sf
 
     scan = sf.open("config.yaml")  # raw frames; a result: sf.results("results/demo/volumes.h5")
-    fields = sf.retrieve(scan.reference, scan.frames(), method="umpa")
+    fields = sf.retrieve(scan.reference, scan.frames())
     phase = sf.integrate(fields, scan.geometry, air=scan.air)
     axis = sf.find_axis(fields["transmission"], scan.angles_deg)
     delta = sf.reconstruct(phase, scan.angles_deg, axis, quantity="delta", geometry=scan.geometry)

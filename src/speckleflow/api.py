@@ -224,7 +224,7 @@ class ResultFile:
 def retrieve(
     reference: ArrayLike | None,
     sample: ArrayLike,
-    method: str = "umpa",
+    method: str = "auto",
     *,
     settings: Mapping[str, Any] | None = None,
     geometry: Geometry | None = None,

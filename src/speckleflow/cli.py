@@ -240,7 +240,7 @@ def retrieve(
     output: Annotated[
         Path, typer.Option(help="HDF5 file to write (.h5); an earlier result of that name is replaced.")
     ],
-    method: Annotated[str, typer.Option(help="Retrieval method (`speckleflow methods`).")] = "umpa",
+    method: Annotated[str, typer.Option(help="Retrieval method (`speckleflow methods`).")] = "auto",
     flat: Annotated[
         str | None, typer.Option(help="Flat frames (beam without diffuser), stored like the stacks.")
     ] = None,

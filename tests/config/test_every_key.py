@@ -155,6 +155,7 @@ CASES: dict[str, Case] = {
     "retrieval.method": Case("absorption", "retrieve"),
     "retrieval.umpa.window": Case(7, "retrieve"),
     "retrieval.umpa.max_displacement_px": Case(0.01, "retrieve"),
+    "retrieval.auto.detector_blur_px": Case(1.5, "retrieve", {"retrieval": {"method": "auto"}}),
     "retrieval.lcs.iterations": Case(1, "retrieve", LCS),
     "retrieval.lcs.window": Case(3, "retrieve", LCS),
     "retrieval.lcs.darkfield": Case(
@@ -283,8 +284,8 @@ REFUSED = {
 
 
 def settings(*sections: dict[str, Any]) -> ScanConfig:
-    """A configuration of sections laid over each other."""
-    whole: dict[str, Any] = {}
+    """A configuration of sections laid over each other; the method is umpa where none is named."""
+    whole: dict[str, Any] = {"retrieval": {"method": "umpa"}}
     for section in sections:
         lay(whole, copy.deepcopy(section))
     return ScanConfig.model_validate(whole)

@@ -62,6 +62,7 @@ CASES = {
     "xst": MATCHING,
     "zncc": MATCHING,
     "xsvt": MATCHING,
+    "auto": LEARNED,
     "espinnet": LEARNED,
     "spinnet": LEARNED,
     # exact but for a scan turned by its transposition, which is another image to the network: measured 0.006 px, 6e-4

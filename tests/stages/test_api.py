@@ -52,7 +52,7 @@ def project(finished_chain, tmp_path_factory) -> Chain:
     root = tmp_path_factory.mktemp("api") / "p"
     shutil.copytree(finished_chain.raw.root, root)
     (root / "scans.tsv").write_text("scan\na\n")
-    (root / "config.yaml").write_text("scans: scans.tsv\n")
+    (root / "config.yaml").write_text("scans: scans.tsv\nretrieval: {method: umpa}\n")
     return Chain(RawScan(root, projections=6, size=(24, 48)))
 
 

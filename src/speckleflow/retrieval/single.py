@@ -42,7 +42,7 @@ def make_method(
 def retrieve_stack(
     reference: np.ndarray | Tensor | None,
     sample: np.ndarray | Tensor,
-    method: str = "umpa",
+    method: str = "auto",
     settings: Any = None,
     device: torch.device | str = "cpu",
     grid: Grid = "reference",

@@ -99,7 +99,8 @@ def retrieve_files(
     for key in settings:
         if not hasattr(defaults, key):
             option = key.replace("_", "-")
-            raise ConfigError(f"command line: method '{method}' has no {key}; leave out --{option}")
+            advice = f"leave out --{option}, or name a method that has one with --method"
+            raise ConfigError(f"command line: method '{method}' has no {key}; {advice}")
     section = {"method": method, "refine": refine, **({method: settings} if settings else {})}
     raw: dict[str, Any] = {"retrieval": section}
     raw["geometry"] = {key: value for key, value in zip(GEOMETRY, geometry, strict=True) if value is not None}

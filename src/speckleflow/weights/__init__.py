@@ -11,6 +11,7 @@ from speckleflow.errors import ConfigError, InputError
 
 #: method -> its weight file in this folder
 SHIPPED = {
+    "auto": "espinnet-fast.safetensors",
     "espinnet": "espinnet-fast.safetensors",
     "spinnet": "spinnet.safetensors",
     "cade": "cade.safetensors",

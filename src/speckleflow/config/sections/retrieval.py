@@ -15,7 +15,11 @@ from speckleflow.settings import NonNegative, Section
 class _Retrieval(Section):
     """How displacement or phase, transmission and dark field are retrieved."""
 
-    method: str = Field("umpa", description="Retrieval method; `speckleflow methods` lists them.")
+    method: str = Field(
+        "auto",
+        description="Retrieval method; `speckleflow methods` lists them. auto: the one with the least error for the number "
+        "of diffuser positions.",
+    )
 
     refine: Literal["none", "wave"] = Field(
         "none",

@@ -64,11 +64,11 @@ class WaveRefined(Retriever):
     def __init__(self, method: Retriever, iterations: int = 30, blur_px: float | None = None) -> None:
         super().__init__(method.settings, method.device)
         self.spec = refined(method.spec, iterations)
-        self.weights_sha256 = method.weights_sha256
         self._method, self._iterations, self._blur_px = method, iterations, blur_px
 
     def _prepare(self, reference: Tensor, acquisition: Acquisition) -> State:
         tracking = self._method.prepare(reference, acquisition)
+        self.weights_sha256 = self._method.weights_sha256
         pixel = acquisition.pixel_x_m
         assert pixel is not None
         fresnel = pixel**2 / (acquisition.wavelength_m * acquisition.effective_distance_m)

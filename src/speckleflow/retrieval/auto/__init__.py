@@ -1,0 +1,1 @@
+"""The method with the least error for a scan's number of diffuser positions."""
