@@ -106,7 +106,8 @@ def test_the_detector_grid_moves_the_fields(stacks, tmp_path):
     ("changes", "parts"),
     [
         ({"--method": "umpaa"}, ["umpaa", "did you mean 'umpa'"]),
-        ({"--window": "6"}, ["window must be odd", "6"]),
+        ({"--window": "6", "--method": "umpa"}, ["window must be odd", "6"]),
+        ({"--window": "7"}, ["method 'auto' has no window", "--method"]),
         ({"--energy-kev": "20"}, ["--pixel-size-um", "found energy_kev"]),
         ({"--reference": "nowhere.npy"}, ["nowhere.npy", "no such file"]),
         ({"--sample": "short.npy"}, ["short.npy", "expected shape (6, 96, 112)", "found shape (5, 96, 112)"]),

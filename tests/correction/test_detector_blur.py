@@ -83,7 +83,7 @@ def test_what_is_measured_is_kept_and_reaches_the_method(tmp_path):
     assert (found.detector_blur_x_px, found.detector_blur_y_px) == (0.9, 0.6)
     # what the user states counts, and what is uncertain or not seen does not
     stated = ScanConfig.model_validate(
-        {"files": {"sample": "a.h5", "reference": "b.h5"}, "retrieval": {"umpa": {"detector_blur_px": 0.0}}}
+        {"files": {"sample": "a.h5", "reference": "b.h5"}, "retrieval": {"auto": {"detector_blur_px": 0.0}}}
     )
     assert with_measured_blur(stated, blur) is stated
     assert acquisition_of(stated, geometry, None, blur).detector_blur_x_px == 0.0

@@ -29,7 +29,7 @@ def stacks(shared_data):
 
 @pytest.fixture(scope="module")
 def rods(stacks):
-    return retrieve_stack(*stacks)
+    return retrieve_stack(*stacks, "umpa")
 
 
 def fitted_delta(fields):

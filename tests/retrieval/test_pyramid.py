@@ -11,10 +11,10 @@ from speckleflow.retrieval.pyramid import (
     _evidence,
     _fit_contrast,
     _gauss_newton_step,
-    _keep_if_better_than_zero,
     _search_whole_pixels,
     _upsample,
     first_estimate,
+    keep_if_better,
     pyramid,
 )
 from speckleflow.testing.patterns import make_pair
@@ -112,7 +112,7 @@ def test_a_displacement_stays_only_where_it_explains_more_than_none():
     ux, uy = torch.full((48, 80), 1.5), torch.full((48, 80), -1.0)
     ux[:, 40:], uy[:, 40:] = -5.0, 4.0
     one, zero = torch.ones(48, 80), torch.zeros(48, 80)
-    found, moments = _keep_if_better_than_zero(Estimate(one, one, ux, uy), coefficients, basis)
+    found, moments = keep_if_better(Estimate(one, one, ux, uy), coefficients, basis)
     for part, x, y in ((np.s_[8:-8, 8:30], 1.5, -1.0), (np.s_[8:-8, 50:72], 0.0, 0.0)):
         assert float((found.ux[part] == x).float().mean()) > 0.95
         assert float((found.uy[part] == y).float().mean()) > 0.95

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,12 @@ from speckleflow.errors import InputError
 from speckleflow.retrieval.base import FLAG_BOUND, FLAG_EDGE, FLAG_FOLD
 from speckleflow.retrieval.filters import filter_xy, gaussian
 from speckleflow.retrieval.lowpass import CANDIDATES, choose_low_pass
-from speckleflow.retrieval.single import retrieve_stack
+from speckleflow.retrieval.single import retrieve_stack as retrieve_by
 from speckleflow.retrieval.spectrum import spectrum
 from speckleflow.retrieval.umpa.settings import UmpaSettings
 from speckleflow.testing.patterns import make_pair, rms
+
+retrieve_stack = partial(retrieve_by, method="umpa")
 
 
 def wavy(amplitude: float, period: float, phase: float = 0.0):
@@ -38,7 +42,7 @@ MEASURED = {
 @pytest.mark.parametrize("window", MEASURED)
 def test_smooth_fields_come_back(window):
     pair = make_pair((96, 112), positions=8, photons=20000, conserve=True, **SMOOTH)
-    fields = retrieve_stack(pair.reference, pair.sample, "umpa", UmpaSettings(window=window))
+    fields = retrieve_stack(pair.reference, pair.sample, settings=UmpaSettings(window=window))
     for name, measured in zip(("ux", "uy", "transmission", "darkfield"), MEASURED[window], strict=True):
         assert rms(getattr(fields, name), getattr(pair, name)) < 1.3 * measured, name
     ux_y, ux_x = np.gradient(pair.ux)
@@ -92,7 +96,7 @@ def test_displacement_points_where_the_ray_lands():
 @pytest.mark.parametrize(("dx", "dy"), [(-9.3, 5.7), (4.6, 10.4)])
 def test_large_displacements_are_found(dx, dy):
     pair = make_pair((112, 128), 5, ux=lambda x, y: 0 * x + dx, uy=lambda x, y: 0 * x + dy, photons=5000)
-    found = retrieve_stack(pair.reference, pair.sample, "umpa", UmpaSettings(max_displacement_px=12))
+    found = retrieve_stack(pair.reference, pair.sample, settings=UmpaSettings(max_displacement_px=12))
     assert rms(found.ux, pair.ux, 24) < 0.01
     assert rms(found.uy, pair.uy, 24) < 0.01
     assert not found.flags[0, 24:-24, 24:-24].any()
@@ -110,7 +114,7 @@ def test_the_limit_of_the_displacement_is_kept_and_flagged(axis):
     )
     for window in ("auto", 5):
         short = retrieve_stack(
-            pair.reference, pair.sample, "umpa", UmpaSettings(max_displacement_px=4, window=window)
+            pair.reference, pair.sample, settings=UmpaSettings(max_displacement_px=4, window=window)
         )
         assert float(short.ux.abs().max()) <= 4.0
         assert float(short.uy.abs().max()) <= 4.0
@@ -130,7 +134,7 @@ def test_auto_serves_edges_and_plains_at_once():
     plain = (slice(None), slice(64, 84))
 
     def error(window, part):
-        fields = retrieve_stack(pair.reference, pair.sample, "umpa", UmpaSettings(window=window))
+        fields = retrieve_stack(pair.reference, pair.sample, settings=UmpaSettings(window=window))
         difference = (fields.ux[0].numpy() - pair.ux)[8:-8]
         return float(np.sqrt(np.mean(difference[part] ** 2)))
 
@@ -168,7 +172,7 @@ def test_the_expected_error_is_the_standard_deviation_of_the_error(window):
         squares = []
         for seed in range(3):
             pair = make_pair((80, 96), positions, photons=3000, seed=seed, **fields)
-            found = retrieve_stack(pair.reference, pair.sample, "umpa", UmpaSettings(window=window))
+            found = retrieve_stack(pair.reference, pair.sample, settings=UmpaSettings(window=window))
             expected = float(found.displacement_std[0, 12:-12, 12:-12].square().mean())
             squares.append([rms(found.ux, pair.ux) ** 2 / expected, rms(found.uy, pair.uy) ** 2 / expected])
         ratio = np.sqrt(np.mean(squares, axis=0))
@@ -200,7 +204,7 @@ def test_the_expected_error_grows_with_the_noise_as_the_bound_does():
     expected = []
     for photons in (20000, 5000):
         pair = make_pair(positions=6, photons=photons)
-        fields = retrieve_stack(pair.reference, pair.sample, "umpa", UmpaSettings(window=9))
+        fields = retrieve_stack(pair.reference, pair.sample, settings=UmpaSettings(window=9))
         expected.append(float(fields.displacement_std.median()))
     assert expected[1] / expected[0] == pytest.approx(2, rel=0.01)  # 1.995
 

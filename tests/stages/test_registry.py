@@ -29,7 +29,9 @@ RETRIEVAL = {"retrieve", *PHASE}
 
 
 def config(**sections) -> ScanConfig:
-    return ScanConfig.model_validate(sections)
+    """The configuration with these sections; the method is umpa where none is named."""
+    retrieval = {"method": "umpa", **sections.get("retrieval", {})}
+    return ScanConfig.model_validate({**sections, "retrieval": retrieval})
 
 
 def repeated(before: ScanConfig, after: ScanConfig) -> set[str]:

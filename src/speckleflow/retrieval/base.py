@@ -20,6 +20,7 @@ from speckleflow.scan.acquisition import Acquisition
 FLAG_BOUND = 1  #: the solution stopped at a bound (search range, step clamp, T or D limit)
 FLAG_FOLD = 2  #: rays cross here: the Jacobian of x -> x + u is under the limit, eq. (1) has no single answer
 FLAG_EDGE = 4  #: the pixel's window leaves the image
+FLAG_PERIOD = 64  #: of a periodic pattern: the displacement may be wrong by a period
 FLAG_MISFIT = 16  #: the frame simulated again from the fields is not the one that was measured
 
 
@@ -41,7 +42,7 @@ class Fields:
     scatter_xx, scatter_xy, scatter_yy : covariance in px^2 of the blur that small-angle scattering makes.
     darkfield : visibility ratio D, 1 = no scattering.
     displacement_std : expected standard deviation of one displacement component in pixels.
-    flags : uint8, bits FLAG_BOUND, FLAG_FOLD, FLAG_EDGE, FLAG_MISFIT; 0 = no flag.
+    flags : uint8, bits FLAG_BOUND, FLAG_FOLD, FLAG_EDGE, FLAG_MISFIT, FLAG_PERIOD; 0 = no flag.
     transmission_measured : T / det(1 + grad u) as tracking measures it, with the light that refraction gathers.
     misfit : of a method that checks itself: difference of the frame simulated again from the fields and the measured
         one, over the pattern, root mean squares in a window.

@@ -66,7 +66,7 @@ def first_estimate(
         if now is None:
             now = _search_whole_pixels(coefficients, basis, math.ceil(reach))
         else:
-            now, moments = _keep_if_better_than_zero(now, coefficients, basis)
+            now, moments = keep_if_better(now, coefficients, basis)
         for _ in range(_STEPS):
             now = _gauss_newton_step(
                 now, moments or measure(coefficients, basis, now.ux, now.uy), basis, reach
@@ -106,25 +106,27 @@ def _search_whole_pixels(coefficients: Tensor, basis: Basis, reach: int) -> Esti
     return Estimate(torch.ones_like(zero), b, table[best, 1], table[best, 0])
 
 
-def _keep_if_better_than_zero(now: Estimate, coefficients: Tensor, basis: Basis) -> tuple[Estimate, Moments]:
-    """The displacement carried over from the coarser level, where it explains this level better than none.
+def keep_if_better(
+    now: Estimate, coefficients: Tensor, basis: Basis, other: Tensor | None = None
+) -> tuple[Estimate, Moments]:
+    """The displacement of ``now`` where it clearly explains this level better than ``other`` (2, y, x; None: zero).
 
     A pattern of fine pitch has all but vanished at the coarse levels, which then follow noise; here, where it
-    is seen, such a displacement fits worse than none at all.
+    is seen, such a displacement fits worse than none at all. The moments are those of the returned displacement.
     """
-    zero = torch.zeros_like(now.ux)
+    ox, oy = torch.zeros_like(now.ux).expand(2, *now.ux.shape) if other is None else other
     there = measure(coefficients, basis, now.ux, now.uy)
-    here = measure(coefficients, basis, zero, zero)
+    here = measure(coefficients, basis, ox, oy)
     unexplained, slope, samples = _fit_contrast(there, basis)
-    unexplained_none, slope_none, _ = _fit_contrast(here, basis)
-    keep = _evidence(unexplained, unexplained_none, samples) > _EVIDENCE
-    b = torch.where(keep, slope, slope_none).clamp(0.05, 1.5)
+    unexplained_other, slope_other, _ = _fit_contrast(here, basis)
+    keep = _evidence(unexplained, unexplained_other, samples) > _EVIDENCE
+    b = torch.where(keep, slope, slope_other).clamp(0.05, 1.5)
     moments = Moments(
         torch.where(keep, there.h, here.h),
         torch.where(keep, there.energy, here.energy),
         torch.where(keep, there.valid, here.valid),
     )
-    return Estimate(now.t, b, torch.where(keep, now.ux, zero), torch.where(keep, now.uy, zero)), moments
+    return Estimate(now.t, b, torch.where(keep, now.ux, ox), torch.where(keep, now.uy, oy)), moments
 
 
 def _fit_contrast(moments: Moments, basis: Basis) -> tuple[Tensor, Tensor, Tensor]:

@@ -21,10 +21,11 @@ FLAGS = {
     8: "filled, not measured",
     16: "simulated frame is not the measured one",
     32: "too far from measured pixels, NaN",
+    64: "displacement may be wrong by a period of the pattern",
 }
-BOUND, FOLD, EDGE, FILLED, MISFIT, LOST = FLAGS
+BOUND, FOLD, EDGE, FILLED, MISFIT, LOST, PERIOD = FLAGS
 #: bits of pixels whose displacement is not to be trusted in the integration
-REJECTED_FLAGS = BOUND | FOLD
+REJECTED_FLAGS = BOUND | FOLD | PERIOD
 
 #: datasets (projection, y, x), or one number or pair a projection
 FIELDS = {

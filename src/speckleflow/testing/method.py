@@ -11,7 +11,15 @@ from torch import Tensor
 
 from speckleflow.errors import InputError
 from speckleflow.retrieval import registry
-from speckleflow.retrieval.base import FLAG_BOUND, FLAG_EDGE, FLAG_FOLD, FLAG_MISFIT, Fields, Retriever
+from speckleflow.retrieval.base import (
+    FLAG_BOUND,
+    FLAG_EDGE,
+    FLAG_FOLD,
+    FLAG_MISFIT,
+    FLAG_PERIOD,
+    Fields,
+    Retriever,
+)
 from speckleflow.retrieval.registry import default_settings
 from speckleflow.scan.acquisition import Acquisition
 from speckleflow.testing.patterns import Pair, make_pair
@@ -155,7 +163,7 @@ class MethodContract:
             assert field.dtype == (torch.uint8 if name == "flags" else torch.float32), name
             assert bool(torch.isfinite(field.float()).all()), name
         if fields.flags is not None:
-            assert int(fields.flags.max()) <= FLAG_BOUND | FLAG_FOLD | FLAG_EDGE | FLAG_MISFIT
+            assert int(fields.flags.max()) <= FLAG_BOUND | FLAG_FOLD | FLAG_EDGE | FLAG_MISFIT | FLAG_PERIOD
         if fields.displacement_std is not None:
             assert bool((fields.displacement_std > 0).all())
         # every projection is worked on as if it were alone, whatever stands beside it

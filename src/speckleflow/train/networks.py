@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from speckleflow.errors import ConfigError
 from speckleflow.retrieval.espinnet.fast import FastEspinnet, Scale
-from speckleflow.retrieval.espinnet.layers import pull
 from speckleflow.retrieval.espinnet.published import POSITIONS, Espinnet, Output
 from speckleflow.retrieval.espinnet.scaling import scale_positions
+from speckleflow.retrieval.sampling import pull
 from speckleflow.retrieval.spinnet.published import Spinnet
 from speckleflow.train.config import TrainConfig
 from speckleflow.train.loss import (

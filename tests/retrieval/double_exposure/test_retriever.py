@@ -101,7 +101,7 @@ def test_a_frame_over_its_in_line_image_is_tracked_as_if_there_were_no_fringes(w
     # what softness takes off the pattern's contrast in dark fringes it adds in bright ones: measured 0.015 of 0.158
     assert rms(by_default.darkfield, pair.darkfield) < 0.2 * rms(spoiled.darkfield, pair.darkfield)
     # the fringes are put back where their rays came from
-    from speckleflow.retrieval.espinnet.layers import pull
+    from speckleflow.retrieval.sampling import pull
 
     u = torch.tensor(np.stack([pair.ux, pair.uy]), dtype=torch.float32)[None]
     expected = pull(fringes[None, None], u)[0, 0].numpy()

@@ -14,9 +14,9 @@ from speckleflow.errors import ConfigError
 from speckleflow.evaluate.held_out import Cell, scenes
 from speckleflow.retrieval.espinnet import export, fast, refinement
 from speckleflow.retrieval.espinnet.export import Whole
-from speckleflow.retrieval.espinnet.layers import pull
 from speckleflow.retrieval.espinnet.retriever import Espinnet
 from speckleflow.retrieval.espinnet.settings import EspinnetSettings
+from speckleflow.retrieval.sampling import pull
 from speckleflow.stages.export_network import export_network
 from speckleflow.train.checkpoint import save_weights
 

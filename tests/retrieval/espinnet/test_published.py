@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from speckleflow.retrieval.espinnet import weights
-from speckleflow.retrieval.espinnet.layers import cost_volume, pad_to_multiple, pull, unpad, warp
+from speckleflow.retrieval.espinnet.layers import cost_volume, pad_to_multiple, unpad
 from speckleflow.retrieval.espinnet.published import Espinnet
 from speckleflow.retrieval.espinnet.retriever import Espinnet as Method
 from speckleflow.retrieval.espinnet.scaling import scale_positions, scaling_matrix
 from speckleflow.retrieval.espinnet.settings import EspinnetSettings
+from speckleflow.retrieval.sampling import pull, warp
 
 
 @pytest.fixture(scope="module")

@@ -93,10 +93,10 @@ def test_out_of_memory_goes_on_in_smaller_parts(monkeypatch, caplog, scene):
     whole = method(wide[0], state)
     run = method.structure.run_tile
 
-    def scarce(sample, prepared):
+    def scarce(sample, prepared, guess=None):
         if sample.shape[-1] > 600:
             raise torch.OutOfMemoryError("out of memory")
-        return run(sample, prepared)
+        return run(sample, prepared, guess)
 
     monkeypatch.setattr(method.structure, "run_tile", scarce)
     with caplog.at_level(logging.WARNING):
@@ -110,7 +110,7 @@ def test_out_of_memory_goes_on_in_smaller_parts(monkeypatch, caplog, scene):
     assert float(change.square().mean().sqrt()) < 2e-5
     assert float(change.max()) < 5e-4
 
-    def none(sample, prepared):
+    def none(sample, prepared, guess=None):
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(method.structure, "run_tile", none)
@@ -177,8 +177,8 @@ def test_every_projection_of_a_batch_keeps_its_place(monkeypatch, scene):
     alone = [method(batch[k : k + 1], state) for k in range(3)]
     run, level = method.structure.run_tile, float(batch[0].mean() / scene.reference[0].mean())
 
-    def run_slowly(sample, prepared):
-        maps = run(sample, prepared)
+    def run_slowly(sample, prepared, guess=None):
+        maps = run(sample, prepared, guess)
         time.sleep(0.5 if float(sample.mean()) > 0.95 * level else 0)
         return maps
 
@@ -236,10 +236,10 @@ def test_out_of_memory_halves_the_batch(monkeypatch, caplog, scene):
     monkeypatch.setattr(method, "_at_once", lambda state: 4)
     run = method._run_tile
 
-    def scarce(sample, prepared):
+    def scarce(sample, prepared, guess=None):
         if len(sample) > 1:
             raise torch.OutOfMemoryError("out of memory")
-        return run(sample, prepared)
+        return run(sample, prepared, guess)
 
     monkeypatch.setattr(method, "_run_tile", scarce)
     with caplog.at_level(logging.WARNING):

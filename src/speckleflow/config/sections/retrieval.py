@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, model_validator
 
 from speckleflow.retrieval.registry import spec_of, specs
 from speckleflow.retrieval.spec import MethodSpec
@@ -34,6 +34,18 @@ class _Retrieval(Section):
         description="refine: wave: standard deviation of the detector's point spread in pixels. null: the method's "
         "detector_blur_px where it is set and not 0, else 0.7.",
     )
+
+    @model_validator(mode="after")
+    def _settings_are_of_a_named_method(self) -> Self:
+        if self.method == "auto":
+            for name, spec in specs().items():
+                own = getattr(self, name, None)
+                if name != self.method and spec.settings is not None and own != spec.settings():
+                    raise ValueError(
+                        f"settings of method {name} have no effect with retrieval.method auto, which takes the defaults: "
+                        f"set retrieval.method to {name}, or leave retrieval.{name} out"
+                    )
+        return self
 
     @property
     def spec(self) -> MethodSpec:

@@ -9,7 +9,7 @@ NETWORK_FROM = 2
 def chosen(positions: int) -> str:
     """Name of the method for a number of diffuser positions.
 
-    With one position ``spinnet`` is nearer to the phase than ``umpa``, but it gives no dark field and mistakes periods
-    of a periodic pattern: that choice is left to the user.
+    With one position ``spinnet`` is nearer to the phase than ``umpa``, but it gives no dark field: that choice is left
+    to the user.
     """
     return "espinnet" if positions >= NETWORK_FROM else "umpa"

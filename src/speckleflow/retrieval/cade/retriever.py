@@ -13,13 +13,13 @@ from speckleflow.retrieval.base import FLAG_BOUND, Fields
 from speckleflow.retrieval.cade import network
 from speckleflow.retrieval.cade.spec import SPEC
 from speckleflow.retrieval.espinnet import refinement
-from speckleflow.retrieval.espinnet.layers import pull
 from speckleflow.retrieval.espinnet.retriever import NetworkRetriever
 from speckleflow.retrieval.espinnet.structures import Structure, flagged
 from speckleflow.retrieval.filters import gaussian
 from speckleflow.retrieval.fringes import log_determinant
 from speckleflow.retrieval.normal import local_mean, measure, spline_coefficients
 from speckleflow.retrieval.parallel import thread_pool
+from speckleflow.retrieval.sampling import pull
 from speckleflow.retrieval.tiles import Tile
 
 #: farthest common displacement of a projection that is found, in px
@@ -98,7 +98,7 @@ class StrainNet(Structure):
         terms = refinement.precompute_reference(tile.cut(reference), pattern)
         return tile.cut(whole.flat)[None], whole.contrast, terms
 
-    def run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
+    def run_tile(self, sample: Tensor, prepared: Any, guess: Tensor | None = None) -> list[Tensor]:
         flat, contrast, terms = prepared
         pair = torch.cat([flat.expand(len(sample), -1, -1, -1), sample[:, 1:2]], 1) / contrast
         own = self.infer(pair).float()

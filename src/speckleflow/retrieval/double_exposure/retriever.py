@@ -21,10 +21,11 @@ from speckleflow.retrieval.cade.retriever import common_displacement, moved_back
 from speckleflow.retrieval.double_exposure.network import MULTIPLE, Generator, to_input, to_transmission
 from speckleflow.retrieval.double_exposure.spec import SPEC
 from speckleflow.retrieval.espinnet import weights
-from speckleflow.retrieval.espinnet.layers import pad_to_multiple, pull, unpad
+from speckleflow.retrieval.espinnet.layers import pad_to_multiple, unpad
 from speckleflow.retrieval.filters import filter_xy, gaussian
 from speckleflow.retrieval.fringes import log_determinant
 from speckleflow.retrieval.grids import to_detector
+from speckleflow.retrieval.sampling import pull
 from speckleflow.scan.acquisition import Acquisition
 from speckleflow.weights import find
 

@@ -36,7 +36,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speckleflow.retrieval.espinnet.fusion import FusionHead, RefinedFields
-from speckleflow.retrieval.espinnet.layers import cost_volume, pixel_grid, sample_at
+from speckleflow.retrieval.espinnet.layers import cost_volume
 from speckleflow.retrieval.espinnet.refinement import (
     Pattern,
     ReferenceTerms,
@@ -46,6 +46,7 @@ from speckleflow.retrieval.espinnet.refinement import (
 )
 from speckleflow.retrieval.filters import box, filter_xy, halve
 from speckleflow.retrieval.periodicity import is_periodic
+from speckleflow.retrieval.sampling import pixel_grid, sample_at
 from speckleflow.retrieval.spectrum import spectrum
 
 SCALES = (8, 4, 2)  #: sides of the pixels of the pyramid, in detector pixels
@@ -178,8 +179,13 @@ class FastEspinnet(nn.Module):
         return Scale(u + side * step, log_sigma), hidden, last
 
     def forward(
-        self, reference: Reference, sample: Tensor, refined: bool = True
+        self, reference: Reference, sample: Tensor, refined: bool = True, guess: Tensor | None = None
     ) -> tuple[list[Scale], RefinedFields | None]:
+        """Scales, coarsest first, and the refined fields.
+
+        ``guess`` (B, 3, y, x): of a periodic pattern, displacement in px from which the second scale begins, and how
+        far from it the result may be (0: where it is unknown, the pyramid goes on without it).
+        """
         scales: list[Scale] = []
         hidden = last = sample.new_zeros(0)
         for side, level, frames in zip(SCALES, reference.levels, _scales(sample), strict=True):
@@ -188,8 +194,14 @@ class FastEspinnet(nn.Module):
                 known = *(upsample2x(t.detach()) for t in scales[-1]), upsample2x(hidden)
                 scale, hidden, last = self._scale(side, level, frames, *known)
                 if side == SCALES[1] and any(reference.periodic):
-                    fresh, fresh_hidden, _ = self._scale(side, level, frames, *self._initial_state(frames))
-                    keep = _unaliased(level, frames, scale.displacement / side, fresh.displacement / side)
+                    zero, *begun = self._initial_state(frames)
+                    start = zero if guess is None else F.avg_pool2d(guess[:, :2], side)
+                    fresh, fresh_hidden, _ = self._scale(side, level, frames, start, *begun)
+                    if guess is None:
+                        pair = scale.displacement / side, fresh.displacement / side
+                        keep = _unaliased(level, frames, *pair)
+                    else:
+                        keep = -F.max_pool2d(-guess[:, 2:], side) <= 0
                     keep |= ~torch.tensor(reference.periodic, device=keep.device).view(-1, 1, 1, 1)
                     scale = Scale(*(torch.where(keep, *pair) for pair in zip(scale, fresh, strict=True)))
                     hidden = torch.where(keep, hidden, fresh_hidden)
@@ -198,6 +210,9 @@ class FastEspinnet(nn.Module):
             scales.append(scale)
         mix = self.enlarge(last).contiguous()  # planes, whatever the convolutions' order
         u, log_sigma = (convex_upsample(t, mix) for t in scales[-1])
+        if guess is not None:
+            far = (u - guess[:, :2]).norm(dim=1, keepdim=True) > guess[:, 2:]
+            u = torch.where(far & (guess[:, 2:] > 0), guess[:, :2], u)
         scales.append(Scale(u, log_sigma))
         if not refined:
             return scales, None

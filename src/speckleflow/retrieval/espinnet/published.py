@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speckleflow.retrieval.espinnet.layers import conv_block, cost_volume, estimator, warp
+from speckleflow.retrieval.espinnet.layers import conv_block, cost_volume, estimator
+from speckleflow.retrieval.sampling import warp
 
 CHANNELS = (20, 32, 64, 96, 128, 192)
 WIDTHS = (64, 128, 96, 64, 32)

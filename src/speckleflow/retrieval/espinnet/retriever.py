@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from speckleflow.errors import InputError
@@ -16,7 +17,9 @@ from speckleflow.retrieval.espinnet import weights
 from speckleflow.retrieval.espinnet.layers import pad_to_multiple, unpad
 from speckleflow.retrieval.espinnet.spec import SPEC
 from speckleflow.retrieval.espinnet.structures import Fast, Published, Structure
+from speckleflow.retrieval.harmonics import Harmonics, find_harmonics, guess_displacement
 from speckleflow.retrieval.parallel import parallel_for, thread_pool
+from speckleflow.retrieval.spectrum import spectrum
 from speckleflow.retrieval.tiles import SHARE, Tile, choose_side, free_memory, in_parts, make_tiles
 from speckleflow.scan.acquisition import Acquisition
 from speckleflow.weights import find
@@ -39,6 +42,7 @@ class State:
     whole: Any = None  #: what the network needs of the whole reference, for every tile
     prepared: dict[int, Any] = field(default_factory=dict)
     keep: bool = True  #: what was prepared stays for the next batch
+    harmonics: Harmonics | None = None  #: of a periodic pattern, where the structure takes a guess from them
 
     def tiles(self, halo: int, multiple: int) -> list[Tile]:
         height, width = self.reference.shape[-2:]
@@ -83,7 +87,10 @@ class NetworkRetriever(Retriever):
         side = choose_side(height, width, self.halo, self.structure.bytes_per_pixel(len(reference)), free)
         n, y, x = reference.shape
         whole = self.structure.prepare_whole(padded[0])
-        return State((n, y, x), scale, padded[0], padding, side, whole)
+        harmonics = None
+        if self.structure.takes_guess:
+            harmonics = find_harmonics(reference / scale, spectrum(reference / scale))
+        return State((n, y, x), scale, padded[0], padding, side, whole, harmonics=harmonics)
 
     @torch.inference_mode()
     def _retrieve(self, sample: Tensor, state: Any) -> Fields:
@@ -93,6 +100,10 @@ class NetworkRetriever(Retriever):
         def run(part: Tensor) -> list[Tensor]:
             level = structure.levelled(unpad(state.reference[None], state.padding), part / state.scale)
             padded, padding = pad_to_multiple(level, multiple)
+            guess = begin = None
+            if state.harmonics is not None:
+                guess = guess_displacement(state.harmonics, level)
+                begin = F.pad(guess.maps, padding, mode="replicate")
             del level
             whole: list[Tensor] = []
             for index, tile in enumerate(state.tiles(halo, multiple)):
@@ -101,12 +112,14 @@ class NetworkRetriever(Retriever):
                     prepared = structure.prepare_tile(state.reference, tile, state.whole)
                     if state.keep:
                         state.prepared[index] = prepared
-                maps = self._run_tile(tile.cut(padded), prepared)
+                begun = None if begin is None else tile.cut(begin)
+                maps = self._run_tile(tile.cut(padded), prepared, begun)
                 prepared = None
                 whole = whole or [padded.new_empty(len(part), *padded.shape[-2:]) for _ in maps]
                 for image, piece in zip(whole, maps, strict=True):
                     image[(..., *tile.inner)] = tile.core(piece[:, 0])
-            return [unpad(image, padding) for image in whole]
+            maps = [unpad(image, padding) for image in whole]
+            return maps if guess is None else [*maps, guess.flags(maps[0], maps[1])]
 
         def smaller() -> bool:
             state.prepared.clear()
@@ -119,7 +132,12 @@ class NetworkRetriever(Retriever):
             return True
 
         size = GPU_BATCH if self.device.type == "cuda" else self._at_once(state)
-        return structure.fields(in_parts(sample, size, run, smaller))
+        maps = in_parts(sample, size, run, smaller)
+        if state.harmonics is None:
+            return structure.fields(maps)
+        *maps, flags = maps
+        fields = structure.fields(maps)
+        return replace(fields, flags=flags if fields.flags is None else fields.flags | flags)
 
     def _at_once(self, state: State) -> int:
         """Projections that the threads of a CPU work on, one each; fewer where that would need smaller tiles."""
@@ -128,16 +146,17 @@ class NetworkRetriever(Retriever):
         needed = min(height, side) * min(width, side) * self.structure.bytes_per_pixel(n)
         return max(1, min(torch.get_num_threads(), int(SHARE * free_memory(self.device) / needed)))
 
-    def _run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
+    def _run_tile(self, sample: Tensor, prepared: Any, guess: Tensor | None) -> list[Tensor]:
         """Maps (B, 1, y, x) of a tile. On a CPU each projection stays with one thread from start to end, which
         keeps both busier than sharing out every operation.
         """
         if self.device.type != "cpu" or len(sample) == 1:
-            return self.structure.run_tile(sample, prepared)
+            return self.structure.run_tile(sample, prepared, guess)
         results: dict[int, list[Tensor]] = {}
 
         def run_projection(k: int) -> None:
-            results[k] = self.structure.run_tile(sample[k : k + 1], prepared)
+            begun = None if guess is None else guess[k : k + 1]
+            results[k] = self.structure.run_tile(sample[k : k + 1], prepared, begun)
 
         with thread_pool(self.device):
             parallel_for(run_projection, range(len(sample)))

@@ -34,6 +34,7 @@ class Structure(ABC):
     #: names of the maps of :meth:`run_tile` in an exported graph, and the grid they are on
     maps: tuple[str, ...] = ("ux", "uy", "transmission", "darkfield")
     grid: str = "detector"
+    takes_guess: bool = False  #: whether it begins from a displacement where the pattern is periodic
 
     def __init__(self, network: nn.Module, settings: Any, file: WeightFile) -> None:
         self.network, self.settings, self.file = network, settings, file
@@ -75,8 +76,11 @@ class Structure(ABC):
         """What the network needs of a tile of the reference (N, y, x)."""
 
     @abstractmethod
-    def run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
-        """Maps (B, 1, y, x) of a sample tile (B, N, y, x), in the order that :meth:`fields` takes them."""
+    def run_tile(self, sample: Tensor, prepared: Any, guess: Tensor | None = None) -> list[Tensor]:
+        """Maps (B, 1, y, x) of a sample tile (B, N, y, x), in the order that :meth:`fields` takes them.
+
+        ``guess`` (B, 2, y, x): displacement on the reference grid to begin from.
+        """
 
     @abstractmethod
     def fields(self, maps: list[Tensor]) -> Fields:
@@ -92,6 +96,7 @@ class Fast(Structure):
     halo = 160
     maps = ("ux", "uy", "transmission", "darkfield", "displacement_std", "transmission_measured")
     grid = "reference"
+    takes_guess = True
 
     @staticmethod
     def build(about: dict[str, str]) -> nn.Module:
@@ -116,8 +121,9 @@ class Fast(Structure):
         pattern = replace(whole, mean=tile.cut(whole.mean))
         return self.network.reference(tile.cut(reference)[None], pattern)
 
-    def run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
-        scales, refined = self.infer(prepared, sample)
+    def run_tile(self, sample: Tensor, prepared: Any, guess: Tensor | None = None) -> list[Tensor]:
+        inputs = (prepared, sample) if guess is None else (prepared, sample, True, guess)
+        scales, refined = self.infer(*inputs)
         # without refinement only the displacement is the pyramid's; T and D stay
         chosen = refined if self.settings.refine else scales[-1]
         u, sigma = chosen.displacement, chosen.log_sigma.exp() * self.file.number("sigma_factor", 1.0)
@@ -154,7 +160,7 @@ class Published(Structure):
     def prepare_tile(self, reference: Tensor, tile: Tile, whole: Any) -> Tensor:
         return scale_positions(tile.cut(reference)[None], published.POSITIONS, self.settings.scaling)
 
-    def run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
+    def run_tile(self, sample: Tensor, prepared: Any, guess: Tensor | None = None) -> list[Tensor]:
         stack = scale_positions(sample, published.POSITIONS, self.settings.scaling)
         u, t, d = self.infer(prepared.expand_as(stack), stack, self.settings.refiners)
         return [field.float() for field in (u[:, :1], u[:, 1:], t, d)]

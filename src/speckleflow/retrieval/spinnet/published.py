@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speckleflow.retrieval.espinnet.layers import conv_block, cost_volume, estimator, pull, warp
+from speckleflow.retrieval.espinnet.layers import conv_block, cost_volume, estimator
+from speckleflow.retrieval.sampling import pull, warp
 
 CHANNELS = (1, 16, 32, 64, 96, 128)  #: levels 1 (the image) to 6
 WIDTHS = (128, 128, 96, 64, 32)

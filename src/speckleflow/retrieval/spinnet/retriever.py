@@ -54,7 +54,7 @@ class Published(Structure):
     def prepare_tile(self, reference: Tensor, tile: Tile, whole: Any) -> Tensor:
         return tile.cut(reference)[None]
 
-    def run_tile(self, sample: Tensor, prepared: Any) -> list[Tensor]:
+    def run_tile(self, sample: Tensor, prepared: Any, guess: Tensor | None = None) -> list[Tensor]:
         u, t = self.infer(prepared.expand_as(sample), sample)
         return [field.float() for field in (u[:, :1], u[:, 1:], t)]
 

@@ -20,6 +20,7 @@ from speckleflow.retrieval.blur import PIXEL_VARIANCE, unresolved_variance, with
 from speckleflow.retrieval.filters import gaussian
 from speckleflow.retrieval.flags import edge_flags, fold_flags
 from speckleflow.retrieval.fringes import FRINGES, log_determinant
+from speckleflow.retrieval.harmonics import Harmonics, find_harmonics, guess_displacement
 from speckleflow.retrieval.lowpass import LowPass, choose_low_pass
 from speckleflow.retrieval.noise import NoiseGain, noise_gain
 from speckleflow.retrieval.normal import (
@@ -32,7 +33,7 @@ from speckleflow.retrieval.normal import (
     spline_coefficients,
 )
 from speckleflow.retrieval.parallel import thread_pool
-from speckleflow.retrieval.pyramid import first_estimate, pyramid
+from speckleflow.retrieval.pyramid import first_estimate, keep_if_better, pyramid
 from speckleflow.retrieval.spectrum import spectrum
 from speckleflow.retrieval.tiles import Tile, choose_side, free_memory, make_tiles
 from speckleflow.retrieval.umpa.spec import SPEC
@@ -61,6 +62,7 @@ class State:
     scale: float
     low_pass: LowPass
     tiles: list[tuple[Tile, Prepared]]
+    harmonics: Harmonics | None  #: of a periodic pattern
 
 
 class Umpa(Retriever):
@@ -83,7 +85,8 @@ class Umpa(Retriever):
         if not scale > 0:
             raise InputError("reference stack", expected="a beam (mean above 0)", found=f"mean {scale:g}")
         with thread_pool(self.device):
-            low_pass = choose_low_pass(spectrum(reference))
+            pattern = spectrum(reference)
+            low_pass = choose_low_pass(pattern)
             mean = local_mean(reference, MEAN_SIGMA) / scale
             free = free_memory(self.device) if self.memory_bytes is None else self.memory_bytes
             side = choose_side(height, width, self.halo, _bytes_per_pixel(n), free)
@@ -93,7 +96,7 @@ class Umpa(Retriever):
                 basis = make_basis(part, level, gaussian(low_pass.sigma), scale)
                 gain = noise_gain(basis, low_pass.sigma)
                 tiles.append((tile, Prepared(basis, pyramid(part, level, _LEVELS, scale), gain)))
-        return State((n, height, width), scale, low_pass, tiles)
+        return State((n, height, width), scale, low_pass, tiles, find_harmonics(reference, pattern))
 
     def _reference_shape(self, state: State) -> tuple[int, int, int]:
         return state.shape
@@ -101,7 +104,11 @@ class Umpa(Retriever):
     @torch.inference_mode()
     def _retrieve(self, sample: Tensor, state: Any) -> Fields:
         with thread_pool(self.device):
-            each = [self._retrieve_projection(stack, state) for stack in sample]
+            guess = None if state.harmonics is None else guess_displacement(state.harmonics, sample)
+            each = [
+                self._retrieve_projection(stack, state, None if guess is None else guess.maps[k])
+                for k, stack in enumerate(sample)
+            ]
         t, b, ux, uy, variance, bound = (torch.stack(maps) for maps in zip(*each, strict=True))
         window, d = self.settings.window, b / t
         ux, uy = state.low_pass.unbiased(ux, uy)
@@ -116,26 +123,35 @@ class Umpa(Retriever):
             variance = variance + unresolved_variance(ux, uy, blur + SCALES[-1] ** 2)
         flags = (bound > 0).to(torch.uint8) * FLAG_BOUND
         flags |= fold_flags(ux, uy)
+        if guess is not None:
+            flags |= guess.flags(ux, uy)
         flags |= edge_flags(ux, uy, int(SCALES[-1] * 3) if window == "auto" else int(window) // 2)
         return Fields(t, ux, uy, d, variance.sqrt(), flags, measured)
 
-    def _retrieve_projection(self, sample: Tensor, state: State) -> list[Tensor]:
-        """T, B, u_x, u_y, variance of u, bounds met (all (y, x)) of one sample stack (N, y, x)."""
+    def _retrieve_projection(self, sample: Tensor, state: State, guess: Tensor | None) -> list[Tensor]:
+        """T, B, u_x, u_y, variance of u, bounds met (all (y, x)) of one sample stack (N, y, x).
+
+        ``guess`` (3, y, x): of a periodic pattern (:attr:`.harmonics.Guess.maps`).
+        """
         if len(state.tiles) == 1:
-            return self._retrieve_tile(sample, state.tiles[0][1], state)
+            return self._retrieve_tile(sample, state.tiles[0][1], state, guess)
         whole = [sample.new_empty(sample.shape[-2:]) for _ in range(6)]
         for tile, prepared in state.tiles:
-            for image, piece in zip(
-                whole, self._retrieve_tile(tile.cut(sample), prepared, state), strict=True
-            ):
+            part = None if guess is None else tile.cut(guess)
+            pieces = self._retrieve_tile(tile.cut(sample), prepared, state, part)
+            for image, piece in zip(whole, pieces, strict=True):
                 image[tile.inner] = tile.core(piece)
         return whole
 
-    def _retrieve_tile(self, sample: Tensor, prepared: Prepared, state: State) -> list[Tensor]:
+    def _retrieve_tile(
+        self, sample: Tensor, prepared: Prepared, state: State, guess: Tensor | None
+    ) -> list[Tensor]:
         limit = float(self.settings.max_displacement_px)
         window, basis = self.settings.window, prepared.basis
         now = first_estimate(sample, prepared.coarse, limit, state.scale)
         coefficients = spline_coefficients(sample, gaussian(state.low_pass.sigma), state.scale)
+        if guess is not None and bool(guess[2].any()):
+            now = _begin_with(guess, keep_if_better(now, coefficients, basis, guess[:2])[0])
         met = torch.zeros_like(now.t)
         for step in range(_STEPS):
             model = linearise(now, measure(coefficients, basis, now.ux, now.uy), basis)
@@ -147,6 +163,12 @@ class Umpa(Retriever):
             met = (bound | (now.ux.abs() > limit) | (now.uy.abs() > limit)).to(now.t.dtype)
             now = Estimate(now.t, now.b, now.ux.clamp(-limit, limit), now.uy.clamp(-limit, limit))
         return [now.t, now.b, now.ux, now.uy, variance, met]
+
+
+def _begin_with(guess: Tensor, other: Estimate) -> Estimate:
+    """The displacement of a guess (3, y, x) where it is certain, and another elsewhere."""
+    ux, uy = torch.where(guess[2] > 0, guess[:2], torch.stack((other.ux, other.uy)))
+    return Estimate(other.t, other.b, ux, uy)
 
 
 def _bytes_per_pixel(positions: int) -> float:
