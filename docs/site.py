@@ -40,7 +40,11 @@ MENU: dict[str, dict[str, str] | str] = {
         "Command line": "docs/command-line.md",
         "Python": "docs/python.md",
     },
-    "Background": {"Physics and conventions": "docs/physics.md", "Architecture": "docs/architecture.md"},
+    "Background": {
+        "Physics and conventions": "docs/physics.md",
+        "Comparison with other programs": "docs/comparison.md",
+        "Architecture": "docs/architecture.md",
+    },
     "Contributing": "CONTRIBUTING.md",
     "Changes": "CHANGELOG.md",
 }

@@ -82,3 +82,28 @@ def test_fbp_against_astra():
 )
 def test_rounding(value, claimed, same):
     assert shown(value, claimed) is same
+
+
+def test_the_comparison_page():
+    """Its figures, too, stand in tables."""
+    text = " ".join((ROOT / "docs/comparison.md").read_text().split())
+    auto, peer = row("umpa.md", "20", "speckleflow", "auto"), row("umpa.md", "20", "UMPA (C++)", "7")
+    times = float(auto[5].split("/")[0])
+    assert f"`umpa` {times:g} times faster, error of u {auto[6]} instead of {peer[6]} px" in text
+    five = {
+        name: row("peers.md", name)[3:5]
+        for name in ("speckleflow lcs", "mbipy 0.1.0, lcs", "speckleflow umpa")
+    }
+    for words, name in (
+        ("`lcs`", "speckleflow lcs"),
+        ("mbipy", "mbipy 0.1.0, lcs"),
+        ("`umpa`", "speckleflow umpa"),
+    ):
+        seconds, error = five[name]
+        assert f"{words} {error} px in {seconds} s" in text
+    retrieval = row("peers.md", "LCS-Retrieval 0.1.1, lcs_df")
+    assert f"N = 5: {retrieval[4]} px in {retrieval[3]} s" in text
+    assert f"`fourier` {row('fbp.md', 'fourier', 'ramlak')[4]} times faster" in text
+    assert "20 of 20 are within 0.25 px or warned of" in (ROOT / "benchmarks/axis.md").read_text()
+    best = row("rings.md", "auto over the best other")
+    assert sum(float(cell) <= 1.0 for cell in best[1:9]) == 7
