@@ -477,7 +477,7 @@ def _manifest(scan: Scan, warnings: list[str]) -> Manifest:
         *_mask(scan),
     ]
     method = scan.config.retrieval.spec
-    fields = len(method.output_fields - {"flags", "attenuation"}) + method.has_phase
+    fields = len(method.output_fields - {"flags", "attenuation"}) + method.has_phase + method.can_be_checked
     contrasts = 1 + method.has_phase + ("darkfield" in method.output_fields)
     turns, angles = 1, scan.angles_deg
     if scan.config.geometry.axis == "both":

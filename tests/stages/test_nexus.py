@@ -58,7 +58,15 @@ def test_projections_open_at_a_click(finished_chain, tmp_path):
             assert y[()] == pytest.approx(PIXEL_UM * np.arange(ROWS))
             assert x[()] == pytest.approx(PIXEL_UM * np.arange(COLUMNS))
             found = plots(file)
-            assert set(found) == {"phase", "transmission", "darkfield", "ux", "uy", "displacement_std"}
+            assert set(found) == {
+                "phase",
+                "transmission",
+                "darkfield",
+                "ux",
+                "uy",
+                "displacement_std",
+                "misfit",
+            }
             assert all(plot.is_valid for plot in found.values())
 
 

@@ -17,6 +17,7 @@ from speckleflow.io.scan import open_scan
 from speckleflow.io.sealed_json import write_sealed
 from speckleflow.phase import integrate_displacement, remove_drift
 from speckleflow.retrieval import registry
+from speckleflow.retrieval.consistency import Consistency
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import read_warnings
 from speckleflow.stages import batches
@@ -41,7 +42,9 @@ def expected(finished_chain) -> dict[str, np.ndarray]:
     correction = prepare_correction(scan)
     frames, flux = correction.correct_with_flux(scan.read_sample())
     umpa = registry.get("umpa")(config.retrieval.umpa)
-    fields = umpa(torch.from_numpy(frames), umpa.prepare(torch.from_numpy(correction.reference)))
+    reference = torch.from_numpy(correction.reference)
+    fields = umpa(torch.from_numpy(frames), umpa.prepare(reference))
+    fields = Consistency.of(reference).check(torch.from_numpy(frames), fields, 0.5)
     arrays = {name: tensor.numpy() for name, tensor in fields.items()}
     arrays["ux"], arrays["uy"], arrays["drift_px"] = remove_drift(arrays["ux"], arrays["uy"], correction.air)
     return {**arrays, "flux": flux, "air": np.array(correction.air)}
@@ -53,7 +56,7 @@ def projections(chain: Chain, name: str) -> np.ndarray:
 
 
 def test_fields_of_unequal_blocks_equal_those_of_the_whole_scan(finished_chain, expected):
-    for name in ("ux", "uy", "transmission", "darkfield", "displacement_std", "drift_px", "flux"):
+    for name in ("ux", "uy", "transmission", "darkfield", "displacement_std", "misfit", "drift_px", "flux"):
         # equal to the last bits: a batch of another size is summed in another order
         np.testing.assert_allclose(projections(finished_chain, name), expected[name], atol=2e-6, err_msg=name)
     assert np.array_equal(projections(finished_chain, "flags"), expected["flags"])

@@ -17,7 +17,7 @@ from speckleflow.errors import ConfigError, InputError
 from speckleflow.io.projections import open_projections
 from speckleflow.report.embed import binned, embedded
 from speckleflow.stages import tune as stage
-from speckleflow.stages.tune import Trial, axis_page, parse_axes, parse_region, parse_vary, residual, tune
+from speckleflow.stages.tune import Trial, axis_page, parse_axes, parse_region, parse_vary, tune
 from speckleflow.tomo.slab import SlabReconstruction
 from tests.stages.chain import Chain
 
@@ -115,31 +115,6 @@ def test_a_slice_is_labelled_with_the_axis_that_was_used(finished_chain, tmp_pat
     first = next(item for item in group["contrasts"] if "attenuation" in item["title"])["images"][0]
     # slices are transformed in pairs, here alone, and stored in 16 bits
     assert np.abs(decoded(first) - true).max() < 0.51 * first["step"] + 1e-4 * np.abs(true).max()
-
-
-def test_the_residual_is_that_of_the_forward_model():
-    """Frames made by it leave what interpolation leaves; a wrong displacement leaves the speckle."""
-    from scipy import ndimage
-
-    rng = np.random.default_rng(2)
-    reference = (
-        1 + 0.2 * ndimage.gaussian_filter(rng.normal(size=(3, 48, 56)), (0, 2, 2)).astype(np.float32) * 6
-    )
-    frames = 0.8 * np.roll(reference, (1, 2), (1, 2))
-    shape = reference.shape[1:]
-    fields = {
-        "ux": np.full((1, *shape), 2.0),
-        "uy": np.full((1, *shape), 1.0),
-        "transmission": np.full((1, *shape), 0.8),
-        "darkfield": np.ones((1, *shape)),
-    }
-    right = residual(fields, frames, reference)
-    speckle = reference.std() / reference.mean()
-    assert right < 1e-7  # measured: 3e-8
-    wrong = residual({**fields, "ux": fields["ux"] + 3}, frames, reference)
-    assert wrong == pytest.approx(0.9 * speckle, rel=0.05)  # measured: 0.907
-    dimmed = residual({**fields, "transmission": 0.9 * fields["transmission"]}, frames, reference)
-    assert dimmed == pytest.approx(0.1 * np.sqrt(1 + speckle**2), rel=0.02)  # measured: 0.995 of it
 
 
 @pytest.mark.parametrize(

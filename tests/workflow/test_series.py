@@ -59,7 +59,7 @@ def test_each_frame_is_the_simulated_one(series):
 def test_films_of_every_contrast_in_one_grey_range(series, tmp_path):
     kind = "mp4" if can_write_mp4() else "png"
     films = {path.name for path in (series.results() / "films").glob("[!.]*")}
-    contrasts = ("phase", "transmission", "darkfield", "displacement_std", "ux", "uy")
+    contrasts = ("phase", "transmission", "darkfield", "displacement_std", "ux", "uy", "misfit")
     assert films == {f"{contrast}.{kind}" for contrast in contrasts}
     with h5py.File(series.results() / "projections.h5") as file:
         phase = file["phase"][:]

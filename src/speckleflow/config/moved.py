@@ -13,4 +13,5 @@ MOVED = {
     "tomography.ring_window_px": "tomography.rings.absorption, phase and darkfield (sorting) with rings.window_px",
     "retrieval.espinnet.polish": "retrieval.espinnet.refine",
     "retrieval.spinnet.polish": "retrieval.spinnet.refine",
+    "retrieval.double_exposure.largest_misfit": "retrieval.largest_misfit",
 }

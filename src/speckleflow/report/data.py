@@ -39,8 +39,9 @@ BOUND_WORDS = (
     "allow a larger displacement; if not, check that sample and reference frames belong together."
 )
 MISFIT_WORDS = (
-    "In {} of the pixels the frame simulated again from the fields is not the measured one: the generated in-line "
-    "image may show what is not there. Look at the misfit; train the generator on such a sample."
+    "In {} of the pixels the frame simulated again from the fields is not the measured one. Beside steep edges "
+    "rays cross or windows are too wide; elsewhere the fields may show what is not there, as networks can. Look at "
+    "the misfit; try another method, or train the network on such a sample."
 )
 BAD_PIXEL_WORDS = (
     "{} of the detector pixels are bad and were filled from their neighbours. Check the dark and flat frames."

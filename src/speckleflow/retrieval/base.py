@@ -44,8 +44,8 @@ class Fields:
     displacement_std : expected standard deviation of one displacement component in pixels.
     flags : uint8, bits FLAG_BOUND, FLAG_FOLD, FLAG_EDGE, FLAG_MISFIT, FLAG_PERIOD; 0 = no flag.
     transmission_measured : T / det(1 + grad u) as tracking measures it, with the light that refraction gathers.
-    misfit : of a method that checks itself: difference of the frame simulated again from the fields and the measured
-        one, over the pattern, root mean squares in a window.
+    misfit : difference of the frame simulated again from the fields and the measured one, over the pattern, root mean
+        squares in a window; made of any method's fields by :mod:`speckleflow.retrieval.consistency`.
     """
 
     transmission: Tensor = None  # type: ignore[assignment]

@@ -11,6 +11,7 @@ from torch import Tensor
 from speckleflow.errors import ConfigError
 from speckleflow.retrieval import registry
 from speckleflow.retrieval.base import Fields, Retriever
+from speckleflow.retrieval.consistency import Consistency
 from speckleflow.retrieval.grids import to_detector
 from speckleflow.retrieval.wave.refine import WaveRefined
 from speckleflow.scan.acquisition import Acquisition
@@ -48,6 +49,7 @@ def retrieve_stack(
     grid: Grid = "reference",
     acquisition: Acquisition | None = None,
     refine: Refinement = "none",
+    largest_misfit: float = 0.5,
 ) -> Fields:
     """Fields (1, y, x) of a sample stack (N, y, x) against its reference stack (N, y, x).
 
@@ -59,6 +61,7 @@ def retrieve_stack(
     grid : where the fields belong, see :mod:`speckleflow.retrieval.grids`.
     acquisition : energy, distances and pixel sizes, for a method that needs them.
     refine : wave: phase and attenuation are fitted to all frames by the wave equation.
+    largest_misfit : pixels of a larger misfit are flagged, see :mod:`speckleflow.retrieval.consistency`.
 
     Raises
     ------
@@ -75,6 +78,9 @@ def retrieve_stack(
         if retriever.spec.needs_reference:
             raise ConfigError(f"retrieval.method '{method}' needs a reference stack, found none")
         reference = torch.ones_like(frames, dtype=torch.float32)
-    state = retriever.prepare(torch.as_tensor(reference), acquisition)
-    fields = retriever(frames[None] if frames.ndim == 3 else frames, state)
+    reference, frames = torch.as_tensor(reference), frames[None] if frames.ndim == 3 else frames
+    fields = retriever(frames, retriever.prepare(reference, acquisition))
+    if retriever.spec.can_be_checked:
+        check = Consistency.of(reference.to(retriever.device, torch.float32))
+        fields = check.check(frames, fields, largest_misfit)
     return to_detector(fields) if grid == "detector" and fields.ux is not None else fields

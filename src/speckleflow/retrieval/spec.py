@@ -99,6 +99,11 @@ class MethodSpec:
         """Whether the scan ends with a phase, its own or the integral of its displacement."""
         return self.gives_phase or self.gives_displacement
 
+    @property
+    def can_be_checked(self) -> bool:
+        """Whether its fields say what the frames should be, so that their misfit can be told."""
+        return self.gives_displacement and self.needs_diffuser
+
     def takes(self, positions: int) -> bool:
         """Whether it takes so many diffuser positions."""
         return self.min_positions <= positions <= (self.max_positions or positions)

@@ -42,7 +42,8 @@ FIELDS = {
     "scatter_yy": FieldSchema("px2", "variance along y of the blur by small-angle scattering"),
     "misfit": FieldSchema(
         "",
-        "difference of the frame simulated again from the fields and the measured one, over the pattern (RMS)",
+        "difference beyond noise of the frame simulated again from the fields and the measured one, over the pattern "
+        "(RMS)",
     ),
     "flags": FieldSchema("", "bits: " + ", ".join(f"{bit} {meaning}" for bit, meaning in FLAGS.items())),
     "flux": FieldSchema(

@@ -146,6 +146,7 @@ def retrieve_files(
         grid=grid,
         acquisition=acquisition_of(config, view) if given else None,
         refine=refine,
+        largest_misfit=config.retrieval.largest_misfit,
     )
     batch = as_arrays(fields)
     flag_unmeasured(batch, correction, stacks["sample"][None], grid)

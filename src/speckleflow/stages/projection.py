@@ -20,6 +20,7 @@ from speckleflow.phase import remove_drift
 from speckleflow.physics import phase_gradient_per_px
 from speckleflow.retrieval.allocator import keep_freed_memory
 from speckleflow.retrieval.base import Fields, Retriever
+from speckleflow.retrieval.consistency import Consistency
 from speckleflow.retrieval.single import make_method
 from speckleflow.scan.acquisition import Acquisition
 from speckleflow.scan.geometry import ScanGeometry
@@ -45,18 +46,18 @@ class ProjectionRetrieval:
     correction : dark, flat, bad pixels, margins and the corrected reference, or references of several times.
     retriever : the method.
     acquisition : what it may know of the measurement.
-    drift : whether the mean displacement of the air margins is taken off.
     scan : whose projections they are.
-    reference, state : the corrected reference that it is ready for, and what the method made of it.
+    reference, state, consistency : the corrected reference that it is ready for, what the method made of it, and the
+        check of the fields (None: of a method that cannot be checked).
     """
 
     correction: Correction
     retriever: Retriever
     acquisition: Acquisition
-    drift: bool
     scan: Scan
     reference: NDArray[np.float32] | None = field(default=None, init=False)
     state: Any = field(default=None, init=False)
+    consistency: Consistency | None = field(default=None, init=False)
 
     @classmethod
     def of_scan(cls, scan: Scan, correction: Correction) -> ProjectionRetrieval:
@@ -72,7 +73,7 @@ class ProjectionRetrieval:
             config, config.execution.retrieval.device, config.execution.retrieval.threads
         )
         acquisition = acquisition_of(config, scan.geometry, scan.angles_deg, correction.blur)
-        return cls(correction, retriever, acquisition, config.correct.drift, scan)
+        return cls(correction, retriever, acquisition, scan)
 
     def batches(self, start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
         """Ranges of projections, of at most ``size``, that have one reference."""
@@ -98,14 +99,19 @@ class ProjectionRetrieval:
         Pixels that were filled in the raw frames are flagged; those too far from measured ones are NaN.
         """
         if self.state is None or self.reference is not batch.correction.reference:
-            self.state = None  # its memory first
+            self.state = self.consistency = None  # their memory first
             self.reference = batch.correction.reference
             stack = torch.from_numpy(reference_of(batch.correction, self.scan))
             self.state = self.retriever.prepare(stack, self.acquisition)
-        arrays = as_arrays(self.retriever(batch.frames, self.state))
+            if self.retriever.spec.can_be_checked:
+                self.consistency = Consistency.of(stack.to(self.retriever.device))
+        fields = self.retriever(batch.frames, self.state)
+        if self.consistency is not None:
+            fields = self.consistency.check(batch.frames, fields, self.scan.config.retrieval.largest_misfit)
+        arrays = as_arrays(fields)
         flag_unmeasured(arrays, batch.correction, batch.raw)
         air = self.correction.air
-        if "ux" in arrays and self.drift and any(air):
+        if "ux" in arrays and self.scan.config.correct.drift and any(air):
             take_drift_off(arrays, air, self.scan.geometry)
         blank_lost(arrays)
         if batch.flux is not None:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from speckleflow.config import ScanConfig, parse_config
 from speckleflow.correction import Correction, prepare_correction
@@ -26,6 +25,7 @@ from speckleflow.phase import remove_drift
 from speckleflow.report.pictures import PROJECTION_LOOKS, VOLUME_LOOKS, look_of
 from speckleflow.report.tuning import Group, TuningPage, Variant, build_tuning_page
 from speckleflow.retrieval import registry
+from speckleflow.retrieval.consistency import Consistency
 from speckleflow.scan.schema import CONTRASTS
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.phase import Arrays, gives_phase, integrate_fields
@@ -44,8 +44,6 @@ from speckleflow.tomo.votes import Vote
 
 #: contrasts offered first: what a user judges by
 _ORDER = ("phase", "transmission", "darkfield", "ux", "uy", "displacement_std")
-#: Standard deviation in pixels of the local mean of the reference in the residual's model.
-_LOCAL = 4.0
 
 
 @dataclass(frozen=True)
@@ -268,51 +266,33 @@ def _retrieve(
         torch.from_numpy(np.ascontiguousarray(reference)),
         acquisition_of(config, scan.geometry, scan.angles_deg, blur),
     )
-    fields = as_arrays(retriever(torch.from_numpy(np.ascontiguousarray(frames)), state))
+    shown = torch.from_numpy(np.ascontiguousarray(frames))
+    found = retriever(shown, state)
     seconds = time.perf_counter() - start
+    if retriever.spec.can_be_checked:
+        check = Consistency.of(torch.from_numpy(np.ascontiguousarray(reference)).to(retriever.device))
+        found = check.check(shown, found, config.retrieval.largest_misfit)
+    fields = as_arrays(found)
     if "ux" in fields and config.correct.drift and any(air):
         fields["ux"], fields["uy"], _ = remove_drift(fields["ux"], fields["uy"], air)
     if gives_phase(fields) and scan.geometry.energy_kev is not None:
         fields |= integrate_fields(fields, scan.geometry, air, config.integrate)
     images = {name: fields[name][0] for name in CONTRASTS if name in fields}
-    return Variant(label, images, lines, _numbers(fields, frames[0], reference, seconds))
+    return Variant(label, images, lines, _numbers(fields, seconds))
 
 
-def _numbers(
-    fields: Arrays, frames: NDArray[np.float32], reference: NDArray[np.float32], seconds: float
-) -> list[tuple[str, str]]:
+def _numbers(fields: Arrays, seconds: float) -> list[tuple[str, str]]:
     numbers = []
     if "displacement_std" in fields:
         numbers.append(("Expected error (median)", f"{np.nanmedian(fields['displacement_std']):.4f} px"))
     if "curl_px" in fields:
         numbers.append(("Curl (RMS)", f"{float(fields['curl_px'][0]):.4f} px"))
-    if {"ux", "uy", "transmission"} <= fields.keys():
-        numbers.append(("Residual of the frames (RMS)", f"{residual(fields, frames, reference):.2%}"))
+    if "misfit" in fields:
+        numbers.append(
+            ("Misfit of the frames (median)", f"{np.nanmedian(fields['misfit']):.3f} of the pattern")
+        )
     numbers.append(("Time", f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.0f} min"))
     return numbers
-
-
-def residual(fields: Arrays, frames: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-    """Root mean square of what the forward model leaves of the sample frames (N, y, x), over their mean.
-
-    I_s(x + u) = T { m + D [I_r(x) - m] } (docs/physics.md), m the local mean of the reference; pixels whose ray leaves
-    the image do not count.
-    """
-    ux, uy = fields["ux"][0], fields["uy"][0]
-    t = fields.get("transmission_measured", fields["transmission"])[0]
-    d = fields["darkfield"][0] if "darkfield" in fields else np.ones_like(t)
-    y, x = np.indices(t.shape, np.float32)
-    places = np.stack([y + uy, x + ux])
-    inside = np.isfinite(places).all(0) & (places >= 0).all(0)
-    inside &= (places[0] <= t.shape[0] - 1) & (places[1] <= t.shape[1] - 1)
-    places = np.where(inside, places, 0)
-    square = 0.0
-    for frame, light in zip(frames, reference, strict=True):
-        mean = ndimage.gaussian_filter(light, _LOCAL)
-        model = t * (mean + d * (light - mean))
-        landed = ndimage.map_coordinates(frame, places, order=3, mode="nearest")
-        square += float(np.mean((landed - model)[inside] ** 2))
-    return float(np.sqrt(square / len(frames)) / frames.mean())
 
 
 def _slices(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.retrieval.base import FLAG_MISFIT
 from speckleflow.retrieval.cade.network import StrainNetF
+from speckleflow.retrieval.consistency import Consistency
 from speckleflow.retrieval.double_exposure.network import Generator, from_transmission
 from speckleflow.retrieval.double_exposure.retriever import DoubleExposure
 from speckleflow.retrieval.double_exposure.settings import DoubleExposureSettings
@@ -114,7 +115,8 @@ def test_misfit_is_small_where_the_model_holds_and_flags_where_it_does_not(weigh
     method = knowing(weights, fringes / fringes.mean())
     state = method.prepare(pair.reference)
     inner = (0, slice(12, -12), slice(12, -12))
-    good = method(sample, state)
+    check = Consistency.of(pair.reference)
+    good = check.check(sample, method(sample, state), 0.5)
     assert float(good.misfit[inner].median()) < 0.15
     assert float((good.flags[inner] & FLAG_MISFIT > 0).float().mean()) < 0.01
     invented = fringes.clone()
@@ -122,7 +124,7 @@ def test_misfit_is_small_where_the_model_holds_and_flags_where_it_does_not(weigh
         8, 8
     )  # a grid that no frame shows
     liar = knowing(weights, invented / invented.mean())
-    bad = liar(sample, liar.prepare(pair.reference))
+    bad = check.check(sample, liar(sample, liar.prepare(pair.reference)), 0.5)
     inside = (bad.flags[0, 62:74, 92:104] & FLAG_MISFIT > 0).float().mean()
     elsewhere = (bad.flags[0, 12:50, 12:80] & FLAG_MISFIT > 0).float().mean()
     assert float(inside) > 0.7  # measured 0.76

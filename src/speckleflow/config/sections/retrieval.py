@@ -9,7 +9,7 @@ from pydantic import Field, create_model, model_validator
 from speckleflow.retrieval.registry import spec_of, specs
 from speckleflow.retrieval.spec import MethodSpec
 from speckleflow.retrieval.wave.declared import refined
-from speckleflow.settings import NonNegative, Section
+from speckleflow.settings import NonNegative, Positive, Section
 
 
 class _Retrieval(Section):
@@ -19,6 +19,12 @@ class _Retrieval(Section):
         "auto",
         description="Retrieval method; `speckleflow methods` lists them. auto: the one with the least error for the number "
         "of diffuser positions.",
+    )
+
+    largest_misfit: Positive = Field(
+        0.5,
+        description="Pixels are flagged (16) where the frame simulated again from the fields and the measured one differ by "
+        "more than this part of the pattern, beyond noise (root mean square in a window of 5 px).",
     )
 
     refine: Literal["none", "wave"] = Field(

@@ -1,8 +1,7 @@
 """The double exposure behind the protocol of every retrieval method.
 
 Eq. (1) of Yu et al.: I = T_inline [ I0 + D dI_r(x - S) ]. The generator makes T_inline of the frames with and without
-sample; the frame over T_inline is what a sample without edges would give, and is tracked. What a network makes may be
-wrong, so the frame is simulated again from the fields, and its misfit is returned.
+sample; the frame over T_inline is what a sample without edges would give, and is tracked.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.retrieval import registry
-from speckleflow.retrieval.base import FLAG_MISFIT, Fields, Retriever
+from speckleflow.retrieval.base import Fields, Retriever
 from speckleflow.retrieval.cade.retriever import common_displacement, moved_back
 from speckleflow.retrieval.double_exposure.network import MULTIPLE, Generator, to_input, to_transmission
 from speckleflow.retrieval.double_exposure.spec import SPEC
@@ -24,7 +23,6 @@ from speckleflow.retrieval.espinnet import weights
 from speckleflow.retrieval.espinnet.layers import pad_to_multiple, unpad
 from speckleflow.retrieval.filters import filter_xy, gaussian
 from speckleflow.retrieval.fringes import log_determinant
-from speckleflow.retrieval.grids import to_detector
 from speckleflow.retrieval.sampling import pull
 from speckleflow.scan.acquisition import Acquisition
 from speckleflow.weights import find
@@ -35,8 +33,8 @@ log = logging.getLogger(__name__)
 BEAM_PX = 24.0
 #: the in-line image without its fringes: mean over a Gaussian of this standard deviation in px
 SURROUNDINGS_PX = 8.0
-#: window of the misfit in px, and of the determinant that fringes come from (as of method umpa)
-_MISFIT, _FRINGES = gaussian(3.0, truncate=3.0), gaussian(1.5, truncate=3.0)
+#: window in px of the determinant that fringes come from (as of method umpa)
+_FRINGES = gaussian(1.5, truncate=3.0)
 #: pixel size and energy may differ from those of the training by this share without a warning
 NEAR = 0.05
 
@@ -109,18 +107,13 @@ class DoubleExposure(Retriever):
         of_tracker = tracked.transmission if remaining is None else remaining
         measured = of_tracker * pull(inline[:, None], u)[:, 0]
         d = torch.ones_like(measured) if tracked.darkfield is None else tracked.darkfield
-        fields = Fields(
+        return Fields(
             transmission=measured * log_determinant(u, _FRINGES)[:, 0].exp(),
             ux=tracked.ux,
             uy=tracked.uy,
             darkfield=d,
+            flags=torch.zeros_like(d, dtype=torch.uint8) if tracked.flags is None else tracked.flags,
             transmission_measured=measured,
-        )
-        misfit = pull(self._misfit(frames, fields, state)[:, None], u)[:, 0]
-        flags = torch.zeros_like(misfit, dtype=torch.uint8) if tracked.flags is None else tracked.flags
-        flags = flags | (misfit > self.settings.largest_misfit).to(torch.uint8) * FLAG_MISFIT
-        return Fields(
-            **{**dict(fields.items()), "flags": flags, "misfit": misfit},
         )
 
     def inline_image(self, frame: Tensor, state: State) -> Tensor:
@@ -141,21 +134,6 @@ class DoubleExposure(Retriever):
         shown = to_input(reference[:, None], frame[:, None], self.generator.inputs)
         padded, padding = pad_to_multiple(shown, MULTIPLE)
         return unpad(self.generator(padded), padding)[:, 0]
-
-    def _misfit(self, frames: Tensor, fields: Fields, state: State) -> Tensor:
-        """Misfit (B, y, x) on the detector grid: of the frame simulated by eq. (1), over the pattern, in a window."""
-        landed = to_detector(fields)
-        assert landed.ux is not None
-        assert landed.uy is not None
-        assert landed.darkfield is not None
-        assert landed.transmission_measured is not None
-        back = -torch.stack([landed.ux, landed.uy], 1)
-        pattern = (state.reference - state.beam)[None].expand(len(frames), -1, -1, -1)
-        moved, beam = pull(pattern, back)[:, 0], pull(state.beam[None, None].expand_as(pattern), back)[:, 0]
-        simulated = landed.transmission_measured * (beam + landed.darkfield * moved)
-        wrong = filter_xy((frames - simulated).square(), _MISFIT, _MISFIT, "mirror")
-        there = filter_xy((landed.transmission_measured * moved).square(), _MISFIT, _MISFIT, "mirror")
-        return (wrong / there.clamp_min(1e-8)).sqrt()
 
     def _check_range(self, acquisition: Acquisition) -> None:
         """Warn where energy or pixel size are not those of the training."""

@@ -26,8 +26,3 @@ class DoubleExposureSettings(Section):
         description="Where the in-line image is darker than this part of its surroundings, the frame is not divided by "
         "all of it: noise and what the model leaves out would be multiplied.",
     )
-    largest_misfit: Positive = Field(
-        0.5,
-        description="Pixels are flagged where the frame as simulated again from the fields differs from the measured "
-        "one by more than this part of the pattern (root mean square in a window of 3 px).",
-    )

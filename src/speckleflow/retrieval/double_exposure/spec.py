@@ -9,9 +9,7 @@ SPEC = MethodSpec(
     name="double_exposure",
     summary="A generated in-line image takes the fringes off a single frame; any single-shot method then tracks it.",
     class_path="speckleflow.retrieval.double_exposure.retriever:DoubleExposure",
-    output_fields=frozenset(
-        {"ux", "uy", "transmission", "darkfield", "flags", "transmission_measured", "misfit"}
-    ),
+    output_fields=frozenset({"ux", "uy", "transmission", "darkfield", "flags", "transmission_measured"}),
     settings=DoubleExposureSettings,
     max_positions=1,
     positions_hint="for two and more there are methods 'umpa' and 'espinnet', which need no in-line image",
