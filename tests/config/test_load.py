@@ -25,7 +25,7 @@ def test_a_row_overrides_the_file_and_an_empty_cell_does_not(tmp_path):
         tmp_path,
         "scan\tenergy_kev\tretrieval.umpa.window\n# a comment\na\t17.5\t9\nb\t\tauto\n",
         geometry={"energy_kev": 20},
-        retrieval={"umpa": {"window": 5}},
+        retrieval={"method": "umpa", "umpa": {"window": 5}},
     )
     scans = load_scans(config)
     assert (scans["a"].geometry.energy_kev, scans["a"].retrieval.umpa.window) == (17.5, 9)
