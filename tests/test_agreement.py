@@ -37,6 +37,14 @@ def test_repeats_of_another_brightness():
     )
 
 
+def test_repeats_in_half_precision():
+    """The sum of their levels is more than a half-precision number holds."""
+    frames = np.concatenate([np.full((8, *SIZE), 10000.0), np.full((8, *SIZE), 10700.0)])
+    frames += np.random.default_rng(2).normal(0, 60, frames.shape)
+    (warning,) = repeat_warnings(frames.astype(np.float16), "flat frames", "a.h5")
+    assert "their brightness by +7.0 %" in warning
+
+
 @pytest.mark.parametrize("moved", [0.5, 1.5])
 def test_a_pattern_that_crept(moved: float):
     """The diffuser moved between the halves; the amount is named to 0.2 px."""

@@ -59,7 +59,7 @@ def repeat_warnings(frames: NDArray, what: str, where: str, used: str = "their m
         return []
     found = []
     scale = float(np.median(b) / level)
-    spread = float(np.std(np.median(frames.reshape(count, -1), axis=1)) / level)
+    spread = float(np.std(np.median(frames.reshape(count, -1), axis=1), dtype=np.float64) / level)
     if abs(scale - 1) > max(_BRIGHTNESS, _TIMES_NOISE * spread / np.sqrt(count)):
         found.append(f"their brightness by {100 * (scale - 1):+.1f} %")
     difference = b / scale - a

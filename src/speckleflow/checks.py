@@ -295,6 +295,14 @@ def missing_wedge(angles_deg: NDArray[np.float64]) -> tuple[float, float]:
     return max(float(gaps.max()) - step, 0.0), step
 
 
+def wedge_warning(angles_deg: NDArray[np.float64]) -> str | None:
+    """A sentence where directions have no projection; None where half a turn is covered."""
+    missing, usual = missing_wedge(angles_deg)
+    if missing <= max(2 * usual, _WEDGE_DEG):
+        return None
+    return f"missing wedge: no projection over {missing:.3g} degrees of directions"
+
+
 def _unit_problem(scan: Scan) -> InputError | None:
     """Angles that make a half or full turn only in another unit than the one taken."""
     angles = scan.angles_deg
@@ -348,11 +356,10 @@ def angle_warnings(angles_deg: NDArray[np.float64]) -> list[str]:
         warnings.append(f"{count - len(distinct)} of {count} angles are repeated")
     step = float(np.median(np.diff(distinct))) if len(distinct) > 1 else 0.0
     span = float(np.ptp(distinct)) + step
-    missing, usual = missing_wedge(angles_deg)
     if min(abs(span - turn) for turn in (180, 360)) > max(2 * step, 1):
         warnings.append(f"the angles span {span:.4g} degrees, neither a half nor a full turn")
-    if missing > max(2 * usual, _WEDGE_DEG):
-        warnings.append(f"missing wedge: no projection over {missing:.3g} degrees of directions")
+    if wedge := wedge_warning(angles_deg):
+        warnings.append(wedge)
     if span > 3 * 180 and step < _LARGE_STEP and np.all(np.abs(steps) < _LARGE_STEP):
         turns = round(span / 180)
         warnings.append(

@@ -198,7 +198,10 @@ class FrameLooker:
     def _light(self, some: NDArray) -> NDArray[np.float64]:
         """Mean light of each frame (B, N) over that of its reference or flat, by some rows; in counts without both."""
         some = some[..., :: max(1, some.shape[-2] // _LIGHT_ROWS), :]
-        level = (np.nanmean if some.dtype.kind == "f" else np.mean)(some, (2, 3), dtype=np.float64)
+        finite = np.isfinite(some) if some.dtype.kind == "f" else np.True_
+        count = np.broadcast_to(finite, some.shape).sum((2, 3))
+        total = np.sum(some, (2, 3), dtype=np.float64, where=finite)
+        level = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
         return np.asarray((level - self._dark) / self._beam)
 
     def _named(self, projection: int, position: int, why: str) -> FrameFault:

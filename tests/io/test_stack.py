@@ -55,7 +55,7 @@ def test_one_image_is_a_stack_of_one(stored: Path):
         ("empty", "expected a folder with images .*, found none in it"),
         ("empty.tif", r"empty.tif: expected an image file, found an empty file"),
         ("text.tif", "text.tif: expected a complete image file, found damage"),
-        ("text.npy", "text.npy: expected a complete image file, found damage"),
+        ("text.npy", "text.npy: expected a .npy file of numbers, found damage"),
         ("nan.npy", "nan.npy: expected finite values, found 2 NaN or infinite"),
         ("five.npy", "five.npy: expected one image"),
         ("colour.tif", "colour.tif: expected grey images, found 3 samples a pixel"),

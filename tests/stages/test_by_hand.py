@@ -68,7 +68,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             ["negative.npy: expected sample frames brighter than the dark (0 counts)"],
         ),
         ({"sample": "clipped.npy"}, ["clipped.npy: expected sample frames below saturation", "at 65535"]),
-        ({"sample": "short.npy"}, ["short.npy: expected a complete image file, found damage"]),
+        (
+            {"sample": "short.npy"},
+            ["short.npy: expected 41088 bytes, as its header says, found 3000: the file was cut short"],
+        ),
         ({"sample": "r.npy"}, ["r.npy: expected other frames than the reference's, found the same ones"]),
         ({"sample": "stacks.h5"}, ["expected stacks.h5:/dataset", "the file holds a"]),
         ({"sample": "stacks.h5:"}, ["expected stacks.h5:/dataset", "no dataset named"]),
@@ -261,6 +264,14 @@ def test_a_wide_sample_is_warned_of(sinograms: Path, capsys: pytest.CaptureFixtu
     np.save("cut.npy", np.load("sino.npy")[:, 12:28])
     reconstruct_file(sinogram="cut.npy", angles_deg="a.npy", axis_px=7.5, output=Path("out.npy"))
     assert "cut.npy: the sum over x changes by" in capsys.readouterr().err
+
+
+def test_a_missing_wedge_is_warned_of(sinograms: Path, capsys: pytest.CaptureFixture[str]):
+    """120 of 180 degrees are covered, with steps of 3: 60 are not."""
+    np.save("part.npy", np.load("sino.npy")[:40])
+    np.save("a_part.npy", np.load("a.npy")[:40])
+    reconstruct_file(sinogram="part.npy", angles_deg="a_part.npy", axis_px=19.5, output=Path("out.npy"))
+    assert "a_part.npy: missing wedge: no projection over 60 degrees" in capsys.readouterr().err
 
 
 def test_a_row_of_the_workflow_s_projections(finished_chain, tmp_path: Path):

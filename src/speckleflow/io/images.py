@@ -17,6 +17,7 @@ from speckleflow.io.detector import SUFFIXES as DETECTOR
 from speckleflow.io.detector import detector_images, detector_layout, is_detector_image
 from speckleflow.io.hdf5 import check_file
 from speckleflow.io.names import Series, natural_key, read_series
+from speckleflow.io.npy import load_npy
 from speckleflow.io.tiff import read_pages, tiff_layout
 
 TIFF, NPY = (".tif", ".tiff", ".btf", ".tf8"), (".npy",)
@@ -239,7 +240,7 @@ def _header(file: Path, name: str, by_pages: bool = False) -> Header:
     shape: tuple[int, ...]
     with _reading(name):
         if file.suffix.lower() in NPY:
-            array = np.load(file, mmap_mode="r", allow_pickle=False)
+            array = load_npy(file, name, mapped=True)
             shape, dtype = array.shape, array.dtype
             del array
         elif is_detector_image(file):
@@ -284,7 +285,7 @@ def _read(file: Path, name: str, frames: range | NDArray[np.intp], rows: slice) 
     """Chosen frames of one file, by their stored number; those of a stack with four axes as (f, N, y, x)."""
     with _reading(name):
         if file.suffix.lower() in NPY:
-            array = np.load(file, mmap_mode="r", allow_pickle=False)
+            array = load_npy(file, name, mapped=True)
             array = array[None] if array.ndim == 2 else array
             if isinstance(frames, range):
                 return np.array(array[frames.start : frames.stop : frames.step, ..., rows, :])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,12 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from speckleflow.checks import radian_problems
+from speckleflow.checks import radian_problems, wedge_warning
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.io.atomic import atomic_path
 from speckleflow.io.base import InputProblems
 from speckleflow.io.hdf5 import check_file, open_hdf5
+from speckleflow.io.npy import load_npy
 from speckleflow.io.output import check_output
 from speckleflow.io.projections import open_projections
 from speckleflow.io.results import PROVENANCE
@@ -172,6 +172,8 @@ def _of_arrays(sinogram: str, angles_deg: str, transmission: bool, as_is: bool) 
             raise problem
         if len(angles) == len(values) and (words := sinogram_warning(values)):
             _warn(f"{sinogram}: {words}")
+        if words := wedge_warning(angles):
+            _warn(f"{angles_deg}: {words}")
     return Sinogram(values, angles, None)
 
 
@@ -179,7 +181,7 @@ def _array(name: str) -> NDArray[Any]:
     """A sinogram (angle, x) or angles: .npy, text, a TIFF image, or file.h5:/dataset."""
     path = Path(name)
     if path.suffix.lower() == ".npy":
-        return _load(path)
+        return load_npy(path, name)
     if path.suffix.lower() in (".txt", ".csv", ".dat"):
         check_file(path, "a text file of numbers", name)
         try:
@@ -196,19 +198,6 @@ def _array(name: str) -> NDArray[Any]:
             with open_hdf5(file) as opened:
                 return np.asarray(dataset(opened, key, file)[()])
     return read_stack(name)[0]
-
-
-def _load(path: Path) -> NDArray[Any]:
-    check_file(path, "a .npy file", str(path))
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
-        raise InputError(
-            path, expected="a .npy file of numbers", found=" ".join(str(error).split())
-        ) from error
-    if not isinstance(found, np.ndarray):
-        raise InputError(path, expected="a .npy file of numbers", found="an archive of several arrays (.npz)")
-    return found
 
 
 def _warn(words: str) -> None:
