@@ -135,6 +135,8 @@ def inspect(
 
     from speckleflow.inspect import backend_warning, inspect_frames, inspect_scan
     from speckleflow.scan.spec import ScanSpec
+    from speckleflow.workflow.forecast import forecast
+    from speckleflow.workflow.plan import plan_scan
 
     bad = 0
     for name, settings in _scans(config, scan).items():
@@ -147,6 +149,7 @@ def inspect(
                 continue
         manifest = inspect_scan(spec)
         Console().print(manifest.table())
+        print(f"{name}: {forecast(plan_scan(spec), settings).sentence()}")
         if warning := backend_warning(settings, manifest):
             print(f"{name}: {warning}")
     if bad:

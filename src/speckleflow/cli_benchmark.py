@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +42,9 @@ def benchmark(
     from speckleflow.benchmark.registry import parts
 
     if this_machine:
-        print(import_module("speckleflow.workflow.rates").measure_rates())
+        from speckleflow.workflow.rates import measure_rates
+
+        print(measure_rates(report=lambda line: print(line, file=sys.stderr)))
         return
     check_paths(data, peer_python, output)
     chosen = choose(parts(), only or ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from speckleflow.stages.batches import batch_size
 from speckleflow.stages.registry import result_settings
 from speckleflow.tomo.rings import SECONDS_PER_PIXEL
 from speckleflow.tomo.tilt import SPLINE_ROWS
+from speckleflow.workflow.rates import Rates, load_rates
 
 #: A job should last about this long: long beside the scheduler's overhead, short beside a walltime limit.
 TARGET_SECONDS = 900.0
@@ -35,17 +36,12 @@ BASE_MB_OTHER = 480
 REFERENCE_SETS = {"mean": 0, "nearest": 3, "interpolate": 5}
 #: Repeated darks, flats or references of one position that are read together.
 REPEATS = 20
-#: Seconds per pixel of a slice and angle on two CPU threads, by backend (benchmarks/fbp.md).
-SECONDS_PER_BACKPROJECTED = {"fourier": 2.5e-10}
+#: Seconds per pixel of a slice and angle of the other backends on two CPU threads (benchmarks/fbp.md).
 SECONDS_PER_BACKPROJECTED_OTHER = 7e-9
 #: Seconds of one step of an iterative backend per pixel of a slice and of its sinogram, one thread (512 and 1024
 #: columns, 60 and 600 angles: 0.8e-7 to 1.8e-7); and the steps of a slice: what it takes at most, less for cgls.
 SECONDS_PER_STEP = 1.5e-7
 STEPS = {"sirt": 200, "cgls": 30, "tv": 200}
-#: Seconds per pixel of the weighted integration on one thread, any boundary (2048 x 2048, benchmarks/integration.md).
-SECONDS_PER_INTEGRATED = 1.1e-6
-#: Seconds per pixel of a sinogram of the search of the rotation axis, one thread (18.6 s at 900 x 1024, 16 rows).
-SECONDS_PER_AXIS = 2e-5
 #: How much faster a GPU is than two CPU threads, at the least.
 GPU_SPEEDUP = 20
 #: A tilt that is yet to be measured is taken to be this at most: alignment of a stage leaves less.
@@ -69,6 +65,9 @@ class Plan:
     backprojection_mb : memory of the backend beside sinograms and slices, on two threads.
     reference_sets : stacks held for references of several times, beside that of the method.
     turns : volumes of a sample that changes as it turns, about.
+    method : name of the retrieval method.
+    fields : maps of a projection that the method returns.
+    rates : how fast this machine is.
     """
 
     projections: int
@@ -88,6 +87,9 @@ class Plan:
     backprojection_mb: float = 0.0
     reference_sets: int = 0
     turns: int = 1
+    method: str = "auto"
+    fields: int = 0
+    rates: Rates = field(default_factory=Rates)
 
     def memory_mb(self, stage: str) -> int:
         """Predicted peak memory of one job of a stage in MB."""
@@ -130,16 +132,25 @@ class Plan:
         pixels = self.rows * self.columns
         seconds = {
             "simulate": 4e-7 * pixels * self.positions * self.projections,
-            "retrieve": block * self.seconds_per_projection,
-            "integrate": SECONDS_PER_INTEGRATED * block * pixels,
-            "reconstruct": slab * self.seconds_per_row,
-            # reading and writing at a modest 50 MB/s of a busy file system
-            "volume": self.turns * 3 * self.rows * self.columns**2 * 4 / 50e6,
+            "retrieve": block * self.seconds_per_projection * self.rates.of_method(self.method),
+            "integrate": self.rates.integration * block * pixels,
+            "reconstruct": slab * self.seconds_per_row * self.slowness,
+            "volume": self.turns * 3 * self.rows * self.columns**2 * 4 / self.rates.disk,
             # ... read twice, and half as much again as a pyramid
-            "export": self.turns * 3 * 3 * self.rows * self.columns**2 * 4 / 50e6,
-            "assemble": 3 * self.projections * self.columns * (4 * 32 / 50e6 + SECONDS_PER_AXIS),
-        }.get(stage, self.positions * pixels * 8 / 50e6)
+            "export": self.turns * 3 * 3 * self.rows * self.columns**2 * 4 / self.rates.disk,
+            "assemble": self.axis_seconds(),
+        }.get(stage, self.positions * pixels * 8 / self.rates.disk)
         return max(5, int(ROOM * seconds / 60) + 1)
+
+    @property
+    def slowness(self) -> float:
+        """Time of a back-projection here over that of the package's table."""
+        return self.rates.backprojection / Rates().backprojection
+
+    def axis_seconds(self) -> float:
+        """Seconds of the search of the rotation axis: of three contrasts 32 rows are read and 16 searched."""
+        values = 3 * self.projections * self.columns
+        return values * (4 * 32 / self.rates.disk + 16 * self.rates.axis)
 
 
 def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
@@ -197,6 +208,9 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
         backprojection_mb=_backprojection_mb(config.tomography, projections, columns),
         reference_sets=REFERENCE_SETS[config.correct.references],
         turns=_turns(config, projections, columns),
+        method=config.retrieval.method,
+        fields=len(method.output_fields),
+        rates=load_rates(),
     )
 
 
@@ -237,7 +251,8 @@ def _slice_seconds(settings: Tomography, projections: int, columns: int) -> floa
     if settings.backend in STEPS:
         pixels = _solved_pixels(settings, columns) + projections * columns
         return STEPS[settings.backend] * SECONDS_PER_STEP * pixels / 2
-    per_value = SECONDS_PER_BACKPROJECTED.get(settings.backend, SECONDS_PER_BACKPROJECTED_OTHER)
+    fourier = settings.backend == "fourier"
+    per_value = Rates().backprojection / 2 if fourier else SECONDS_PER_BACKPROJECTED_OTHER
     return per_value * projections * columns**2
 
 
