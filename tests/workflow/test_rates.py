@@ -1,4 +1,4 @@
-"""The table of rates: measured, read, refused where it is damaged; predictions follow it, the cutting of a scan does not."""
+"""The table of rates: measured, read, refused where damaged; predictions follow it, how a scan is cut does not."""
 
 from __future__ import annotations
 
