@@ -262,6 +262,17 @@ def test_too_few_or_wrong_pairs_are_refused(tmp_path):
         read_pairs(str(tmp_path), 64)
 
 
+def test_pairs_are_read_before_any_worker_starts(tmp_path):
+    """Else the sentence is lost in a worker's traceback."""
+    section = own_pairs(tmp_path, FEWEST_PAIRS - 1)
+    values = {**DOUBLE.model_dump(), "own_pairs": section, "workers": 1, "folder": str(tmp_path / "run")}
+    with pytest.raises(ConfigError) as problem:
+        train(DoubleExposureConfig.model_validate(values))
+    assert str(problem.value).startswith(f"{tmp_path}: expected at least {FEWEST_PAIRS} pairs")
+    assert "\n" not in str(problem.value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_crops_of_a_pair_stay_together(tmp_path):
     section = own_pairs(tmp_path, FEWEST_PAIRS)
     for name in ("speckle", "inline"):  # all three show the same

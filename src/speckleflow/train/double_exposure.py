@@ -220,6 +220,11 @@ class DoubleExposureLearner(Learner):
 
     def __init__(self, config: DoubleExposureConfig) -> None:
         self.config, self.steps = config, config.steps
+        self.batches = PairPool(config)
+        if config.own_pairs is not None:
+            _ = (
+                self.batches.pool
+            )  # what is wrong with them is said here, not by a worker, and each is read once
         self.network = Generator(config.width, config.inputs)
         if config.start_from:
             weights.load(self.network, config.start_from)
@@ -230,7 +235,6 @@ class DoubleExposureLearner(Learner):
             name: torch.optim.Adam(part.parameters(), lr=config.learning_rate, betas=(config.beta, 0.999))
             for name, part in (("generator", self.network), ("discriminators", self.discriminators))
         }
-        self.batches = PairPool(config)
 
     @cached_property
     def held_out(self) -> list[tuple[Tensor, Tensor]]:

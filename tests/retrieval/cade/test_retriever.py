@@ -134,7 +134,7 @@ def test_tiles_give_the_whole(method):
 
 def test_weights_of_another_structure_are_refused(tmp_path):
     path = tmp_path / "fast.safetensors"
-    save_weights(FastEspinnet(), path, {"network": "espinnet-fast"})
+    save_weights(FastEspinnet(), path, {})
     with pytest.raises(InputError, match=r"fast.safetensors: expected the 46 tensors of StrainNetF, found "):
         Cade(CadeSettings(weights=str(path)))
     save_weights(StrainNetF(1 / 32), path, {"network": "cade", "width": "0.125"})

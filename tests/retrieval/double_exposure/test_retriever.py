@@ -209,7 +209,7 @@ def test_another_energy_or_pixel_size_is_warned_of_with_both_numbers(weights, ca
 
 def test_weights_of_another_structure_are_refused(tmp_path):
     path = tmp_path / "cade.safetensors"
-    save_weights(StrainNetF(1 / 32), path, {"network": "cade", "width": repr(1 / 32)})
+    save_weights(StrainNetF(1 / 32), path, {"width": repr(1 / 32)})
     with pytest.raises(InputError, match=r"cade.safetensors: expected the 56 tensors of Generator, found 46"):
         DoubleExposure(DoubleExposureSettings(weights=str(path)))
     save_weights(Generator(1 / 32), path, {**ABOUT, "inputs": "2"})

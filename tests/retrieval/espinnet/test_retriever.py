@@ -126,7 +126,7 @@ def test_weights_decide_the_structure(shared_data, tmp_path):
     )
     assert type(theirs.structure).__name__ == "Published"
     with pytest.raises(InputError, match="of another structure"):  # one of SPINNet's published ones
-        save_weights(published.Spinnet(), tmp_path / "other.safetensors", {"network": "spinnet-published"})
+        save_weights(published.Spinnet(), tmp_path / "other.safetensors", {})
         Espinnet(EspinnetSettings(weights=str(tmp_path / "other.safetensors")))
 
 

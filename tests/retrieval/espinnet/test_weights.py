@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from speckleflow.config.models import Retrieval
 from speckleflow.errors import ConfigError, InputError
+from speckleflow.retrieval import registry
 from speckleflow.retrieval.espinnet import weights
 from speckleflow.retrieval.espinnet.fast import FastEspinnet
 from speckleflow.retrieval.espinnet.published import Espinnet
@@ -194,3 +195,20 @@ def test_a_checkpoint_that_is_none_is_refused_in_a_sentence(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"model\.pt: expected a checkpoint of tensors"):
         weights.load(Espinnet(), path)
+
+
+@pytest.mark.parametrize(
+    ("method", "theirs", "ours"),
+    [
+        ("spinnet", "espinnet", "spinnet or spinnet-published"),
+        ("espinnet", "spinnet", "espinnet or espinnet-fast"),
+    ],
+)
+def test_weights_of_another_method_of_the_same_structure_are_refused(method, theirs, ours):
+    """Their tensors fit, so that nothing else would tell."""
+    spec = registry.spec_of(method)
+    path = find(theirs, "shipped")
+    with pytest.raises(
+        InputError, match=rf"expected weights of the network {ours} for method '{method}', found"
+    ):
+        registry.get(method)(spec.settings(weights=str(path)))

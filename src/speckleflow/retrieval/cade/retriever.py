@@ -32,6 +32,7 @@ class Cade(NetworkRetriever):
     """CADE: a neural network for a single diffuser position; displacement and transmission, no dark field."""
 
     spec = SPEC
+    networks = frozenset({"cade"})
 
     def _structure(self, path: Path, about: dict[str, str]) -> type[Structure]:
         return StrainNet

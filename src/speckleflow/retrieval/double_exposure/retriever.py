@@ -69,6 +69,7 @@ class DoubleExposure(Retriever):
         )
         path = find(SPEC.name, settings.weights)
         about = weights.about(path)
+        weights.check_network(path, about, frozenset({SPEC.name}), SPEC.name)
         self.generator = Generator(float(about.get("width", 1.0)), int(about.get("inputs", 1)))
         self.file = weights.load(self.generator, path)
         self.weights_sha256 = self.file.sha256

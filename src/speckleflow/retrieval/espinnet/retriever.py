@@ -50,12 +50,20 @@ class State:
 
 
 class NetworkRetriever(Retriever):
-    """Base of the networks: normalisation, padding, tiles, batches, and smaller ones when memory is short."""
+    """Base of the networks: normalisation, padding, tiles, batches, and smaller ones when memory is short.
+
+    Attributes
+    ----------
+    networks : what the headers of its weight files name, as the training does.
+    """
+
+    networks: frozenset[str]
 
     def __init__(self, settings: Any, device: torch.device | str = "cpu") -> None:
         super().__init__(settings, device)
         path = find(self.spec.name, settings.weights)
         about = weights.about(path)
+        weights.check_network(path, about, self.networks, self.spec.name)
         structure_class = self._structure(path, about)
         network = structure_class.build(about)
         file = weights.load(network, path)
@@ -167,6 +175,7 @@ class Espinnet(NetworkRetriever):
     """ESPINNet: a neural network for two positions or more; our weights, or the authors' by path."""
 
     spec = SPEC
+    networks = frozenset({"espinnet-fast", "espinnet"})
 
     def _structure(self, path: Path, about: dict[str, str]) -> type[Structure]:
         theirs = path.suffix != ".safetensors" or about.get("network") == "espinnet"

@@ -86,6 +86,23 @@ def about(path: str | Path) -> dict[str, str]:
     return {str(k): str(v) for k, v in metadata.items()}
 
 
+def check_network(path: Path, about: dict[str, str], networks: frozenset[str], method: str) -> None:
+    """Refuse weights whose header names another network than those of a method, though their structure may fit.
+
+    Raises
+    ------
+    InputError
+        Such weights. A file that names none is taken.
+    """
+    trained = about.get("network")
+    if trained is not None and trained not in networks:
+        raise InputError(
+            path,
+            expected=f"weights of the network {' or '.join(sorted(networks))} for method '{method}'",
+            found=f"those of {trained}",
+        )
+
+
 def _safetensors(path: Path, content: bytes) -> dict[str, Tensor]:
     try:
         tensors = load_tensors(content)

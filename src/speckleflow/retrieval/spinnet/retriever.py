@@ -25,6 +25,7 @@ class Spinnet(NetworkRetriever):
     """
 
     spec = SPEC
+    networks = frozenset({"spinnet", "spinnet-published"})
 
     def _structure(self, path: Path, about: dict[str, str]) -> type[Structure]:
         return Published if about.get("network") == "spinnet-published" else Single
