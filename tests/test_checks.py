@@ -172,7 +172,7 @@ def test_one_angle_gives_no_volume(tmp_path):
         (
             np.arange(12) * 15 * 60.0,
             {},
-            "steps of 900 degrees, which are a scan over 180 degrees in arc minutes",
+            "steps of 900 degrees, which are a scan over 180 degrees in arc minutes; set geometry.angles_unit: arcmin",
         ),
         (np.arange(12) * 30 * 180 / np.pi, {}, "over 360 degrees in degrees labelled as radians"),
         (

@@ -23,8 +23,12 @@ _CLIPPED_PART, _FEW_COUNTS = 0.01, 255
 _CLIPPED_PIXELS = 8
 #: Counts that wrapped below zero lie in this top part of an unsigned type's range, with none in the part below it.
 _WRAPPED, _EMPTY = 0.98, 0.5
-#: orders of a regular step in degrees that a mistaken unit gives: its name, and how many of it are a degree
-_MISTAKEN = {"arc minutes": 60.0, "arc seconds": 3600.0, "degrees labelled as radians": 180 / np.pi}
+#: What a regular step in degrees is by mistake: how many of it are a degree, and what geometry.angles_unit calls it.
+_MISTAKEN = {
+    "arc minutes": (60.0, "arcmin"),
+    "arc seconds": (3600.0, "arcsec"),
+    "degrees labelled as radians": (180 / np.pi, "deg"),
+}
 #: Random and golden angles leave gaps of a few degrees; a range without directions that is said is larger.
 _WEDGE_DEG = 6.0
 #: Steps larger than this, all alike, are looked at for a mistaken unit, in degrees.
@@ -313,14 +317,14 @@ def _unit_problem(scan: Scan) -> InputError | None:
     if abs(step) < _LARGE_STEP or np.ptp(steps) > 0.01 * abs(step):
         return None
     whole = abs(step) * len(angles)
-    for unit, factor in _MISTAKEN.items():
+    for unit, (factor, key) in _MISTAKEN.items():
         for turn in (180.0, 360.0):
             if min(abs(whole / factor - turn), abs((whole - abs(step)) / factor - turn)) < 1e-3 * turn:
                 return InputError(
                     scan.sample[0].name,
                     expected="angles in degrees, or in the unit that the file names",
                     found=f"steps of {step:g} degrees, which are a scan over {turn:g} degrees in {unit}",
-                    hint="set geometry.angles_unit, or geometry.angles: range",
+                    hint=f"set geometry.angles_unit: {key}, or geometry.angles: range",
                 )
     return None
 

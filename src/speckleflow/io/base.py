@@ -165,11 +165,16 @@ def _told(kind: list[InputError]) -> list[tuple[str, str]]:
 _UNITS: dict[str, dict[str, float]] = {
     "keV": {"ev": 1e-3, "kev": 1.0, "mev": 1e3, "gev": 1e6, "j": 1 / 1.602176634e-16, "joule": 1 / 1.602176634e-16},
     "m": {
-        "m": 1.0, "meter": 1.0, "metre": 1.0, "cm": 1e-2, "mm": 1e-3, "millimeter": 1e-3, "um": 1e-6,
-        "micron": 1e-6, "micrometer": 1e-6, "micrometre": 1e-6, "nm": 1e-9, "nanometer": 1e-9,
+        "m": 1.0, "meter": 1.0, "metre": 1.0, "cm": 1e-2, "centimeter": 1e-2, "centimetre": 1e-2, "mm": 1e-3,
+        "millimeter": 1e-3, "millimetre": 1e-3, "um": 1e-6, "micron": 1e-6, "micrometer": 1e-6, "micrometre": 1e-6,
+        "nm": 1e-9, "nanometer": 1e-9, "nanometre": 1e-9,
     },
     "s": {"s": 1.0, "sec": 1.0, "second": 1.0, "ms": 1e-3, "millisecond": 1e-3, "us": 1e-6, "microsecond": 1e-6},
-    "deg": {"deg": 1.0, "degree": 1.0, "°": 1.0, "rad": 180 / math.pi, "radian": 180 / math.pi},
+    "deg": {
+        "deg": 1.0, "degree": 1.0, "°": 1.0, "rad": 180 / math.pi, "radian": 180 / math.pi,
+        "mrad": 0.18 / math.pi, "milliradian": 0.18 / math.pi, "mdeg": 1e-3, "millidegree": 1e-3, "arcmin": 1 / 60,
+        "arcminute": 1 / 60, "arcsec": 1 / 3600, "arcsecond": 1 / 3600,
+    },
 }  # fmt: skip
 
 

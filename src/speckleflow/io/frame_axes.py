@@ -67,7 +67,7 @@ def read_angles(config: ScanConfig, source: FrameSource, projections: int) -> ND
     if factor is None:
         raise InputError(
             source.name,
-            expected="angles in degrees or radians",
+            expected="angles in degrees, radians, or arc minutes or seconds",
             found=f"unit '{unit}'",
             hint="set geometry.angles_unit",
         )
