@@ -189,6 +189,8 @@ def angle_problems(scan: Scan) -> list[InputError]:
     """Angles of the other positions that do not fit the first one's, and angles that must be radians."""
     problems = []
     for source in scan.sample[1:]:
+        if scan.config.files.angles is not None:  # one list for all positions
+            break
         try:
             angles = read_angles(scan.config, source, scan.n_projections + len(scan.excluded))
             problems += _other_angles(scan, source, angles[scan.raw_indices])

@@ -33,6 +33,7 @@ from speckleflow.correction.flats import beam_problem
 from speckleflow.correction.references import FoundSets, find_sets, set_changes
 from speckleflow.errors import ConfigError, InputError
 from speckleflow.frame_faults import fault_error, look_at_scan
+from speckleflow.io.angle_file import angle_file
 from speckleflow.io.base import FrameSource, InputProblems
 from speckleflow.io.images import find_images
 from speckleflow.io.layout import DIVIDED, SUBTRACTED
@@ -474,7 +475,7 @@ def _manifest(scan: Scan, warnings: list[str]) -> Manifest:
         *(_entry(scan, source, "reference") for source in scan.reference),
         *(_separate(scan, name, "flat") for name in scan.layout.flat),
         *(_separate(scan, name, "dark") for name in scan.layout.dark),
-        *_mask(scan),
+        *_beside(scan),
     ]
     method = scan.config.retrieval.spec
     fields = len(method.output_fields - {"flags", "attenuation"}) + method.has_phase + method.can_be_checked
@@ -531,13 +532,17 @@ def _separate(scan: Scan, name: str, role: str) -> FileEntry:
     )
 
 
-def _mask(scan: Scan) -> list[FileEntry]:
-    """The mask of bad pixels, a file that decides results like the frames."""
-    name = scan.config.correct.mask
-    if name is None:
-        return []
-    file = raw_file(scan.root / name, scan.root)
-    return [FileEntry(name, "mask", file.bytes, 0, 0, 0, (file,), (scan.rows, scan.columns))]
+def _beside(scan: Scan) -> list[FileEntry]:
+    """The mask of bad pixels and the list of angles, files that decide results like the frames."""
+    angles = angle_file(scan.config.files.angles, scan.name)
+    named = {"mask": scan.config.correct.mask, "angles": None if angles is None else angles[0]}
+    shapes = {"mask": (scan.rows, scan.columns), "angles": (scan.n_projections + len(scan.excluded),)}
+    entries = []
+    for role, name in named.items():
+        if name is not None:
+            file = raw_file(scan.root / name, scan.root)
+            entries.append(FileEntry(name, role, file.bytes, 0, 0, 0, (file,), shapes[role]))
+    return entries
 
 
 def _geometry_from(scan: Scan) -> dict[str, str]:

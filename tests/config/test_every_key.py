@@ -104,6 +104,7 @@ CASES: dict[str, Case] = {
     "files.reference": Case("raw/b/reference_{position:02d}.h5", "correct"),
     "files.flat": Case("flat.tif", "correct"),
     "files.dark": Case("subtracted", "correct"),
+    "files.angles": Case("angles.txt", "assemble", BY_HAND),
     "files.positions": Case("3,1,2", "retrieve"),
     "files.sample_dataset": Case("/other/data", "retrieve"),
     "files.reference_dataset": Case("flats", "correct"),
@@ -344,6 +345,7 @@ def stages(tmp_path_factory) -> Stages:
     mask = np.zeros(SIZE, np.uint8)
     mask[10, 20] = 1
     np.save(root / "mask.npy", mask)
+    np.savetxt(root / "angles.txt", 5.0 + scan.angles_deg)
     write_weights(root)
     return Stages(root)
 

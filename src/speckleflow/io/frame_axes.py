@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from speckleflow.config import ScanConfig
 from speckleflow.errors import InputError
-from speckleflow.io.base import FrameSource, unit_factor
+from speckleflow.io.base import Angles, FrameSource, unit_factor
 from speckleflow.io.layout import Layout
 from speckleflow.io.patterns import Pattern
 
@@ -22,13 +22,22 @@ def count_axes(config: ScanConfig, layout: Layout, source: FrameSource) -> tuple
     geometry = config.geometry
     if config.files.reference is None or geometry.axis == "time" or geometry.angles == "range":
         return frames, 1
-    if source.angles() is not None:
+    if config.files.angles is not None or source.angles() is not None:
         return frames, 1
     return 1, frames
 
 
-def read_angles(config: ScanConfig, source: FrameSource, projections: int) -> NDArray[np.float64]:
+def read_angles(
+    config: ScanConfig, source: FrameSource, projections: int, beside: tuple[str, Angles] | None = None
+) -> NDArray[np.float64]:
     """Angles in degrees, counter-clockwise seen from above; all 0 of a time series.
+
+    Parameters
+    ----------
+    config : of the scan.
+    source : sample frames, whose file may hold angles.
+    projections : number of angles there must be.
+    beside : name and angles of a file of their own, which count in place of those.
 
     Raises
     ------
@@ -44,7 +53,7 @@ def read_angles(config: ScanConfig, source: FrameSource, projections: int) -> ND
         return sign * (
             g.angle_start_deg + (g.angle_stop_deg - g.angle_start_deg) * np.arange(projections) / steps
         )
-    recorded = source.angles()
+    where, recorded = (source.name, source.angles()) if beside is None else beside
     if recorded is None:
         if projections == 1:  # a single view has no angle to ask for
             return np.zeros(1)
@@ -52,11 +61,11 @@ def read_angles(config: ScanConfig, source: FrameSource, projections: int) -> ND
             source.name,
             expected=f"an angle for each of {projections} projections",
             found="none in the file",
-            hint="give geometry.angles: range, angle_start_deg and angle_stop_deg",
+            hint="give geometry.angles: range, angle_start_deg and angle_stop_deg, or a list of them in files.angles",
         )
     if len(recorded.values) != projections:
         raise InputError(
-            source.name,
+            where,
             expected=f"{projections} angles, one for each projection",
             found=f"{len(recorded.values)}",
             hint=f"files.frames: '0-{min(projections, len(recorded.values)) - 1}', if those are the frames "
@@ -66,14 +75,14 @@ def read_angles(config: ScanConfig, source: FrameSource, projections: int) -> ND
     factor = unit_factor(unit, "deg")
     if factor is None:
         raise InputError(
-            source.name,
+            where,
             expected="angles in degrees, radians, or arc minutes or seconds",
             found=f"unit '{unit}'",
             hint="set geometry.angles_unit",
         )
     if not np.isfinite(recorded.values).all():
         bad = int((~np.isfinite(recorded.values)).sum())
-        raise InputError(source.name, expected="finite angles", found=f"{bad} NaN or infinite")
+        raise InputError(where, expected="finite angles", found=f"{bad} NaN or infinite")
     angles = sign * factor * recorded.values
     # a continuous rotation may be recorded within one turn
     return np.unwrap(angles, period=360.0) if g.axis == "both" else angles

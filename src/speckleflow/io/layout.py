@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speckleflow.errors import InputError
+from speckleflow.io.angle_file import angle_file
 from speckleflow.io.atomic import may_read
 from speckleflow.io.base import InputProblems
 from speckleflow.io.images import SUFFIXES, find_images, is_pattern
@@ -71,7 +72,7 @@ def find_layout(spec: ScanSpec) -> tuple[Layout, list[InputError]]:
 
 
 def raw_files(spec: ScanSpec) -> list[Path]:
-    """Every raw file of a scan and its mask of bad pixels, in a fixed order; opens none.
+    """Every raw file of a scan, its mask of bad pixels and its list of angles, in a fixed order; opens none.
 
     Raises
     ------
@@ -80,8 +81,9 @@ def raw_files(spec: ScanSpec) -> list[Path]:
     """
     layout, problems = find_layout(spec)
     found: list[Path] = []
-    mask = spec.config.correct.mask
-    for name in (*layout.sample, *layout.reference, *layout.flat, *layout.dark, *([mask] if mask else [])):
+    mask, angles = spec.config.correct.mask, angle_file(spec.config.files.angles, spec.name)
+    beside = [*([mask] if mask else []), *([angles[0]] if angles else [])]
+    for name in (*layout.sample, *layout.reference, *layout.flat, *layout.dark, *beside):
         path = spec.root / name
         try:
             if is_pattern(path) or (path.is_dir() and path.suffix.lower() not in SUFFIXES):

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from speckleflow.config import ScanConfig
 from speckleflow.errors import InputError
-from speckleflow.io.base import ALL, FrameSource, InputProblems, frame_range
+from speckleflow.io.angle_file import angle_file, read_angle_file
+from speckleflow.io.base import ALL, Angles, FrameSource, InputProblems, frame_range
 from speckleflow.io.consistency import (
     same_files,
     several_positions,
@@ -233,6 +234,14 @@ def open_scan(spec: ScanSpec) -> Scan:
     return opened
 
 
+def _angles_beside(spec: ScanSpec) -> tuple[str, Angles] | None:
+    """Name and angles of the file that ``files.angles`` names, where they are used."""
+    named = angle_file(spec.config.files.angles, spec.name)
+    if named is None or spec.config.geometry.angles == "range" or spec.config.geometry.axis == "time":
+        return None
+    return named[0], read_angle_file(spec.root / named[0], *named)
+
+
 def try_open_scan(
     spec: ScanSpec,
 ) -> tuple[Scan | None, list[InputError], list[tuple[str, FrameSource]]]:
@@ -268,7 +277,7 @@ def try_open_scan(
     problems += same_files(layout, spec)
     angles, times = np.zeros(projections), None
     try:
-        angles = read_angles(config, first, projections)
+        angles = read_angles(config, first, projections, _angles_beside(spec))
         if config.geometry.axis != "angle":
             times = read_times(config, first, projections)
     except InputError as problem:

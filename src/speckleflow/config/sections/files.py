@@ -61,6 +61,12 @@ class Files(Section):
     angles_dataset: str | None = Field(
         None, description="HDF5 path of the angles, where it is not the format's own."
     )
+    angles: str | None = Field(
+        None,
+        description="Angles in a file of their own, one for each projection: text (a number a line, or a table whose header names the "
+        "column, such as 'angle [deg]'), .npy, or file.h5:/dataset. null: those in the sample files.",
+        examples=["raw/{scan}/angles.txt"],
+    )
     axes: tuple[str, ...] | None = Field(
         None,
         description="Names of the stored axes of the frames, where they are not (angle, y, x) or (angle, position, y, x) "
