@@ -174,6 +174,8 @@ def test_one_angle_gives_no_volume(tmp_path):
             {},
             "steps of 900 degrees, which are a scan over 180 degrees in arc minutes; set geometry.angles_unit: arcmin",
         ),
+        (np.arange(12) * 15 * 1000.0, {}, "in thousandths of a degree; set geometry.angles_unit: mdeg"),
+        (np.arange(12) * 15 * 77.0, {}, "less than a turn from one to the next, found regular steps of 1155"),
         (np.arange(12) * 30 * 180 / np.pi, {}, "over 360 degrees in degrees labelled as radians"),
         (
             np.arange(12) * 10.0,
@@ -288,3 +290,14 @@ def test_counts_that_wrapped_below_zero_are_not_called_saturated():
 def test_the_highest_pixel_of_a_small_frame_is_not_saturated():
     frames = np.random.default_rng(1).poisson(8000, (4, 1, 60)).astype(np.uint16)
     assert frame_problems(frames, "sample frames", "a.h5") == []
+
+
+@pytest.mark.parametrize("step", [1, 16])
+def test_few_counts_in_the_highest_bits_are_no_saturation(step: int):
+    """Darks of a camera with 12 bits, of which three values occur; a clipped image in the same bits is."""
+    rng = np.random.default_rng(3)
+    darks = (step * rng.integers(39, 42, (4, 24, 40))).astype(np.uint16)
+    assert frame_problems(darks, "dark frames", "a.h5", dark=True) == []
+    clipped = (step * np.minimum(rng.integers(3000, 3900, (4, 24, 40)), 3600)).astype(np.uint16)
+    (problem,) = frame_problems(clipped, "flat frames", "a.h5")
+    assert f"at their highest value {3600 * step}" in str(problem)

@@ -145,3 +145,15 @@ def test_dead_frames_of_a_small_scan_are_found_and_listed_before_the_run(tmp_pat
     assert look(tmp_path, correct={"exclude_projections": "13,27"}).n_projections == 38
     monkeypatch.setattr("speckleflow.inspect.LOOK_BYTES", frames.nbytes - 1)
     assert look(tmp_path).n_projections == 40
+
+
+def test_frames_of_which_none_can_be_used_are_not_proposed_to_be_left_out(tmp_path):
+    """Projections of another scale than the flats."""
+    angles = np.arange(40) * 4.5
+    lines = line_integrals(angles)
+    noise = np.random.default_rng(8).normal(0, 0.01, (40, ROWS, COLUMNS))
+    write(tmp_path, angles, lines, frames=DARK + 20 * np.exp(-lines)[:, None] + noise)
+    said = refusal(tmp_path)
+    assert said.startswith("a.h5, frame 0: expected frames that can be used, found light at 0.2% of the ref")
+    assert "files.flat: divided" in said
+    assert "exclude" not in said

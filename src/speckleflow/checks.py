@@ -21,12 +21,15 @@ _FULL_SCALE = frozenset(2**bits - 1 for bits in (8, 10, 12, 14, 16))
 _CLIPPED_PART, _FEW_COUNTS = 0.01, 255
 #: and not in so many pixels: in a small frame a single one is the highest by chance
 _CLIPPED_PIXELS = 8
+#: Pixels that are enough to tell the step between counts.
+_SOME_PIXELS = 100_000
 #: Counts that wrapped below zero lie in this top part of an unsigned type's range, with none in the part below it.
 _WRAPPED, _EMPTY = 0.98, 0.5
 #: What a regular step in degrees is by mistake: how many of it are a degree, and what geometry.angles_unit calls it.
 _MISTAKEN = {
     "arc minutes": (60.0, "arcmin"),
     "arc seconds": (3600.0, "arcsec"),
+    "thousandths of a degree": (1000.0, "mdeg"),
     "degrees labelled as radians": (180 / np.pi, "deg"),
 }
 #: Random and golden angles leave gaps of a few degrees; a range without directions that is said is larger.
@@ -116,7 +119,7 @@ def frame_problems(
             hint = f"shorten the exposure{'' if top == np.iinfo(frames.dtype).max else key}"
             problems.append(saturated(part, f"{top}", hint))
     elif (
-        top > _FEW_COUNTS
+        top > _FEW_COUNTS * _count_step(frames)
         and _CLIPPED_PART < (part := (frames == top).mean(axes)).max() < 1
         and (frames == top).sum(axes).max() >= _CLIPPED_PIXELS
     ):
@@ -149,6 +152,13 @@ def frame_problems(
             )
         )
     return problems
+
+
+def _count_step(frames: NDArray) -> int:
+    """Step of counts whose lowest bits are empty, as those of 12 bits that are stored as the highest of 16."""
+    if frames.dtype.kind not in "ui":
+        return 1
+    return max(1, int(np.gcd.reduce(frames.ravel()[:_SOME_PIXELS])))
 
 
 def _wrapped(frames: NDArray) -> int:
@@ -328,6 +338,13 @@ def _unit_problem(scan: Scan) -> InputError | None:
                     found=f"steps of {step:g} degrees, which are a scan over {turn:g} degrees in {unit}",
                     hint=f"set geometry.angles_unit: {key}, or geometry.angles: range",
                 )
+    if abs(step) >= 360.0:
+        return InputError(
+            scan.sample[0].name,
+            expected="angles in degrees, less than a turn from one to the next",
+            found=f"regular steps of {step:g} degrees, as motors count",
+            hint="geometry.angles: range with angle_start_deg and angle_stop_deg takes others",
+        )
     return None
 
 

@@ -228,6 +228,14 @@ def fault_error(scan: Scan, fault: FrameFault, exclude: str = "") -> InputError:
     if len(scan.sample) == 1 and scan.n_positions > 1:
         where += f", position {fault.position}"
     exclude = exclude or str(fault.frame)
+    if exclude == ranges_of(scan.raw_indices):
+        return InputError(
+            where,
+            expected="frames that can be used",
+            found=f"{fault.why}, and none of the others can be used either",
+            hint="are the flats or darks those of another exposure? files.flat: divided, if the projections are over "
+            "their flat already",
+        )
     what = "the projection" if exclude == str(fault.frame) else "it and all others like it"
     return InputError(
         where,

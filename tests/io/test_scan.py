@@ -227,6 +227,16 @@ def test_the_configured_unit_of_angles_is_over_the_files(
     np.testing.assert_allclose(opened.angles_deg, factor * raw_scan.angles_deg)
 
 
+def test_angles_of_the_flats_and_darks_too_are_not_cut_to_length(raw_scan: RawScan):
+    """4 projections, and 6 flats and 6 darks: which of the 16 angles are theirs is not known."""
+    raw_scan.angles["sample_01"] = np.arange(16.0)
+    with pytest.raises(
+        InputError, match=r"4 angles.* found 16; are they those of the flats and darks too"
+    ) as told:
+        open_scan(raw_scan.write().spec())
+    assert "files.frames" not in str(told.value)
+
+
 def test_a_single_projection_needs_no_angle(tmp_path: Path):
     scan = RawScan(tmp_path, projections=1)
     scan.angles = dict.fromkeys(scan.angles)

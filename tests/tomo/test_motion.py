@@ -13,9 +13,11 @@ ANGLES = np.arange(90) * 2.0
 COLUMNS = 80
 
 
-def sinogram(moved: np.ndarray | float = 0.0, rows: int = 6, noise: float = 0.01) -> np.ndarray:
+def sinogram(
+    moved: np.ndarray | float = 0.0, rows: int = 6, noise: float = 0.01, angles: np.ndarray = ANGLES
+) -> np.ndarray:
     """Two rods of different size off the axis (row, angle, x), displaced by ``moved`` pixels in each projection."""
-    angle = np.deg2rad(ANGLES)[:, None]
+    angle = np.deg2rad(angles)[:, None]
     moved = np.broadcast_to(moved, ANGLES.shape)[:, None]
     total = np.zeros((len(ANGLES), COLUMNS))
     for x, y, radius, mu in ((7, 5, 12, 0.04), (-10, -8, 5, 0.08)):
@@ -43,6 +45,31 @@ def test_a_steady_drift_over_half_a_turn_is_named(drift: float):
     assert warning is not None
     size = float(re.search(r"steadily, by ([+-][\d.]+) px over the scan", warning)[1])
     assert size == pytest.approx(drift, abs=0.3)  # measured 0.1
+
+
+def test_single_projections_that_are_others_are_named():
+    """Two exchanged, and one mirrored left to right: 90 degrees apart, and off by 3 px."""
+    right = sinogram()
+    exchanged = right.copy()
+    exchanged[:, [20, 65]] = right[:, [65, 20]]
+    warning = motion_warning(exchanged, ANGLES)
+    assert warning is not None
+    assert warning.startswith("the sample of projections 20,65 lies up to 3.")
+    assert "correct.exclude_projections: '20,65' leaves out the projections" in warning
+    mirrored = right.copy()
+    mirrored[:, 70] = right[:, 70, ::-1]
+    warning = motion_warning(mirrored, ANGLES)
+    assert warning is not None
+    assert warning.startswith("the sample of projection 70 lies up to ")
+
+
+@pytest.mark.parametrize(("true", "given", "words"), [(360, 180, "half of"), (180, 360, "twice")])
+def test_angles_of_half_or_twice_the_turn(true: int, given: int, words: str):
+    steps = np.arange(90) / 90
+    warning = motion_warning(sinogram(angles=true * steps), given * steps)
+    assert warning is not None
+    assert f"the angles seem to be {words}" in warning
+    assert f"does the scan cover {true} degrees?" in warning
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.1, 0.3])

@@ -137,7 +137,7 @@ def _column(header: list[str], width: int, name: str) -> tuple[int, str | None]:
         name,
         expected="one column of angles, or a header that names it angle or theta",
         found=f"{width} columns, {', '.join(header) if header else 'without a header'}",
-        hint="keep the column of the angles alone",
+        hint="keep the column of the angles alone, with decimal points and not commas",
     )
 
 

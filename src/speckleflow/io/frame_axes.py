@@ -68,8 +68,7 @@ def read_angles(
             where,
             expected=f"{projections} angles, one for each projection",
             found=f"{len(recorded.values)}",
-            hint=f"files.frames: '0-{min(projections, len(recorded.values)) - 1}', if those are the frames "
-            "of the first angles",
+            hint=_other_number(source, projections, len(recorded.values)),
         )
     unit = g.angles_unit if g.angles_unit != "file" else recorded.unit or "deg"
     factor = unit_factor(unit, "deg")
@@ -86,6 +85,19 @@ def read_angles(
     angles = sign * factor * recorded.values
     # a continuous rotation may be recorded within one turn
     return np.unwrap(angles, period=360.0) if g.axis == "both" else angles
+
+
+def _other_number(source: FrameSource, projections: int, angles: int) -> str:
+    """What to do about another number of angles than of projections."""
+    flats, darks = source.n_flats, source.n_darks
+    kinds = {"flats and darks": flats + darks, "flats": flats, "darks": darks}
+    more = next((kind for kind, count in kinds.items() if 0 < count == angles - projections), None)
+    if more is not None:
+        return (
+            f"are they those of the {more} too? list the angles of the projections alone in a file, and name it in "
+            "files.angles"
+        )
+    return f"files.frames: '0-{min(projections, angles) - 1}', if those are the frames of the first angles"
 
 
 def read_times(config: ScanConfig, source: FrameSource, projections: int) -> NDArray[np.float64]:

@@ -56,7 +56,7 @@ class Geometry(Section):
     angle_inclusive: bool = Field(
         False, description="Whether the last projection was taken at angle_stop_deg."
     )
-    angles_unit: Literal["file", "deg", "rad", "arcmin", "arcsec"] = Field(
+    angles_unit: Literal["file", "deg", "rad", "mdeg", "arcmin", "arcsec"] = Field(
         "file",
         description="Unit of the angles in the files; file: as the file says, degrees where it says nothing.",
     )
