@@ -383,6 +383,11 @@ UNIT_WORDS = {
     "mm": ("m", 0.001), "millimeter": ("m", 0.001), "um": ("m", 1e-6), "micron": ("m", 1e-6),
     "micrometer": ("m", 1e-6), "micrometre": ("m", 1e-6), "nm": ("m", 1e-9), "nanometer": ("m", 1e-9),
     "deg": ("deg", 1.0), "degree": ("deg", 1.0), "°": ("deg", 1.0),
+    "centimeter": ("m", 0.01), "centimetre": ("m", 0.01), "millimetre": ("m", 0.001), "nanometre": ("m", 1e-9),
+    "arcmin": ("deg", 0.016666666666666666), "arcminute": ("deg", 0.016666666666666666),
+    "arcsec": ("deg", 2.777777777777778e-4), "arcsecond": ("deg", 2.777777777777778e-4),
+    "mrad": ("deg", 0.05729577951308232), "milliradian": ("deg", 0.05729577951308232),
+    "mdeg": ("deg", 0.001), "millidegree": ("deg", 0.001),
     "rad": ("deg", 57.29577951308232), "radian": ("deg", 57.29577951308232),
 }  # fmt: skip
 
