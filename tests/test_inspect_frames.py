@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from speckleflow.config import ScanConfig
+from speckleflow.correction import prepare_correction
 from speckleflow.inspect import inspect_scan
 from speckleflow.io.base import InputProblems
+from speckleflow.io.scan import open_scan
 from speckleflow.scan.manifest import Manifest
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.turns import same_angles
@@ -39,14 +41,18 @@ def write(folder: Path, angles_deg: np.ndarray, lines: np.ndarray, **changed: np
     return folder
 
 
-def look(folder: Path, **sections: dict) -> Manifest:
+def config(**sections: dict) -> ScanConfig:
     given = {
         "files": {"sample": "a.h5", "reference": None, **sections.pop("files", {})},
         "geometry": {"pixel_size_um": 1.0},
         "retrieval": {"method": "absorption"},
         **sections,
     }
-    return inspect_scan(ScanSpec("a", ScanConfig.model_validate(given), folder))
+    return ScanConfig.model_validate(given)
+
+
+def look(folder: Path, **sections: dict) -> Manifest:
+    return inspect_scan(ScanSpec("a", config(**sections), folder))
 
 
 def refusal(folder: Path, **sections: dict) -> str:
@@ -157,3 +163,32 @@ def test_frames_of_which_none_can_be_used_are_not_proposed_to_be_left_out(tmp_pa
     assert said.startswith("a.h5, frame 0: expected frames that can be used, found light at 0.2% of the ref")
     assert "files.flat: divided" in said
     assert "exclude" not in said
+
+
+@pytest.mark.parametrize(("kind", "level"), [("flats", DARK), ("flats", 65535), ("darks", 9000)])
+def test_one_calibration_frame_of_many_that_is_odd_is_left_out_and_said(tmp_path, kind, level):
+    """Of eight; two are an error, or are told of as two halves."""
+    angles = np.arange(40) * 4.5
+    shape = (8, ROWS, COLUMNS)
+    right = {"flats": counts(np.ones(shape)), "darks": DARK + np.indices(shape).sum(0).astype(np.uint16) % 3}
+    spoilt = {name: frames.copy() for name, frames in right.items()}
+    spoilt[kind][3] = level
+    spec = ScanSpec("a", config(), write(tmp_path, angles, line_integrals(angles), **spoilt))
+    found = prepare_correction(open_scan(spec))
+    (told,) = [words for words in look(tmp_path).warnings if "left out of their mean" in words]
+    assert told.startswith(f"a.h5: {kind[:-1]} frame 3 of 8 has {level} counts beside ")
+    write(tmp_path, angles, line_integrals(angles), **{kind: np.delete(right[kind], 3, 0)})
+    without = prepare_correction(open_scan(spec))
+    for name in ("dark", "gain", "bad"):
+        assert np.array_equal(getattr(found, name), getattr(without, name))
+
+
+def test_line_integrals_are_no_projections_over_their_flat(tmp_path):
+    angles = np.arange(40) * 4.5
+    lines = np.repeat(line_integrals(angles)[:, None], ROWS, 1)
+    noise = np.random.default_rng(8).normal(0, 0.01, lines.shape)
+    divided = {"files": {"flat": "divided", "dark": "subtracted"}}
+    write(tmp_path, angles, lines[:, 0], frames=(lines + noise).astype(np.float32))
+    assert "are they line integrals, 0 in the air? store exp(-values)" in refusal(tmp_path, **divided)
+    write(tmp_path, angles, lines[:, 0], frames=np.exp(-lines - noise).astype(np.float32))
+    assert look(tmp_path, **divided).n_projections == 40

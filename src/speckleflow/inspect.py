@@ -38,6 +38,7 @@ from speckleflow.io.base import FrameSource, InputProblems
 from speckleflow.io.images import find_images
 from speckleflow.io.layout import DIVIDED, SUBTRACTED
 from speckleflow.io.open import read_calibration
+from speckleflow.io.repeats import odd_frame
 from speckleflow.io.roles import AS_FLATS, read_options, reference_frames, source_count
 from speckleflow.io.scan import Scan, missing_darks_error, open_scan, try_open_scan
 from speckleflow.pattern import measure_pattern
@@ -54,6 +55,8 @@ from speckleflow.weights import digest
 _PROBES = 5
 #: Sample frames of so many bytes are all looked at: a second or two.
 LOOK_BYTES = 5e8
+#: Transmission in the outermost columns, so many, under which projections over their flat are no transmissions.
+_LEAST_AIR, _SIDE_PX = 0.1, 4
 #: a mask of bad pixels marks less
 _MOST_BAD = 0.5
 
@@ -69,8 +72,8 @@ def inspect_scan(spec: ScanSpec) -> Manifest:
     opened, problems, sources = try_open_scan(spec)
     if opened is None:
         raise InputProblems(problems)
-    problems += _calibration_problems(opened, sources)
     warnings = [f"{source.name}: {note}" for _, source in sources for note in source.metadata.notes]
+    problems += _calibration_problems(opened, sources, warnings)
     sets = None
     try:
         sets = find_sets(opened)
@@ -91,7 +94,7 @@ def inspect_scan(spec: ScanSpec) -> Manifest:
     if problems := _bad_frame_problems(opened):
         raise InputProblems(problems)
     correction = _checked_correction(opened, warnings)
-    problems = turn_problems(opened, correction, warnings)
+    problems = _light_problems(opened) or turn_problems(opened, correction, warnings)
     problems += _agreement_problems(opened, correction, warnings, pattern)
     if problems:
         raise InputProblems({str(problem): problem for problem in problems}.values())
@@ -223,6 +226,24 @@ def _checked_correction(scan: Scan, warnings: list[str]) -> Correction:
     return correction
 
 
+def _light_problems(scan: Scan) -> list[InputError]:
+    """A first projection that is over its flat, and has no light where the flux is measured."""
+    if scan.config.files.flat != DIVIDED or scan.config.correct.flux == "none":
+        return []
+    frame = np.asarray(scan.read_sample(slice(0, 1))[0, 0], np.float64)
+    air = float(np.nanmedian(np.concatenate([frame[:, :_SIDE_PX], frame[:, -_SIDE_PX:]], axis=1)))
+    if air > _LEAST_AIR:
+        return []
+    return [
+        InputError(
+            scan.sample[0].name,
+            expected="projections over their flat, 1 in the air (files.flat: divided)",
+            found=f"{air:.2g} at the left and right edges",
+            hint="are they line integrals, 0 in the air? store exp(-values); correct.flux: none, if there is no air",
+        )
+    ]
+
+
 def _agreement_problems(
     scan: Scan, correction: Correction, warnings: list[str], pattern: dict[str, float]
 ) -> list[InputError]:
@@ -271,6 +292,8 @@ def _source_problems(
         except InputError as problem:
             problems.append(problem)
             continue
+        if _averaged(scan, source, what, frames, sets):
+            frames = _without_odd(frames, what, where, warnings)
         problems += size_problems(frames, size, what, where)
         problems += frame_problems(
             frames,
@@ -360,8 +383,35 @@ def _stacks(scan: Scan, role: str, source: FrameSource) -> Iterator[tuple[str, C
         yield f"sample frame {probe}", lambda chosen=chosen: source.read(chosen)  # type: ignore[misc]
 
 
-def _calibration_problems(scan: Scan, sources: list[tuple[str, FrameSource]]) -> list[InputError]:
-    """Flats and darks that are missing, or wrong where they are in files of their own."""
+def _averaged(
+    scan: Scan, source: FrameSource, what: str, frames: NDArray[Any], sets: FoundSets | None
+) -> bool:
+    """Whether one mean is taken of repeated frames, and not of parts of them."""
+    if what == "reference frames":
+        return sets is None and _are_repeats(scan, frames)
+    if what == "flat frames":
+        flats = scan.config.correct.flats
+        return flats == "mean" or (flats == "auto" and source.flat_places() is None)
+    return what == "dark frames"
+
+
+def _without_odd(frames: NDArray[Any], what: str, where: str, warnings: list[str]) -> NDArray[Any]:
+    """Repeated frames without the one that their mean leaves out, which is said."""
+    odd = odd_frame(frames)
+    if odd is None:
+        return frames
+    rest = np.delete(frames, odd, axis=0)
+    warnings.append(
+        f"{where}: {what[:-1]} {odd} of {len(frames)} has {np.median(frames[odd]):g} counts beside {_level(rest):g} of "
+        "the others, and is left out of their mean"
+    )
+    return rest
+
+
+def _calibration_problems(
+    scan: Scan, sources: list[tuple[str, FrameSource]], warnings: list[str]
+) -> list[InputError]:
+    """Flats and darks that are missing, or wrong where they are in files of their own; the odd goes to ``warnings``."""
     problems = []
     levels: dict[str, tuple[float, str]] = {}
     for kind in ("flats", "darks"):
@@ -372,6 +422,7 @@ def _calibration_problems(scan: Scan, sources: list[tuple[str, FrameSource]]) ->
             except InputError as problem:
                 problems.append(problem)
                 continue
+            frames = _without_odd(frames, what, name, warnings)
             problems += size_problems(frames, (scan.rows, scan.columns), what, name)
             problems += frame_problems(
                 frames,

@@ -52,7 +52,11 @@ def test_one_image_is_a_stack_of_one(stored: Path):
         ("stack.h5:/deep", r"expected a dataset /deep, found a group"),
         ("stack.h5:/note", r"expected numbers of shape \(N, y, x\), found .* of shape \(\)"),
         ("gone.h5:/a", "gone.h5: expected an HDF5 file, found no such file"),
-        ("empty", "expected a folder with images .*, found none in it"),
+        ("empty", "expected a folder with images .*, found none in it$"),
+        (
+            "nested",
+            r"found none in it, but 2 folder\(s\), a_2 the first; a pattern such as nested/\*/image.tif",
+        ),
         ("empty.tif", r"empty.tif: expected an image file, found an empty file"),
         ("text.tif", "text.tif: expected a complete image file, found damage"),
         ("text.npy", "text.npy: expected a .npy file of numbers, found damage"),
@@ -69,6 +73,8 @@ def test_what_is_no_stack(stored: Path, name: str, said: str):
     (stored / "empty").mkdir()
     (stored / "empty.tif").touch()
     (stored / "text.tif").write_text("hello")
+    (stored / "nested/a_10").mkdir(parents=True)
+    (stored / "nested/a_2").mkdir()
     (stored / "text.npy").write_text("hello")
     nan = STACK.astype(np.float32)
     nan[1, 1, 1:3] = np.nan

@@ -175,11 +175,14 @@ def find_images(path: Path, name: str) -> tuple[Path, ...]:
             raise InputError(name, expected="an image file", found="a directory")
         found = [p for p in path.iterdir() if is_image(p) and p.is_file() and p.name[0] != "."]
         if not found:
-            others = sorted({p.suffix for p in path.iterdir() if p.suffix})
+            others = sorted({p.suffix for p in path.iterdir() if p.suffix and p.is_file()})
+            folders = sorted((p.name for p in path.iterdir() if p.is_dir()), key=natural_key)
+            there = [*others, *([f"{len(folders)} folder(s), {folders[0]} the first"] if folders else [])]
             raise InputError(
                 name,
                 expected=f"a folder with images ({', '.join(SUFFIXES)})",
-                found=f"none in it, but {', '.join(others)}" if others else "none in it",
+                found=f"none in it, but {', '.join(there)}" if there else "none in it",
+                hint=f"a pattern such as {name}/*/image.tif takes one of each folder" if folders else "",
             )
     elif is_pattern(path):
         pattern = _pattern(path)

@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 
 #: fewest frames of which the smallest and largest value of a pixel are dropped before averaging (cosmic rays)
 _TRIM_FROM = 5
+#: A frame whose level departs by more than this part from that of the others, which agree to within the second, was
+#: taken with a closed shutter, or saturated.
+_ODD, _ALIKE = 0.5, 0.1
+#: pixels of a frame that its level is taken from
+_LEVEL_PIXELS = 100_000
 
 
 def unmeasured(frames: NDArray, level: float | None = None) -> NDArray[np.bool_] | None:
@@ -27,6 +32,28 @@ def unmeasured(frames: NDArray, level: float | None = None) -> NDArray[np.bool_]
     return frames >= most if frames.max() >= most else None
 
 
+def odd_frame(frames: NDArray) -> int | None:
+    """The one of five and more repeated frames (k, ..., y, x) whose level is far from that of all others; None: none.
+
+    It is left out of their mean.
+    """
+    count = len(frames)
+    if count < _TRIM_FROM or frames.dtype.kind not in "uif":
+        return None
+    step = max(1, frames[0].size // _LEVEL_PIXELS)
+    some = frames.reshape(count, -1)[:, ::step]
+    if some.dtype.kind == "f":
+        some = np.where(np.isfinite(some), some, np.nan)
+    measured = np.mean(np.isfinite(some), axis=1) > _ODD
+    levels = np.full(count, np.nan)
+    levels[measured] = np.nanmedian(some[measured], axis=1)
+    middle = float(np.nanmedian(levels)) if measured.any() else 0.0
+    away = np.nan_to_num(np.abs(levels - middle), nan=np.inf)
+    odd = int(away.argmax())
+    others = np.delete(away, odd)
+    return odd if middle > 0 and away[odd] > _ODD * middle and others.max() < _ALIKE * middle else None
+
+
 @dataclass(frozen=True)
 class FrameMean:
     """Mean and standard deviation (None: too few, or not asked) of repeated frames, each (1 or N, y, x).
@@ -42,10 +69,12 @@ class FrameMean:
     def from_frames(
         cls, frames: NDArray, *, spread: bool = False, saturation: float | None = None
     ) -> FrameMean:
-        """From frames (k, y, x) or (k, N, y, x); of five and more, a pixel's two extremes are left out.
+        """From frames (k, y, x) or (k, N, y, x); of five and more, a pixel's extremes and an odd frame are left out.
 
         ``saturation``: counts from which a pixel is saturated; None: the largest of its type.
         """
+        if (odd := odd_frame(frames)) is not None:
+            frames = np.delete(frames, odd, axis=0)
         count = len(frames)
         total = frames.sum(0, dtype=np.float64)
         mean, deviation, trim = total / count, None, count >= _TRIM_FROM
