@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from speckleflow.agreement import pairing_problems, repeat_problems, repeat_warnings
+from speckleflow.agreement import brightness_warning, pairing_problems, repeat_problems, repeat_warnings
 
 SIZE = (70, 90)
 
@@ -103,3 +103,30 @@ def test_pairs_of_which_one_is_mirrored(change, said: str):
     problems, _ = pair([0, 1, 2, 3], change)
     assert len(problems) == 4
     assert all(said in str(problem) for problem in problems)
+
+
+def test_a_pattern_that_lies_elsewhere_than_the_others_is_named():
+    """One position by 4 px; then all of them, by 9 px along y."""
+    reference = counted(patterns(4))
+    names, partners = ([f"{what}_{n}" for n in range(4)] for what in "sr")
+    assert pairing_problems(counted(patterns(4), 8), reference, names, partners) == ([], [])
+    moved = patterns(4)
+    moved[2] = np.roll(moved[2], 4, axis=1)
+    problems, (warning,) = pairing_problems(counted(moved, 8), reference, names, partners)
+    assert problems == []
+    assert warning.startswith("s_2: the pattern of its reference lies +0 px along y and +4 px along x away")
+    far = np.roll(patterns(4), 9, axis=1)
+    problems, (warning,) = pairing_problems(counted(far, 8), reference, names, partners)
+    assert problems == []
+    assert "lie +9 px along y and +0 px along x away" in warning
+    assert "another region of the detector" in warning
+
+
+def test_a_sample_brighter_than_its_reference_may_be_exchanged_with_it():
+    beam, shadow = patterns(2), patterns(2)
+    shadow[:, 20:50, 30:60] *= 0.8
+    words = brightness_warning(counted(beam), counted(shadow), "s.tif", "r.tif")
+    assert words is not None
+    assert words.startswith("s.tif is up to 1.2")
+    assert brightness_warning(counted(shadow), counted(beam), "s.tif", "r.tif") is None
+    assert brightness_warning(counted(beam, 8), counted(beam), "s.tif", "r.tif") is None

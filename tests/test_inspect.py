@@ -591,3 +591,18 @@ def test_a_long_list_is_folded_but_for_what_differs(tmp_path: Path):
     assert listed == ["sample_01", "sample_07", "sample_40", "reference_01", "reference_40"]
     assert "... 37 more like it ..." in text
     assert "... 38 more like it ..." in text
+
+
+def test_references_numbered_from_another_number_are_one_sentence_with_the_way_out(raw_scan: RawScan):
+    raw_scan.write()
+    for number in (1, 2, 3):
+        raw_scan.path(f"reference_0{number}").rename(raw_scan.path(f"reference_0{number - 1}"))
+    with pytest.raises(InputProblems) as caught:
+        inspect_scan(raw_scan.spec())
+    (problem,) = caught.value.problems
+    assert "sample and reference files of the same positions, found samples 1-3 and references 0-2" in str(
+        problem
+    )
+    named = "raw/{scan}/reference_{position-1:02d}.h5"
+    assert f"files.reference: {named}, if" in str(problem)
+    assert inspect_scan(raw_scan.spec(files={"reference": named})).n_positions == 3

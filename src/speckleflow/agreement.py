@@ -31,6 +31,11 @@ _RELATED = 0.2
 _CHANCE, _CELL_PX = 3.0, 18.0
 #: Another partner is the right one when its correlation is this many times that of the named one.
 _BETTER = 2.0
+#: The pattern of one position is displaced by more than this, in px, against that of the others: it was moved; and of
+#: all positions by more than the second: the region of the detector was another.
+_MOVED_PX, _FAR_PX = 2.0, 6.0
+#: A projection brighter than its reference by more than this part, over so many pixels, and nowhere darker.
+_BRIGHTER, _BRIGHT_PX = 0.08, 9
 
 
 def repeat_warnings(frames: NDArray, what: str, where: str, used: str = "their mean is used") -> list[str]:
@@ -201,7 +206,51 @@ def pairing_problems(
             f"{weak[0]}{more}: the pattern of its reference is hardly seen behind the sample "
             f"(correlation {min(scores[n, n] for n in range(count)):.2f}): are they paired rightly?"
         )
+    if not problems:
+        seen = np.flatnonzero(scores.diagonal() >= related)
+        warnings += _moved_patterns(shifts, seen, names)
     return problems, warnings
+
+
+def _moved_patterns(shifts: NDArray, seen: NDArray[np.intp], names: list[str]) -> list[str]:
+    """Positions whose pattern is displaced (y, x) by another amount than that of the others, or all by a large one."""
+    if not len(seen):
+        return []
+    usual = np.median(shifts[seen], axis=0)
+    warnings = [
+        f"{names[n]}: the pattern of its reference lies {_words(shifts[n])} away behind the sample, that of the other "
+        f"positions {_words(usual)}: did the diffuser move, or the region of the detector? files.positions leaves the "
+        "position out"
+        for n in seen.tolist()
+        if np.abs(shifts[n] - usual).max() > _MOVED_PX
+    ]
+    if np.abs(usual).max() > _FAR_PX:
+        warnings.append(
+            f"the patterns of the references lie {_words(usual)} away behind the sample: were they recorded with "
+            "another region of the detector?"
+        )
+    return warnings
+
+
+def _words(shift: NDArray) -> str:
+    return f"{shift[0]:+.0f} px along y and {shift[1]:+.0f} px along x"
+
+
+def brightness_warning(sample: NDArray, reference: NDArray, where: str, partner: str) -> str | None:
+    """A projection (N, y, x) that is brighter than its reference, and nowhere darker: they may be exchanged."""
+    size = (1, *(min(_BRIGHT_PX, side) for side in sample.shape[-2:]))
+    light = [
+        scipy.ndimage.uniform_filter(np.asarray(part, np.float64), size).mean(0)
+        for part in (sample, reference)
+    ]
+    ratio = light[0] / np.maximum(light[1], 1e-3 * float(light[1].mean()))
+    low, high = np.nanpercentile(ratio, (2, 98))
+    if not (high > 1 + _BRIGHTER and 1 - low < 0.2 * (high - 1)):
+        return None
+    return (
+        f"{where} is up to {high:.2f} times as bright as {partner}, and nowhere darker; are sample and reference "
+        "exchanged?"
+    )
 
 
 def duplicate_frames(frames: NDArray) -> Iterator[tuple[int, int]]:

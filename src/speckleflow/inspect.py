@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speckleflow.agreement import pairing_problems, repeat_problems, repeat_warnings
+from speckleflow.agreement import brightness_warning, pairing_problems, repeat_problems, repeat_warnings
 from speckleflow.checks import (
     angle_problems,
     angle_warnings,
@@ -274,6 +274,8 @@ def _agreement_problems(
     ]
     problems, unsure = pairing_problems(frames, correction.reference, names, partners)
     warnings += unsure
+    if words := brightness_warning(frames, correction.reference, names[0], partners[0]):
+        warnings.append(words)
     return problems
 
 

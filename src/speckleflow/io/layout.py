@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from speckleflow.io.base import InputProblems
 from speckleflow.io.images import SUFFIXES, find_images, is_pattern
 from speckleflow.io.patterns import Pattern, parse_positions
 from speckleflow.scan.spec import ScanSpec
+from speckleflow.settings import ranges_of
 
 SUBTRACTED = "subtracted"  #: value of files.dark for frames whose dark was taken off already
 DIVIDED = "divided"  #: value of files.flat for frames that are over their flat, and so over their dark
@@ -49,12 +51,18 @@ def find_layout(spec: ScanSpec) -> tuple[Layout, list[InputError]]:
     wanted = listed if listed is not None else sorted({n for found in numbered.values() for n in found})
     problems: list[InputError] = []
     absent: set[str] = set()
+    if listed is None and (shifted := _shifted(patterns, numbered, scan)):
+        problems.append(shifted)
+        absent |= {
+            patterns[role].fill(scan, n) for role, found in numbered.items() for n in wanted if n not in found
+        }
+        numbered = {}
     for role, found in numbered.items():
         if missing := [n for n in wanted if n not in found] if wanted else [0]:
             problems.append(_missing(role, patterns[role], scan, root, wanted, missing, listed is not None))
             absent |= {patterns[role].fill(scan, n) for n in missing}
 
-    positions = tuple(wanted) if numbered else ()
+    positions = tuple(wanted) if any(pattern.has_position for pattern in patterns.values()) else ()
     names = {role: _names(pattern, scan, positions) for role, pattern in patterns.items()}
     for key in ("flat", "dark"):
         text = getattr(files, key)
@@ -69,6 +77,26 @@ def find_layout(spec: ScanSpec) -> tuple[Layout, list[InputError]]:
         frozenset(absent),
     )
     return layout, problems
+
+
+def _shifted(patterns: dict[str, Pattern], numbered: dict[str, list[int]], scan: str) -> InputError | None:
+    """The error of references whose numbers are all those of the samples and a constant; None: they are not."""
+    sample, reference = (numbered.get(role, []) for role in ("sample", "reference"))
+    steps = {ours - theirs for ours, theirs in zip(sample, reference, strict=False)}
+    if len(sample) != len(reference) or len(steps) != 1 or steps == {0}:
+        return None
+    step = steps.pop()
+    hint = "list the positions that are complete in files.positions"
+    text = patterns["reference"].text
+    if re.search(r"\{position[+-]", text) is None:
+        text = text.replace("{position", f"{{position{-step:+d}")
+        hint = f"files.reference: {text}, if each belongs to the other; else {hint}"
+    return InputError(
+        patterns["sample"].fill(scan, sample[0]),
+        expected="sample and reference files of the same positions",
+        found=f"samples {ranges_of(sample)} and references {ranges_of(reference)}",
+        hint=hint,
+    )
 
 
 def raw_files(spec: ScanSpec) -> list[Path]:
