@@ -12,6 +12,7 @@ from tests.raw_scan import RawScan
 from speckleflow.config import ScanConfig
 from speckleflow.correction import Correction, load_correction, prepare_correction, save_correction
 from speckleflow.inspect import inspect_scan
+from speckleflow.io.base import InputProblems
 from speckleflow.io.scan import Scan, open_scan
 from speckleflow.scan.spec import ScanSpec
 
@@ -190,3 +191,17 @@ def test_a_beam_that_moved_too_far_is_named(tmp_path, caplog, turns):
     assert errors["auto"] < {0.0: 0.01, 0.06: 0.011}.get(turns, 1)  # 0.0086 is the noise of the counts
     warned = [record.getMessage() for record in caplog.records if "correlates by" in record.getMessage()]
     assert bool(warned) == (turns > 0.2)
+
+
+def test_a_dark_flat_of_a_group_of_few_is_refused(tmp_path):
+    """Three a group: the mean of its group would hold it, though nine flats are there in all."""
+    nxtomo(tmp_path)
+    with h5py.File(tmp_path / "raw.h5", "r+") as file:
+        file["entry/instrument/detector/data"][3] = DARK
+    with pytest.raises(
+        InputProblems, match=r"expected an image in the flat frames, found only 100 in frame 1"
+    ):
+        inspect_scan(spec(tmp_path))
+    assert (
+        inspect_scan(spec(tmp_path, flats="mean")).warnings[0].startswith("raw.h5: flat frame 1 of 9 has 100")
+    )
