@@ -1,6 +1,6 @@
 """Method double_exposure beside the same trackers without it: the tables of its model card. Writes double_exposure.md.
 
-    python benchmarks/double_exposure.py [--weights path] [--scenes 3] [--only walls papers spheres time]
+    python benchmarks/double_exposure.py [--weights path] [--scenes 3] [--only walls papers spheres streaks time]
 
 With the weights of a generator, and always with the true in-line image, which is what a perfect generator would give.
 Held-out samples by wave optics (15 keV, 0.6 m, 3.25 um, sandpaper of 8.6 um grains). Everything is seeded; one thread.
@@ -9,6 +9,7 @@ Held-out samples by wave optics (15 keV, 0.6 m, 3.25 um, sandpaper of 8.6 um gra
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +18,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from speckleflow.evaluate.phase import least_squares_phase
@@ -39,14 +42,18 @@ from speckleflow.simulate.cellular import (
     sandpaper_wave,
 )
 from speckleflow.simulate.materials import material
+from speckleflow.tomo.single import reconstruct_sinogram
 from speckleflow.train.checkpoint import save_weights
 
 HERE = Path(__file__).parent
+PICTURES = HERE.parent / "docs" / "pictures"
 FIRST_SEED = 920_000  #: far from those of training and validation
 SETUP = SpeckleSetup()
 SIZE, PHOTONS = 160, 1e4
 #: pixels at the border that do not count; a wall is where the displacement exceeds WALL_PX, and 5 px around
 END, WALL_PX, NEAR_PX = 12, 0.3, 5
+#: struts of the sponge, radius in px of the ball that holds their centres, projections, columns of air at either side
+STRUTS, RADIUS_PX, PROJECTIONS, AIR_PX = 40, 32, 360, 8
 TRACKERS = ("umpa", "spinnet", "cade")
 
 
@@ -217,6 +224,96 @@ def spheres(path: str | None, scenes: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def sponge(key: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+    """Centres in px and matrices (x, y, z) of thin ellipsoids in all directions, in a ball about the rotation axis."""
+    struts = []
+    for _ in range(STRUTS):
+        turn = torch.linalg.qr(torch.randn(3, 3, generator=key, dtype=torch.float64))[0]
+        axes = torch.tensor([3.0, 3.0, 25.0], dtype=torch.float64)
+        place = torch.randn(3, generator=key, dtype=torch.float64)
+        radius = RADIUS_PX * float(torch.rand((), generator=key)) ** (1 / 3)
+        struts.append((place / place.norm() * radius, turn @ torch.diag(axes**-2) @ turn.T))
+    return struts
+
+
+def projected(struts: list[tuple[Tensor, Tensor]], angle: float) -> Tensor:
+    """Thickness in px along the beam z at the corners of the samples, the sponge turned about y."""
+    side = SIZE + 2 * MARGIN_PX
+    corner = torch.arange(side * OVERSAMPLING + 1, dtype=torch.float64) / OVERSAMPLING - side / 2
+    c, s = math.cos(angle), math.sin(angle)
+    turn = torch.tensor([[c, 0, s], [0, 1, 0], [-s, 0, c]], dtype=torch.float64)
+    total = torch.zeros(len(corner), len(corner), dtype=torch.float64)
+    for place, matrix in struts:
+        at, a = turn @ place, turn @ matrix @ turn.T
+        x, y = corner[None, :] - at[0], corner[:, None] - at[1]
+        linear = a[0, 2] * x + a[1, 2] * y
+        rest = a[0, 0] * x**2 + 2 * a[0, 1] * x * y + a[1, 1] * y**2 - 1
+        total += 2 * (linear**2 - a[2, 2] * rest).clamp_min(0).sqrt() / a[2, 2]
+    return total
+
+
+def streaks(path: str | None, scenes: int) -> str:
+    """Slices of a sponge (FBP of 360 projections, Shepp-Logan): RMS error over the delta of its matter, air and inside."""
+    key = torch.Generator().manual_seed(FIRST_SEED + 500)
+    struts = sponge(key)
+    wave = sandpaper_wave(key, SETUP, SIZE + 2 * MARGIN_PX)
+    matter = material("polyurethane")
+    angles = torch.arange(PROJECTIONS, dtype=torch.float64) * (180.0 / PROJECTIONS)
+    inner = slice(END, -END)
+    methods, state = list(rows(path, ("umpa",))), {}
+    lines: dict[str, list[Tensor]] = {}
+    rows_px = torch.linspace(SIZE / 2 - 30, SIZE / 2 + 30, 5).round().long() - END
+    for angle in angles:
+        place = torch.Generator().manual_seed(1)  # the same sandpaper behind every projection
+        depth = projected(struts, math.radians(angle)) * SETUP.beam.pixel_size_m
+        made = expose(place, wave, depth, matter, SETUP)
+        speckle = counted(key, made.speckle, PHOTONS)
+        if not state:
+            reference = counted(key, made.reference.expand(20, -1, -1), PHOTONS).mean(0)
+            state = {name: method.prepare(reference[None]) for name, method in methods}
+        lines.setdefault("true phase", []).append(made.phase[inner, inner][rows_px])
+        for name, method in methods:
+            if isinstance(method, TrueInline):
+                method.truth = made.inline
+            fields = method(speckle[None, None], state[name])
+            u = torch.cat([fields.ux, fields.uy])[:, inner, inner]
+            phase = SETUP.beam.phase_per_px * least_squares_phase(u[None])[0]
+            air = torch.cat([phase[:, :AIR_PX], phase[:, -AIR_PX:]], 1)
+            lines.setdefault(name, []).append((phase - air.mean())[rows_px])
+    slices = {name: _slices(torch.stack(parts), angles) for name, parts in lines.items()}
+    truth = slices.pop("true phase")
+    n = truth.shape[-1]
+    away = (torch.arange(n) - (n - 1) / 2).square()
+    away = (away[:, None] + away).sqrt()
+    air, inside = (away > RADIUS_PX + 27) & (away < n / 2 - 1), away < RADIUS_PX
+    delta = matter.delta(SETUP.beam.energy_kev)
+    table = ["| method | air (%) | inside (%) |", "|---|---|---|"]
+    for name, found in slices.items():
+        error = (found - truth) / delta
+        figures = [100 * float(error[:, part].square().mean().sqrt()) for part in (air, inside)]
+        table.append(f"| {name} | {figures[0]:.1f} | {figures[1]:.1f} |")
+    _draw({"true phase": truth, **slices}, delta)
+    return "\n".join(table) + "\n\n![slices](../docs/pictures/double-exposure-sponge.png)\n"
+
+
+def _slices(lines: Tensor, angles: Tensor) -> Tensor:
+    """delta (slice, y, x) of phases (projection, slice, x)."""
+    scale = 1 / (SETUP.beam.wavenumber_m * SETUP.beam.pixel_size_m)
+    axis = (lines.shape[-1] - 1) / 2
+    made = [
+        reconstruct_sinogram(-lines[:, k].double().numpy(), angles.numpy(), axis, "fourier", "shepp")
+        for k in range(lines.shape[1])
+    ]
+    return torch.from_numpy(np.stack(made)) * scale
+
+
+def _draw(slices: dict[str, Tensor], delta: float) -> None:
+    """The middle slices beside each other, from -0.3 to 1 delta of the material."""
+    shown = torch.cat([found[len(found) // 2] for found in slices.values()], 1) / delta
+    grey = ((shown + 0.3) / 1.3 * 255).clamp(0, 255).round().to(torch.uint8).numpy()
+    Image.fromarray(np.kron(grey, np.ones((2, 2), np.uint8))).save(PICTURES / "double-exposure-sponge.png")
+
+
 def seconds(path: str | None, scenes: int) -> str:
     """CPU seconds of one thread for 512 x 512, least of three (full width: of one)."""
     frame = 1 + 0.3 * torch.randn(512, 512, generator=torch.Generator().manual_seed(1))
@@ -241,6 +338,7 @@ SECTIONS: dict[str, Callable[[str | None, int], str]] = {
     "walls": walls,
     "papers": papers,
     "spheres": spheres,
+    "streaks": streaks,
     "time": seconds,
 }
 

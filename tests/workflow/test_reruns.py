@@ -30,7 +30,7 @@ def plan_after(finished: Project, tmp_path, **sections) -> str:
     "sections",
     [
         {"execution": {"retrieval": {"projections_per_block": 4, "device": "auto", "threads": 2}}},
-        {"retrieval": {"espinnet": {"refiners": True}}},
+        {"execution": {"tomography": {"rows_per_slab": 16, "threads": 2}}},
     ],
     ids=["retrieval", "tomography"],
 )
