@@ -253,7 +253,7 @@ def projected(struts: list[tuple[Tensor, Tensor]], angle: float) -> Tensor:
 
 
 def streaks(path: str | None, scenes: int) -> str:
-    """Slices of a sponge (FBP of 360 projections, Shepp-Logan): RMS error over the delta of its matter, air and inside."""
+    """Slices of a sponge (360 projections, FBP, Shepp-Logan): RMS error over its delta, in the air and inside."""
     key = torch.Generator().manual_seed(FIRST_SEED + 500)
     struts = sponge(key)
     wave = sandpaper_wave(key, SETUP, SIZE + 2 * MARGIN_PX)
