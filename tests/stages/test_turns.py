@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from speckleflow.config import parse_config
 from speckleflow.config.models import coupled_problems
+from speckleflow.errors import InputError
 from speckleflow.inspect import inspect_scan
 from speckleflow.io.base import InputProblems
 from speckleflow.scan.manifest import Manifest
+from speckleflow.stages.fsc import correlate_files
 from speckleflow.tomo.turns import turn_ranges
 from speckleflow.workflow.plan import plan_scan
 from tests.raw_scan import DARK, RawScan, write_data_exchange
@@ -161,6 +163,14 @@ def test_every_turn_is_exported(chain):
     record = json.loads((folder / "export.json").read_text())
     assert record["time_s"] == pytest.approx([1.475, 4.475, 7.475])
     assert record["shape_zyx"] == [ROWS, COLUMNS, COLUMNS]
+
+
+def test_what_takes_one_volume_says_so(chain, tmp_path):
+    volumes = chain.path("volumes.h5")
+    with pytest.raises(InputError, match=r"one of each of 3 turns; tiff, tiff16 and ome-zarr write a folder"):
+        chain.export("xdmf")
+    with pytest.raises(InputError, match=r"one of each of 3 turns; compare scans of one turn"):
+        correlate_files(volumes, volumes, "mu", tmp_path / "fsc.png")
 
 
 def test_angles_recorded_within_one_turn(tmp_path):

@@ -98,7 +98,12 @@ def _write(file: h5py.File, volumes: Path, format: str, output: Path) -> None:
     )
     turns = len(file["turn_time_s"]) if "turn_time_s" in file else 0
     if turns and format == "xdmf":
-        raise InputError(volumes, expected="one volume, for xdmf", found=f"one of each of {turns} turns")
+        raise InputError(
+            volumes,
+            expected="one volume, for xdmf",
+            found=f"one of each of {turns} turns",
+            hint="tiff, tiff16 and ome-zarr write a folder of each",
+        )
     with atomic_folder(output) as private:
         written = _turn_folders(source, turns, format, private) if turns else None
         written = written or make_writer(format).write(source, private)

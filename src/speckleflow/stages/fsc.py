@@ -76,6 +76,13 @@ def _middle(path: str | Path, contrast: str, size: int) -> tuple[NDArray[np.floa
     with open_result(path) as file:
         if contrast not in file or getattr(file[contrast], "ndim", 0) != 3:
             names = ", ".join(name for name in file if getattr(file[name], "ndim", 0) == 3)
+            if "turn_time_s" in file:
+                raise InputError(
+                    path,
+                    expected=f"one volume '{contrast}'",
+                    found=f"one of each of {len(file['turn_time_s'])} turns",
+                    hint="compare scans of one turn: files.frames chooses it, with geometry.axis: angle",
+                )
             raise InputError(path, expected=f"a volume '{contrast}'", found=names or "no volume")
         volume = file[contrast]
         if "voxel_size_m" not in volume.attrs:
