@@ -74,6 +74,7 @@ class DoubleExposure(Retriever):
         self.file = weights.load(self.generator, path)
         self.weights_sha256 = self.file.sha256
         self.generator = self.generator.to(self.device).eval().requires_grad_(False)
+        self._told: Acquisition | None = None
 
     def _reference_shape(self, state: State) -> tuple[int, int, int]:
         return state.shape
@@ -137,7 +138,10 @@ class DoubleExposure(Retriever):
         return unpad(self.generator(padded), padding)[:, 0]
 
     def _check_range(self, acquisition: Acquisition) -> None:
-        """Warn where energy or pixel size are not those of the training."""
+        """Warn, once, where energy or pixel size are not those of the training."""
+        if self._told == acquisition:
+            return
+        self._told = acquisition
         found = {
             "energy_kev": (acquisition.energy_kev, "keV"),
             "pixel_size_um": (None if acquisition.pixel_x_m is None else acquisition.pixel_x_m * 1e6, "um"),
