@@ -154,7 +154,9 @@ class Peak(threading.Thread):
     def run(self):
         while not self.over.wait(0.005):
             with contextlib.suppress(psutil.Error):
-                sizes = [child.memory_info().rss for child in psutil.Process().children()]
+                # not a copy of this process that has not become ffmpeg yet
+                encoders = [child for child in psutil.Process().children() if "ffmpeg" in child.name()]
+                sizes = [child.memory_info().rss for child in encoders]
                 self.largest = max(self.largest, sum(sizes))
 
     def __exit__(self, *_):

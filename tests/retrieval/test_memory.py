@@ -35,7 +35,7 @@ for n in (4, 16):
 FREED = """
 import sys
 import numpy as np
-from speckleflow.retrieval.allocator import keep_freed_memory
+from speckleflow.allocator import keep_freed_memory
 
 def resident():
     with open("/proc/self/status") as status:

@@ -60,6 +60,7 @@ class ClusterProject(Project):
         super().__init__(folder, config, table)
         self.cluster = cluster
         self.env = environment() | cluster.env
+        self.running: Running | None = None
 
     def submitting(self, *arguments: str) -> list[str]:
         return [
@@ -91,13 +92,16 @@ class ClusterProject(Project):
         """The process number of a script of a rule, once one runs that is not among those named."""
 
         def others() -> list[int]:
+            if self.running is not None and self.running.process.poll() is not None:
+                pytest.fail(f"the run ended before a script of {rule} was seen:\n{self.running.said[-6000:]}")
             return [pid for pid in self.scripts(rule) if pid not in but]
 
         return self.cluster.wait(others, PATIENCE, f"a script of {rule}")[0]
 
     def start(self, *arguments: str) -> Running:
         """Run in the background; end it with ``finish`` or ``kill``."""
-        return Running(self.submitting(*arguments), self.env, self.folder)
+        self.running = Running(self.submitting(*arguments), self.env, self.folder)
+        return self.running
 
 
 class Running:

@@ -18,9 +18,9 @@ from tests.workflow.conftest import Project, tiny_config
 
 #: two scans of the same raw files that differ in how they are made
 TABLE = """\
-scan	files.sample	files.reference	retrieval.umpa.window	filter	backend
-one	raw/tiny/sample_{position:02d}.h5	raw/tiny/reference_{position:02d}.h5	5	ramlak	fourier
-two	raw/tiny/sample_{position:02d}.h5	raw/tiny/reference_{position:02d}.h5	7	hann	astra
+scan	files.sample	files.reference	retrieval.method	retrieval.umpa.window	filter	backend
+one	raw/tiny/sample_{position:02d}.h5	raw/tiny/reference_{position:02d}.h5	umpa	5	ramlak	fourier
+two	raw/tiny/sample_{position:02d}.h5	raw/tiny/reference_{position:02d}.h5	umpa	7	hann	astra
 """
 ONE_JOB_A_STAGE = {
     "simulate": {"enabled": False},

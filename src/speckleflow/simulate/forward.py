@@ -20,9 +20,11 @@ exact means over a sample; only then the detector blurs and bins.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 from speckleflow.errors import ConfigError
@@ -55,14 +57,27 @@ class ProjectedFields(NamedTuple):
         of an edge over that width. At a sharp edge the derivative of the phase has no bound. The Fresnel kernel
         exp(i pi x^2 / lambda d) is a Gaussian of variance lambda d / (2 pi) but for the i; that width is taken.
         """
-        sigma = math.sqrt(beam.distance_m / beam.wavenumber_m) / beam.pixel_size_m * oversampling
+        sigma = fresnel_width(beam, oversampling)
         return ProjectedFields(*(gaussian_blur(field, sigma) for field in self))
+
+    def occupied(self) -> tuple[slice, slice]:
+        """Rows and columns beyond which there is air alone: phase 0, T = D = 1."""
+        matter = (self.phase != 0) | (self.transmission != 1) | (self.darkfield != 1)
+        rows, columns = (matter.any(axis).nonzero().flatten() for axis in (1, 0))
+        if not len(rows):
+            return slice(0, 0), slice(0, 0)
+        return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
     def binned(self, oversampling: int, margin: int) -> ProjectedFields:
         """Means over detector pixels, without ``margin`` pixels on every side."""
         size = [n // oversampling for n in self.phase.shape]
         inner = (slice(margin, size[0] - margin), slice(margin, size[1] - margin))
         return ProjectedFields(*(bin_mean(field, oversampling)[inner].contiguous() for field in self))
+
+
+def fresnel_width(beam: Beam, oversampling: int) -> float:
+    """Standard deviation of the Fresnel scale in samples (:meth:`ProjectedFields.resolved`)."""
+    return math.sqrt(beam.distance_m / beam.wavenumber_m) / beam.pixel_size_m * oversampling
 
 
 def project(
@@ -92,9 +107,18 @@ def project(
     )
     s, z = corners_x * beam.pixel_size_m, corners_y * beam.pixel_size_m
     per_sample = beam.phase_per_px / oversampling
-    fields = ProjectedFields(*torch.empty(5, *samples, device=device))
-    for first in range(0, samples[0], _ROWS):  # a few rows at a time: what is between stays in the cache
-        rows = slice(first, min(samples[0], first + _ROWS))
+    fields = ProjectedFields(*torch.zeros(5, *samples, device=device))
+    fields.transmission.fill_(1)
+    fields.darkfield.fill_(1)
+    filled = phantom.extent(angle_deg, s, z)
+    # a corner belongs to the samples before and after it
+    rows_filled, columns = (
+        slice(max(0, part.start - 1), min(n, part.stop)) for part, n in zip(filled, samples, strict=True)
+    )
+    s = s[columns.start : columns.stop + 1]
+    # a few rows at a time: what is between stays in the cache
+    for first in range(rows_filled.start, rows_filled.stop, _ROWS):
+        rows = slice(first, min(rows_filled.stop, first + _ROWS))
         integrals = phantom.line_integrals(beam.energy_kev, angle_deg, s, z[rows.start : rows.stop + 1])
         phase = -beam.wavenumber_m * integrals.delta
         ux, uy = corner_gradients(phase / per_sample)
@@ -106,12 +130,12 @@ def project(
             uy,
         )
         for field, value in zip(fields, values, strict=True):
-            field[rows] = value
+            field[rows, columns] = value
     return fields
 
 
 #: rows of samples whose fields are made at a time
-_ROWS = 16
+_ROWS = 32
 
 
 def modulated_sample(reference: Tensor, fields: ProjectedFields, oversampling: int) -> Tensor:
@@ -120,6 +144,53 @@ def modulated_sample(reference: Tensor, fields: ProjectedFields, oversampling: i
     In units of the beam without modulator; oversampled, as the ``fields`` are.
     """
     return transported(_behind(reference, fields), fields.ux, fields.uy, oversampling)
+
+
+def by_rays(
+    model: RayModel, reference: Tensor, fields: ProjectedFields, beam: Beam, oversampling: int
+) -> Tensor:
+    """Intensity (N, y, x) behind the sample by a model of rays, from fields smoothed to what rays resolve.
+
+    Only where light of the sample can land is anything computed; elsewhere it is the reference, which is written over.
+
+    Parameters
+    ----------
+    model : :func:`modulated_sample` or :func:`equation_1_sample`.
+    reference : (N, y, x), in units of the beam without modulator, oversampled as the ``fields`` are.
+    """
+    matter = fields.occupied()
+    if matter[0].start == matter[0].stop:
+        return reference
+    smoothed = math.ceil(5 * fresnel_width(beam, oversampling))
+    farthest = oversampling * float(torch.maximum(fields.ux.abs().max(), fields.uy.abs().max()))
+    lit = [
+        _grown(part, smoothed + math.ceil(farthest) + _TAIL, n)
+        for part, n in zip(matter, fields.phase.shape, strict=True)
+    ]
+    outer = [
+        _of_fast_length(_grown(part, _TAIL, n), n) for part, n in zip(lit, fields.phase.shape, strict=True)
+    ]
+    near = ProjectedFields(*(field[outer[0], outer[1]] for field in fields)).resolved(beam, oversampling)
+    carried = model(reference[:, outer[0], outer[1]], near, oversampling)
+    inner = [slice(a.start - b.start, a.stop - b.start) for a, b in zip(lit, outer, strict=True)]
+    reference[:, lit[0], lit[1]] = carried[:, inner[0], inner[1]]
+    return reference
+
+
+def _grown(part: slice, by: int, size: int) -> slice:
+    """A slice that is longer by ``by`` at both ends, and no longer than the axis."""
+    return slice(max(0, part.start - by), min(size, part.stop + by))
+
+
+def _of_fast_length(part: slice, size: int) -> slice:
+    """The slice, longer where that makes its Fourier transform faster and the axis is long enough."""
+    length = min(next_fast_len(part.stop - part.start, real=True), size)
+    stop = min(size, part.start + length)
+    return slice(stop - length, stop)
+
+
+#: samples after which what the spline's prefilter makes of a border (a factor of 0.27 a sample) is gone
+_TAIL = 16
 
 
 def transported(behind: Tensor, ux: Tensor, uy: Tensor, oversampling: int) -> Tensor:
@@ -145,7 +216,11 @@ def equation_1_sample(reference: Tensor, fields: ProjectedFields, oversampling: 
 
 def _behind(reference: Tensor, fields: ProjectedFields) -> Tensor:
     """Intensity (N, y, x) in the sample's exit plane."""
-    return fields.transmission * (1 + fields.darkfield * (reference - 1))
+    return torch.lerp(torch.ones_like(reference), reference, fields.darkfield).mul_(fields.transmission)
+
+
+#: A model of rays: intensity (N, y, x) from the reference (N, y, x), the fields and the samples a pixel.
+RayModel = Callable[[Tensor, ProjectedFields, int], Tensor]
 
 
 def propagated_sample(wave: Tensor, fields: ProjectedFields, beam: Beam, oversampling: int) -> Tensor:

@@ -101,10 +101,13 @@ class Pattern:
         """
         s = self.oversampling
         height, width = self.intensity.shape
-        moved = shift_spectrum(self._spectrum, (height, width), position_yx_px[0] * s, position_yx_px[1] * s)
-        y = torch.arange(-margin * s, (rows + margin) * s, device=moved.device) % moved.shape[0]
-        x = torch.arange(-margin * s, (columns + margin) * s, device=moved.device) % moved.shape[1]
-        return moved.index_select(0, y).index_select(1, x)
+        # the canvas is periodic: moved by the margin as well, the field begins at its first sample
+        shift_y, shift_x = ((place + margin) * s for place in position_yx_px)
+        moved = shift_spectrum(self._spectrum, (height, width), shift_y, shift_x)
+        y, x = (rows + 2 * margin) * s, (columns + 2 * margin) * s
+        if y <= height and x <= width:
+            return moved[:y, :x]
+        return moved.index_select(0, torch.arange(y) % height).index_select(1, torch.arange(x) % width)
 
     def visibility(self, detector_blur_px: float = 0.0) -> float:
         """Standard deviation over mean of the pattern as a detector of this point spread sees it."""

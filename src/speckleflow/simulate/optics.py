@@ -75,7 +75,8 @@ def shift_spectrum(spectrum: Tensor, shape: tuple[int, int], shift_y: float, shi
     """
     fy, fx = frequencies(shape, spectrum.device)
     along_y, along_x = (torch.exp(-2j * math.pi * f * d) for f, d in ((fy, shift_y), (fx, shift_x)))
-    return torch.fft.irfft2(spectrum * along_y.to(spectrum.dtype) * along_x.to(spectrum.dtype), s=shape)
+    moved = (spectrum * along_y.to(spectrum.dtype)).mul_(along_x.to(spectrum.dtype))
+    return torch.fft.irfft2(moved, s=shape)
 
 
 def shift_wave(wave: Tensor, places_px: list[tuple[float, float]], oversampling: int) -> Tensor:
@@ -172,8 +173,8 @@ def bin_mean(image: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return image
     *lead, height, width = image.shape
-    blocks = image.reshape(*lead, height // factor, factor, width // factor, factor)
-    return blocks.mean(dim=(-3, -1))
+    means = torch.nn.functional.avg_pool2d(image.reshape(-1, height, width), factor)
+    return means.reshape(*lead, height // factor, width // factor)
 
 
 def corner_gradients(corners: Tensor) -> tuple[Tensor, Tensor]:

@@ -84,6 +84,17 @@ class Phantom:
                     total[rows, columns] += value * chord
         return Matter(*sums)
 
+    def extent(self, angle_deg: float, s: Tensor, z: Tensor) -> tuple[slice, slice]:
+        """Rows and columns of the detector coordinates (:meth:`line_integrals`) beyond which there is air alone."""
+        boxes = [_box(solid, angle_deg, s, z) for solid in self.solids]
+        boxes = [box for box in boxes if all(part.stop > part.start for part in box)]
+        if not boxes:
+            return slice(0, 0), slice(0, 0)
+        rows, columns = (
+            slice(min(box[k].start for box in boxes), max(box[k].stop for box in boxes)) for k in (0, 1)
+        )
+        return rows, columns
+
     def delta_gradient(
         self, energy_kev: float, angle_deg: float, s: Tensor, z: Tensor
     ) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from speckleflow.config.models import Simulate
 from speckleflow.simulate.forward import (
     ProjectedFields,
+    by_rays,
     equation_1_sample,
     modulated_sample,
     project,
@@ -106,8 +107,7 @@ class Scene:
                 [self.pattern.crop(settings.rows, settings.columns, place, MARGIN) for place in places]
             )
             fields = project(phantom, self.beam, angle_deg, centre, size, self.oversampling, MARGIN)
-            resolved = fields.resolved(self.beam, self.oversampling)
-            image = _RAYS[settings.model](stack, resolved, self.oversampling)
+            image = by_rays(_RAYS[settings.model], stack, fields, self.beam, self.oversampling)
         else:
             # The canvas may be a little larger than the field: the phantom is projected on all of it.
             canvas = (self._wave.shape[0], self._wave.shape[1])

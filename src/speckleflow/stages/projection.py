@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from speckleflow.allocator import keep_freed_memory
 from speckleflow.config import ScanConfig
 from speckleflow.correction import Correction
 from speckleflow.correction.detector_blur import DetectorBlur
@@ -18,7 +19,6 @@ from speckleflow.errors import InputError
 from speckleflow.io.scan import Scan
 from speckleflow.phase import remove_drift
 from speckleflow.physics import phase_gradient_per_px
-from speckleflow.retrieval.allocator import keep_freed_memory
 from speckleflow.retrieval.base import Fields, Retriever
 from speckleflow.retrieval.consistency import Consistency
 from speckleflow.retrieval.single import make_method

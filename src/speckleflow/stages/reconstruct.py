@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from speckleflow.allocator import return_freed_memory
 from speckleflow.io.projections import Projections, open_projections
 from speckleflow.io.results import IDENTITY, create, result_file
 from speckleflow.scan.schema import STD, VOLUMES
@@ -46,6 +47,7 @@ def reconstruct_slab(
 
     One turn and one contrast at a time, so that a job's memory follows from the slab, not from the scan's height.
     """
+    return_freed_memory()
     start, stop = rows
     settings, execution = spec.config.tomography, spec.config.execution.tomography
     with (
@@ -109,6 +111,7 @@ def reconstruct_slab(
                 if slab.std is not None:
                     _write(file, name + STD, slab.std, source, turn)
                 log.info("%s rows %d to %d", name, start, stop)
+                del values, slab, images, volume  # the next contrast needs their memory
         if "turn_time_s" in source:
             source.file.copy("turn_time_s", file)
         write_warnings(file, read_warnings(source.file), warnings)

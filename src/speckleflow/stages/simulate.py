@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from speckleflow.retrieval.allocator import keep_freed_memory
+from speckleflow.allocator import keep_freed_memory
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.simulate.beamtime import simulate_scan
 from speckleflow.stages.registry import result_settings

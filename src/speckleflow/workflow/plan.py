@@ -29,7 +29,7 @@ TARGET_SECONDS = 900.0
 TARGET_MB = 8000.0
 #: Memory of a job before any data: in a cluster job Snakemake runs twice around the script (170 MB each),
 #: and the Python of the script with its libraries takes the rest (measured, with torch and without).
-BASE_MB = {"retrieve": 830, "simulate": 850, "report": 560}
+BASE_MB = {"retrieve": 800, "simulate": 850, "report": 560}
 BASE_MB_OTHER = 480
 #: Stacks held for references of several times: the mean, the sets around a projection, what is made of them, and a
 #: set on its way.
@@ -240,9 +240,9 @@ def _inspected_shape(spec: ScanSpec, path: str | Path | None) -> tuple[int, int,
 
 
 def row_mb(projections: int, columns: int, voxel_std: bool) -> float:
-    """MB of one row's sinograms and slices in a reconstruction job: six and three copies at most, with
-    noise nine and six (a slab of every contrast and of its standard deviation is kept until all are written)."""
-    copies = (9, 6) if voxel_std else (6, 3)
+    """MB of one row's sinograms and slices in a reconstruction job: at most seven copies of the sinograms of a contrast
+    (measured 6.4 of 800 projections) and two of its slices, with their noise three."""
+    copies = (7, 3) if voxel_std else (7, 2)
     return (copies[0] * projections + copies[1] * columns) * columns * 4 / 1e6
 
 

@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 
 import finufft
 import numpy as np
+from numpy.typing import NDArray
 
 from speckleflow.tomo.backends.base import Backend, Float
 
@@ -47,15 +48,16 @@ class FourierBackend(Backend):
         self._strength = (weight * np.exp(1j * phase)).astype(np.complex64)
         self._fx = np.stack([fx, -fx]).astype(np.float32).ravel()
         self._fy = np.stack([fy, -fy]).astype(np.float32).ravel()
-        self._idle: SimpleQueue[finufft.Plan] = SimpleQueue()
+        self._idle: SimpleQueue[tuple[finufft.Plan, NDArray[np.complex64]]] = SimpleQueue()
 
-    def _new_plan(self) -> finufft.Plan:
+    def _new_plan(self) -> tuple[finufft.Plan, NDArray[np.complex64]]:
+        """A plan, and its image: made once, for images of each pair would leave gaps in the heap."""
         plan = finufft.Plan(
             1, (self.columns, self.columns), eps=ACCURACY, isign=1, dtype="complex64", nthreads=1,
             upsampfac=UPSAMPLING, showwarn=0,
         )  # fmt: skip
         plan.setpts(self._fy, self._fx)
-        return plan
+        return plan, np.empty((self.columns, self.columns), np.complex64)
 
     def _reconstruct(self, sinograms: Float, slices: Float) -> None:
         pairs = [slice(start, start + 2) for start in range(0, len(sinograms), 2)]
@@ -74,11 +76,11 @@ class FourierBackend(Backend):
         # F = f1 + i f2 with both real: positive frequencies carry F1 + i F2, negative ones F1* + i F2*.
         packed = np.stack([first + 1j * second, first.conj() + 1j * second.conj()])
         try:
-            plan = self._idle.get_nowait()
+            plan, image = self._idle.get_nowait()
         except Empty:
-            plan = self._new_plan()
-        image = plan.execute(packed.ravel())
-        self._idle.put(plan)
+            plan, image = self._new_plan()
+        plan.execute(packed.ravel(), out=image)
         slices[0] = image.real
         if len(slices) == 2:
             slices[1] = image.imag
+        self._idle.put((plan, image))
