@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 import speckleflow as sf
+from speckleflow.allocator import keep_freed_memory
 from speckleflow.margins import air_mask
 from speckleflow.phase import remove_drift, solve
-from speckleflow.retrieval.allocator import keep_freed_memory
 from speckleflow.stages.phase import rejected_pixels
 
 

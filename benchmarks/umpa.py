@@ -30,7 +30,7 @@ OURS = """
 import json, resource, sys, time
 import numpy as np, torch
 from speckleflow.retrieval.umpa.settings import UmpaSettings
-from speckleflow.retrieval.allocator import keep_freed_memory
+from speckleflow.allocator import keep_freed_memory
 from speckleflow.retrieval.grids import to_detector
 from speckleflow.retrieval.single import retrieve_stack
 path, out, n, window, side = sys.argv[1:6]
