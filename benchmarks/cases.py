@@ -26,7 +26,7 @@ import yaml
 
 from speckleflow.config.load import load_config, load_scans
 from speckleflow.errors import SpeckleflowError
-from speckleflow.inspect import backend_warning
+from speckleflow.inspection.scan import backend_warning
 from speckleflow.scan.manifest import Manifest
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import read_warnings

@@ -11,7 +11,7 @@ import pytest
 from speckleflow import cli
 from speckleflow.errors import InputError
 from speckleflow.frame_faults import look_at_scan
-from speckleflow.inspect import inspect_scan
+from speckleflow.inspection.scan import inspect_scan
 from speckleflow.io.scan import open_scan
 from speckleflow.stages.correct import correct
 from speckleflow.stages.inspect import inspect

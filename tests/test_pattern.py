@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from speckleflow.inspect import inspect_scan
+from speckleflow.inspection.scan import inspect_scan
 from speckleflow.pattern import measure_pattern
 from tests.raw_scan import RawScan
 

@@ -133,7 +133,7 @@ def inspect(
     """Open every raw file, check it, and print what is there. Writes nothing."""
     from rich.console import Console
 
-    from speckleflow.inspect import backend_warning, inspect_frames, inspect_scan
+    from speckleflow.inspection.scan import backend_warning, inspect_frames, inspect_scan
     from speckleflow.scan.spec import ScanSpec
     from speckleflow.workflow.forecast import forecast
     from speckleflow.workflow.plan import plan_scan

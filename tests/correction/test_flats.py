@@ -11,7 +11,7 @@ from tests.raw_scan import RawScan
 
 from speckleflow.config import ScanConfig
 from speckleflow.correction import Correction, load_correction, prepare_correction, save_correction
-from speckleflow.inspect import inspect_scan
+from speckleflow.inspection.scan import inspect_scan
 from speckleflow.io.base import InputProblems
 from speckleflow.io.scan import Scan, open_scan
 from speckleflow.scan.spec import ScanSpec

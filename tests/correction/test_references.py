@@ -16,7 +16,7 @@ from speckleflow.config import parse_config
 from speckleflow.correction.moved import pattern_motion, shifted
 from speckleflow.correction.references import ReferenceSets
 from speckleflow.errors import ConfigError, InputError
-from speckleflow.inspect import inspect_scan
+from speckleflow.inspection.scan import inspect_scan
 from speckleflow.io.base import InputProblems
 from speckleflow.scan.manifest import Manifest
 

@@ -9,7 +9,7 @@ from tests.raw_scan import RawScan
 
 from speckleflow.correction import Correction, prepare_correction
 from speckleflow.errors import InputError
-from speckleflow.inspect import inspect_scan
+from speckleflow.inspection.scan import inspect_scan
 from speckleflow.io.repeats import FrameMean, unmeasured
 from speckleflow.io.scan import open_scan
 from speckleflow.stages.phase import rejected_pixels

@@ -10,7 +10,7 @@ import pytest
 from tests.raw_scan import RawScan
 
 from speckleflow.errors import InputError
-from speckleflow.inspect import inspect_scan
+from speckleflow.inspection.scan import inspect_scan
 from speckleflow.io.angle_file import angle_file, read_angle_file
 from speckleflow.io.scan import open_scan
 

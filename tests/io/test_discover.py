@@ -14,7 +14,7 @@ from tests.raw_scan import RawScan, write_data_exchange
 
 from speckleflow.config import load_scans, parse_config
 from speckleflow.errors import InputError
-from speckleflow.inspect import inspect_scan
+from speckleflow.inspection.scan import inspect_scan
 from speckleflow.io.discover import propose_scans
 from speckleflow.scan.manifest import Manifest
 from speckleflow.scan.spec import ScanSpec

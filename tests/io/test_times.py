@@ -11,7 +11,7 @@ from tests.raw_scan import RawScan
 
 from speckleflow.config import parse_config
 from speckleflow.config.models import coupled_problems
-from speckleflow.inspect import inspect_scan
+from speckleflow.inspection.scan import inspect_scan
 from speckleflow.io.base import InputProblems
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.workflow.plan import plan_scan

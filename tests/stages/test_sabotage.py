@@ -220,7 +220,7 @@ def dark_frame(chain: Chain) -> None:
     with h5py.File(raw(chain), "r+", locking=False) as file:
         file["exchange/data"][3] = 100 + np.arange(48) % 3
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("speckleflow.inspect.LOOK_BYTES", 0)
+        patch.setattr("speckleflow.inspection.scan.LOOK_BYTES", 0)
         chain.inspect()
     chain.correct()
 

@@ -222,7 +222,7 @@ def spoiled(kind: str, frame: np.ndarray) -> np.ndarray:
 )  # fmt: skip
 def test_a_frame_that_cannot_be_used_is_named_with_file_number_and_angle(tmp_path, monkeypatch, kind, words):
     """In a scan that is too large for inspection to look at all frames."""
-    monkeypatch.setattr("speckleflow.inspect.LOOK_BYTES", 0)
+    monkeypatch.setattr("speckleflow.inspection.scan.LOOK_BYTES", 0)
     raw = RawScan(tmp_path, projections=12, size=(24, 48))
     raw.frames["sample_02"][4] = spoiled(kind, raw.frames["sample_02"][4])  # not one that inspection looks at
     chain = Chain(raw.write(), blocks=((0, 3), (3, 12)))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from speckleflow.config import parse_config
 from speckleflow.config.models import coupled_problems
 from speckleflow.errors import InputError
-from speckleflow.inspect import inspect_scan
+from speckleflow.inspection.scan import inspect_scan
 from speckleflow.io.base import InputProblems
 from speckleflow.scan.manifest import Manifest
 from speckleflow.stages.fsc import correlate_files

@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from speckleflow.agreement import pattern_change
 from speckleflow.errors import InputError
+from speckleflow.inspection.agreement import pattern_change
 from speckleflow.io.repeats import FrameMean
 from speckleflow.io.scan import Scan
 

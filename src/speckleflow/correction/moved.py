@@ -8,7 +8,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from speckleflow.agreement import coarse_match
+from speckleflow.inspection.agreement import coarse_match
 
 Image = NDArray[np.float32]
 

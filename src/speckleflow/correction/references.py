@@ -17,9 +17,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from speckleflow.agreement import pattern_change
 from speckleflow.correction.moved import Motion, pattern_motion, shifted
 from speckleflow.errors import InputError
+from speckleflow.inspection.agreement import pattern_change
 from speckleflow.io.base import FrameSource
 from speckleflow.io.roles import AS_FLATS
 from speckleflow.io.scan import Scan

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speckleflow.agreement import pairing_problems
-from speckleflow.checks import frame_problems, light_problems
 from speckleflow.config import parse_config
 from speckleflow.config.models import Correct
 from speckleflow.correction import Correction, read_mask
 from speckleflow.correction.air import air_margins
 from speckleflow.errors import ConfigError, InputError
+from speckleflow.inspection.agreement import pairing_problems
+from speckleflow.inspection.frames import frame_problems, light_problems
 from speckleflow.io.base import InputProblems
 from speckleflow.io.output import check_output
 from speckleflow.io.results import create, result_file, write_provenance

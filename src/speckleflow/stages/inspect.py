@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from speckleflow.inspect import inspect_scan
+from speckleflow.inspection.scan import inspect_scan
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.registry import result_settings
 

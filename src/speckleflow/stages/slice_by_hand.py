@@ -12,8 +12,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from speckleflow.checks import radian_problems, wedge_warning
 from speckleflow.errors import ConfigError, InputError
+from speckleflow.inspection.angles import radian_problems, wedge_warning
 from speckleflow.io.atomic import atomic_path
 from speckleflow.io.base import InputProblems
 from speckleflow.io.hdf5 import check_file, open_hdf5

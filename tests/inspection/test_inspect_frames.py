@@ -9,7 +9,7 @@ import pytest
 
 from speckleflow.config import ScanConfig
 from speckleflow.correction import prepare_correction
-from speckleflow.inspect import inspect_scan
+from speckleflow.inspection.scan import inspect_scan
 from speckleflow.io.base import InputProblems
 from speckleflow.io.scan import open_scan
 from speckleflow.scan.manifest import Manifest
@@ -149,7 +149,7 @@ def test_dead_frames_of_a_small_scan_are_found_and_listed_before_the_run(tmp_pat
     assert said.startswith("a.h5, frame 13: expected a frame that can be used (angle 58.5 deg), found ")
     assert "correct.exclude_projections: '13,27' leaves it and all others like it out" in said
     assert look(tmp_path, correct={"exclude_projections": "13,27"}).n_projections == 38
-    monkeypatch.setattr("speckleflow.inspect.LOOK_BYTES", frames.nbytes - 1)
+    monkeypatch.setattr("speckleflow.inspection.scan.LOOK_BYTES", frames.nbytes - 1)
     assert look(tmp_path).n_projections == 40
 
 

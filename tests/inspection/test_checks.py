@@ -7,17 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from speckleflow.checks import (
+from speckleflow.inspection.angles import (
     angle_problems,
     angle_warnings,
-    frame_problems,
-    geometry_problems,
-    geometry_warnings,
-    light_problems,
     radian_problems,
-    size_problems,
     tomography_problems,
 )
+from speckleflow.inspection.frames import frame_problems, light_problems, size_problems
+from speckleflow.inspection.geometry import geometry_problems, geometry_warnings
 from speckleflow.io.scan import open_scan
 from tests.raw_scan import RawScan
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from speckleflow.config import load_config, load_scans
 from speckleflow.errors import ConfigError, InputError
-from speckleflow.inspect import backend_warning, inspect_scan
+from speckleflow.inspection.scan import backend_warning, inspect_scan
 from speckleflow.io.base import InputProblems
 from speckleflow.io.scan import open_scan, scan_shape
 from speckleflow.scan.spec import ScanSpec
@@ -576,7 +576,7 @@ def test_settings_that_do_not_fit(raw_scan: RawScan, correct: dict, said: str):
 @pytest.mark.parametrize("example", ["four-rods", "tooth"])
 def test_real_data(example: str, shared_data, monkeypatch: pytest.MonkeyPatch):
     shared_data("tooth.h5")
-    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.chdir(Path(__file__).parents[2])
     for name, scan in load_scans(load_config(f"config/examples/{example}.yaml")).items():
         manifest = inspect_scan(ScanSpec(name, scan))
         shape = (manifest.n_projections, manifest.n_positions, manifest.rows, manifest.columns)

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from speckleflow.agreement import brightness_warning, pairing_problems, repeat_problems, repeat_warnings
+from speckleflow.inspection.agreement import (
+    brightness_warning,
+    pairing_problems,
+    repeat_problems,
+    repeat_warnings,
+)
 
 SIZE = (70, 90)
 
