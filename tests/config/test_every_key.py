@@ -209,6 +209,7 @@ CASES: dict[str, Case] = {
     "tomography.axis_px": Case(AXIS + 2, "assemble", BY_HAND),
     "tomography.axis_contrast": Case("darkfield", "axis"),
     "tomography.axis_tilt_deg": Case(3.0, "reconstruct", BY_HAND),
+    "tomography.align": Case("both", "assemble", BY_HAND),
     "tomography.offset_axis": Case(True, "reconstruct", BY_HAND),
     "tomography.turn_deg": Case(
         700.0, "assemble", {"geometry": {"axis": "both", "frame_s": 0.05, **STEADY}, **BY_HAND}

@@ -51,6 +51,29 @@ def test_a_slab_reads_what_it_needs(tilt_deg):
     assert rows_needed((7, 9), (HEIGHT, COLUMNS), AXIS, 0.0) == (7, 9)
 
 
+@pytest.mark.parametrize("tilt_deg", [2.0, 0.0])
+def test_a_displacement_is_taken_off_in_the_same_step(tilt_deg):
+    shift = np.random.default_rng(3).uniform(-2.5, 2.5, (len(ANGLES), 2))
+    y, x = np.mgrid[:HEIGHT, :COLUMNS].astype(np.float64)
+    smooth = np.exp(-((x - 25) ** 2) / 90 - (y - 18) ** 2 / 60)[None].astype(np.float32)
+    moved = np.exp(-((x - 25 - shift[:, :1, None]) ** 2) / 90 - (y - 18 - shift[:, 1:, None]) ** 2 / 60)
+    first, stop = rows_needed((10, 20), (HEIGHT, COLUMNS), AXIS, tilt_deg, 2.5)
+    part = straighten(moved[:, first:stop].astype(np.float32), first, (10, 20), HEIGHT, AXIS, tilt_deg, shift)
+    wanted = straighten(smooth, 0, (0, HEIGHT), HEIGHT, AXIS, tilt_deg)[:, 10:20]
+    inner = (..., slice(3, -3))  # beyond the image's edge its border is repeated
+    np.testing.assert_allclose(part[inner], np.broadcast_to(wanted, part.shape)[inner], atol=1e-3)
+
+
+def test_a_row_that_was_never_measured_takes_its_neighbours_alone():
+    images = projections(0.0)
+    images[:, 20] = np.nan
+    turned = straighten(images, 0, (0, HEIGHT), HEIGHT, AXIS, 0.5)
+    gone = np.isnan(turned).any((0, 2))
+    assert gone[20]
+    assert 1 < gone.sum() <= 4
+    assert np.isfinite(turned[:, ~gone]).all()
+
+
 @pytest.mark.parametrize("tilt_deg", [2.0, -1.3])
 def test_the_tilt_is_measured(tilt_deg):
     rows = np.arange(6, 34, 2)

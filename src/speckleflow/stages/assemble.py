@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from speckleflow.config import ScanConfig
 from speckleflow.errors import ConfigError, InputError
-from speckleflow.io.base import ALL
 from speckleflow.io.nexus import titles_of, write_projection_entry
 from speckleflow.io.projections import BLOCKS, BlockSet, record_sets
 from speckleflow.io.results import IDENTITY, create, fill_value, open_result, result_file
@@ -27,12 +26,14 @@ from speckleflow.scan.schema import CONTRASTS as SHOWN
 from speckleflow.scan.schema import FIELDS, FILLED, LOST
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import WARNINGS, collected_warnings, write_warnings
+from speckleflow.stages.align import align_projections
 from speckleflow.stages.inputs import check_made_by, describe, geometry_attributes, load_manifest
-from speckleflow.stages.straight import CUT_OFF, TILT, read_bridged
+from speckleflow.stages.straight import CUT_OFF, TILT, read_bridged, straight_rows, write_alignment
+from speckleflow.tomo.alignment import Alignment
 from speckleflow.tomo.axis_search import AxisSearch, leaves_the_view, search_axis
 from speckleflow.tomo.motion import lying_axis_warning, motion_warning
 from speckleflow.tomo.sinogram import CONTRASTS, RatioNoise, line_integrals, ratio_noise
-from speckleflow.tomo.tilt import RIM_PX, Tilt, axis_tilt, rows_needed, straighten
+from speckleflow.tomo.tilt import RIM_PX, Tilt, axis_tilt
 from speckleflow.tomo.turns import turn_ranges
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Preparation:
     tilt : of the axis in the plane of the detector, where it was measured.
     tilt_deg : the tilt that the reconstruction takes off.
     cut_off : whether the sample leaves the view.
+    alignment : what is taken off the projections, where that was asked for.
     """
 
     noises: dict[str, RatioNoise]
@@ -71,6 +73,7 @@ class Preparation:
     tilt: Tilt | None = None
     tilt_deg: float = 0.0
     cut_off: bool = False
+    alignment: Alignment | None = None
 
 
 def assemble_projections(
@@ -118,7 +121,7 @@ def assemble_projections(
         preparation = None
         if tomographic and axis != "time":
             # the sample is another one in the next turn, about the same axis
-            preparation = prepare_tomography(spec.config, sets, angles, output, slice(*turns[0]))
+            preparation = prepare_tomography(spec.config, sets, angles, output, turns)
         with result_file(output) as file:
             file.attrs.update(geometry_attributes(contract.geometry))
             for blocks in reversed(sets):  # what the fields say of the scan wins
@@ -157,11 +160,12 @@ def prepare_tomography(
     sets: Sequence[BlockSet],
     angles_deg: NDArray[np.float64],
     where: Path,
-    part: slice = ALL,
+    turns: Sequence[tuple[int, int]] | None = None,
 ) -> Preparation:
-    """Noise and rotation axis of a scan, from its blocks; ``where`` is how messages name the scan.
+    """Noise, alignment and rotation axis of a scan, from its blocks; ``where`` is how messages name the scan.
 
-    The axis is searched in a ``part`` of the projections, which sees one sample.
+    The axis is searched in the first of the ``turns`` ([first, stop) of the projections, default: all), which sees one
+    sample.
 
     Raises
     ------
@@ -186,18 +190,27 @@ def prepare_tomography(
     seen = np.asarray(np.isfinite(read_bridged(fields, "transmission", some)).all((0, 2)))
     rows = rows[seen[rows]]
 
+    turns = [(0, count)] if turns is None else turns
+    part = slice(*turns[0])
+    alignment: Alignment | None = None
+
     def sinograms_of(contrast: str, axis: float = 0.0, tilt_deg: float = 0.0) -> NDArray[np.float32]:
         blocks = next(blocks for blocks in sets if contrast in blocks.layers)
         lines = []
         for row in rows.tolist():
-            first, stop = rows_needed((row, row + 1), (height, columns), axis, tilt_deg)
-            line = read_bridged(blocks, contrast, part, slice(first, stop), flags=fields)
-            if tilt_deg:
-                line = straighten(line, first, (row, row + 1), height, axis, tilt_deg)
+            line = straight_rows(
+                blocks,
+                contrast,
+                (row, row + 1),
+                axis_px=axis,
+                tilt_deg=tilt_deg,
+                alignment=alignment,
+                projections=part,
+                flags=fields,
+            )
             lines.append(line_integrals(contrast, line[:, 0], noises.get(contrast)).values)
         return np.stack(lines)
 
-    angles_deg = angles_deg[part]
     missing = _never_measured(fields, some, rows)
     transmission = sinograms_of("transmission")
     cut_off = not settings.offset_axis and leaves_the_view(transmission)
@@ -207,9 +220,15 @@ def prepare_tomography(
             "(field_of_view)"
             + ("; tomography.padding: edge takes off the rise towards its rim" * (settings.padding == "zero"))
         )
+    if settings.align != "none":
+        alignment = align_projections(settings, sets, angles_deg, turns, noises, cut_off)
+        transmission = sinograms_of("transmission")
+    angles_deg = angles_deg[part]
     if settings.axis_px != "auto" and settings.axis_tilt_deg != "auto":
         axis = float(settings.axis_px)
-        return Preparation(noises, axis, "tomography.axis_px", tilt_deg=fixed_tilt, cut_off=cut_off)
+        return Preparation(
+            noises, axis, "tomography.axis_px", tilt_deg=fixed_tilt, cut_off=cut_off, alignment=alignment
+        )
     _log_oddities(fields, np.asarray(transmission, np.float64), angles_deg, some, noises["transmission"])
     contrast, search = _best_search(
         [name for name in _WHERE if any(name in blocks.layers for blocks in sets)],
@@ -247,7 +266,7 @@ def prepare_tomography(
         log.info("rotation axis %.2f +- %.2f px, from the %s", axis, search.uncertainty_px, contrast)
         for words in search.warnings(settings.offset_axis, columns):
             log.warning(words)
-    return Preparation(noises, axis, origin, search, tilt, tilt_deg, cut_off)
+    return Preparation(noises, axis, origin, search, tilt, tilt_deg, cut_off, alignment)
 
 
 def _never_measured(
@@ -357,6 +376,8 @@ def _write_preparation(file: h5py.File, preparation: Preparation) -> None:
     file.attrs["rotation_axis_from"] = preparation.origin
     file.attrs[TILT] = preparation.tilt_deg
     file.attrs[CUT_OFF] = preparation.cut_off
+    if preparation.alignment is not None:
+        write_alignment(file, preparation.alignment)
     search, tilt = preparation.search, preparation.tilt
     if search is None:
         return

@@ -18,7 +18,7 @@ from speckleflow.scan.schema import STD, VOLUMES
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import collected_warnings, read_warnings, write_warnings
 from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, describe
-from speckleflow.stages.straight import CUT_OFF, TILT, padding_of, read_straight
+from speckleflow.stages.straight import ALIGNED, CUT_OFF, TILT, padding_of, read_straight
 from speckleflow.tomo.backends.registry import backend_class
 from speckleflow.tomo.slab import SlabReconstruction, ring_filters
 from speckleflow.tomo.units import QUANTITIES
@@ -37,6 +37,7 @@ _GEOMETRY = (
     "effective_distance_m",
     TILT,
     CUT_OFF,
+    ALIGNED,
 )
 
 

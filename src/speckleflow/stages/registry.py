@@ -104,6 +104,7 @@ STAGES: dict[str, Stage] = {
                 "tomography.axis_px",
                 "tomography.axis_contrast",
                 "tomography.axis_tilt_deg",
+                "tomography.align",
                 "tomography.offset_axis",
                 "tomography.turn_deg",
             ),

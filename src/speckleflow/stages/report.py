@@ -40,7 +40,7 @@ from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import read_warnings
 from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, load_manifest
 from speckleflow.stages.registry import STAGES
-from speckleflow.stages.straight import TILT, read_straight
+from speckleflow.stages.straight import ALIGNED, TILT, read_straight
 from speckleflow.tomo.axis_search import votes_of
 from speckleflow.tomo.sinogram import line_integrals
 from speckleflow.tomo.units import QUANTITIES
@@ -83,7 +83,7 @@ def report_scan(
         first = {name: images[0].image for name, images in pictures.items()}
         pixel_m = float(file.attrs["pixel_size_um"]) * 1e-6
         sinograms = dict(_sinograms(file)) if volumes else {}
-        axis = _axis(file)
+        axis, alignment = _axis(file), file.attrs.get(ALIGNED)
         quality = _quality(file, spec, corrected, contract)
         facts = [*_facts(file), *_exclusions(contract)]
         series: dict[str, VolumeLike] = {}
@@ -153,6 +153,7 @@ def report_scan(
             "files": [str(p) for p in (volumes, projections, html) if p],
             "warnings": [*data.warnings, *quality.warnings()],
             "axis": None if axis is None else axis.text(),
+            "alignment": None if alignment is None else str(alignment),
             "truth": table.to_dict() if table else None,
         },
     )
@@ -214,6 +215,8 @@ def _facts(file: Projections) -> list[tuple[str, str]]:
     ):
         if key in file.attrs:
             facts.append((name, f"{file.attrs[key]:.4g} {unit}"))
+    if ALIGNED in file.attrs:
+        facts.append(("Taken off the projections", str(file.attrs[ALIGNED])))
     return facts
 
 

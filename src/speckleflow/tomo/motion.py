@@ -44,7 +44,7 @@ def motion_warning(sinograms: Double, angles_deg: Double) -> str | None:
         return None
     centre = (total @ np.arange(total.shape[1], dtype=np.float64)) / mass
     angle = np.deg2rad(angles_deg)
-    terms = _circle(angle)
+    terms = circle_terms(angle)
     away = centre - terms @ np.linalg.lstsq(terms, centre, rcond=None)[0]
     order = np.arange(count)
     noise = 1.4826 * float(np.median(np.abs(np.diff(away, 2)))) / np.sqrt(6)
@@ -67,7 +67,7 @@ def motion_warning(sinograms: Double, angles_deg: Double) -> str | None:
     at = min(steps, key=lambda split: steps[split].rest)
     how, left = "slowly", 0.2 * rms**2 + 2 * noise**2
     for factor, words in ((2.0, "half"), (0.5, "twice")):
-        other = _rest(_circle(factor * angle), centre)
+        other = _rest(circle_terms(factor * angle), centre)
         if other < min(2 * noise**2, 0.25 * drift.rest, 0.25 * steps[at].rest):
             return (
                 f"the angles seem to be {words} of what they are: the sample's centre of mass is off its circle by "
@@ -86,7 +86,7 @@ def motion_warning(sinograms: Double, angles_deg: Double) -> str | None:
     )
 
 
-def _circle(angle: Double) -> Double:
+def circle_terms(angle: Double) -> Double:
     """Terms (angle, 3) of a centre of mass on a circle, for angles in radians."""
     return np.stack([np.ones(len(angle)), np.cos(angle), np.sin(angle)], 1)
 

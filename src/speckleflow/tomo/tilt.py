@@ -57,26 +57,36 @@ def axis_tilt(rows: NDArray[np.intp], rows_px: NDArray[np.float64], height: int,
 
 
 def rows_needed(
-    rows: tuple[int, int], shape: tuple[int, int], axis_px: float, tilt_deg: float
+    rows: tuple[int, int], shape: tuple[int, int], axis_px: float, tilt_deg: float, reach_px: float = 0.0
 ) -> tuple[int, int]:
-    """Range of rows of images of ``shape`` (y, x) that rows [start, stop) of the turned images are made of."""
+    """Range of rows of images of ``shape`` (y, x) that rows [start, stop) of the turned images are made of, which are
+    displaced by ``reach_px`` along y at most."""
     height, columns = shape
     start, stop = rows
-    if tilt_deg == 0:
+    if tilt_deg == 0 and reach_px == 0:
         return start, stop
     angle = np.deg2rad(tilt_deg)
     s = np.array([-axis_px, columns - 1 - axis_px])
     v = np.array([start, stop - 1]) - (height - 1) / 2
     y = (height - 1) / 2 - s[:, None] * np.sin(angle) + v[None, :] * np.cos(angle)
-    least, greatest = int(np.floor(y.min())) - SPLINE_ROWS, int(np.ceil(y.max())) + SPLINE_ROWS + 1
+    least = int(np.floor(y.min() - reach_px)) - SPLINE_ROWS
+    greatest = int(np.ceil(y.max() + reach_px)) + SPLINE_ROWS + 1
     least = min(max(0, least), height - 1)
     return least, max(least + 1, min(height, greatest))
 
 
 def straighten(
-    images: Float, first: int, rows: tuple[int, int], height: int, axis_px: float, tilt_deg: float
+    images: Float,
+    first: int,
+    rows: tuple[int, int],
+    height: int,
+    axis_px: float,
+    tilt_deg: float,
+    shift_px: NDArray[np.float64] | None = None,
 ) -> Float:
     """Rows [start, stop) of the images turned about (middle row, ``axis_px``) so that the axis stands upright.
+
+    What each image is displaced by is taken off in the same step.
 
     Parameters
     ----------
@@ -86,10 +96,12 @@ def straighten(
     height : rows of the detector.
     axis_px : column of the axis at the middle row.
     tilt_deg : see the module.
+    shift_px : (projection, 2), how far the sample lies to the right and downward in each image; None: nowhere.
 
     Returns
     -------
-    (projection, stop - start, x), by cubic splines; what lies outside repeats the border.
+    (projection, stop - start, x), by cubic splines; what lies outside repeats the border. NaN where a row that is NaN
+    in all images is within a pixel; other values must be finite.
     """
     angle, middle = np.deg2rad(tilt_deg), (height - 1) / 2
     s = np.arange(images.shape[2]) - axis_px
@@ -97,6 +109,18 @@ def straighten(
     x = axis_px + s * np.cos(angle) + v * np.sin(angle)
     y = middle - s * np.sin(angle) + v * np.cos(angle) - first
     turned = np.empty((len(images), rows[1] - rows[0], images.shape[2]), np.float32)
-    for image, target in zip(images, turned, strict=True):
-        scipy.ndimage.map_coordinates(image, [y, x], output=target, order=3, mode="nearest")
+    shifts = np.zeros((len(images), 2)) if shift_px is None else shift_px
+    gone = np.isnan(images).all((0, 2))
+    if gone.all():
+        turned[:] = np.nan
+        return turned
+    if gone.any():  # a spline takes a NaN to all rows of the image
+        there = np.flatnonzero(~gone)
+        nearest = there[np.abs(np.arange(gone.size)[:, None] - there).argmin(1)]
+        images = images[:, nearest]
+    for image, target, (right, down) in zip(images, turned, shifts, strict=True):
+        scipy.ndimage.map_coordinates(image, [y + down, x + right], output=target, order=3, mode="nearest")
+        if gone.any():
+            part = np.interp(np.ravel(y + down), np.arange(gone.size), gone.astype(np.float64))
+            target[part.reshape(y.shape) > 0] = np.nan
     return turned

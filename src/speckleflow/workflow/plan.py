@@ -19,6 +19,7 @@ from speckleflow.scan.manifest import Manifest
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.batches import batch_size
 from speckleflow.stages.registry import result_settings
+from speckleflow.tomo.alignment import REACH_PX
 from speckleflow.tomo.rings import SECONDS_PER_PIXEL
 from speckleflow.tomo.tilt import SPLINE_ROWS
 from speckleflow.workflow.rates import Rates, load_rates
@@ -44,6 +45,8 @@ SECONDS_PER_STEP = 1.5e-7
 STEPS = {"sirt": 200, "cgls": 30, "tv": 200}
 #: How much faster a GPU is than two CPU threads, at the least.
 GPU_SPEEDUP = 20
+#: Seconds of the logarithm of a pixel and its moments, one thread.
+SECONDS_PER_MOMENT = 5.5e-8
 #: A tilt that is yet to be measured is taken to be this at most: alignment of a stage leaves less.
 LIKELY_TILT_DEG = 1.0
 #: A prediction is asked for with this much room, since a killed job costs more than a longer queue.
@@ -61,7 +64,8 @@ class Plan:
     outputs : formats that the volumes are written in beside ``volumes.h5``.
     bytes_per_pixel : memory of the retrieval method over the pixels of an image.
     voxel_std : whether the noise of every voxel is stated.
-    tilt_rows : rows read beside those of a slab where a tilt of the axis is taken off.
+    tilt_rows : rows read beside those of a slab where a tilt of the axis or a displacement is taken off.
+    aligned : whether the projections are aligned, for which all of them are read once more.
     backprojection_mb : memory of the backend beside sinograms and slices, on two threads.
     reference_sets : stacks held for references of several times, beside that of the method.
     turns : volumes of a sample that changes as it turns, about.
@@ -84,6 +88,7 @@ class Plan:
     outputs: tuple[str, ...] = ()
     voxel_std: bool = False
     tilt_rows: int = 0
+    aligned: bool = False
     backprojection_mb: float = 0.0
     reference_sets: int = 0
     turns: int = 1
@@ -148,9 +153,11 @@ class Plan:
         return self.rates.backprojection / Rates().backprojection
 
     def axis_seconds(self) -> float:
-        """Seconds of the search of the rotation axis: of three contrasts 32 rows are read and 16 searched."""
+        """Seconds of the search of the rotation axis: of three contrasts 32 rows are read and 16 searched; where the
+        projections are aligned, all rows are read once more and their logarithms summed."""
         values = 3 * self.projections * self.columns
-        return values * (4 * 32 / self.rates.disk + 16 * self.rates.axis)
+        aligning = self.rows * (4 / self.rates.disk + SECONDS_PER_MOMENT) if self.aligned else 0.0
+        return values * (4 * 32 / self.rates.disk + 16 * self.rates.axis + aligning)
 
 
 def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
@@ -204,7 +211,8 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
         seconds_per_row=per_row,
         outputs=tuple(dict.fromkeys(config.output)) if tomographic else (),
         voxel_std=voxel_std,
-        tilt_rows=_tilt_rows(config.tomography.axis_tilt_deg, rows, columns),
+        tilt_rows=_tilt_rows(config.tomography, rows, columns),
+        aligned=config.tomography.align != "none",
         backprojection_mb=_backprojection_mb(config.tomography, projections, columns),
         reference_sets=REFERENCE_SETS[config.correct.references],
         turns=_turns(config, projections, columns),
@@ -270,12 +278,14 @@ def _solved_pixels(settings: Tomography, columns: int) -> int:
     return columns**2 * (1 if settings.padding == "zero" else 4)
 
 
-def _tilt_rows(tilt_deg: float | str, rows: int, columns: int) -> int:
-    """Rows beside a slab that turned projections are made of, at most the height."""
-    if tilt_deg == 0:
+def _tilt_rows(settings: Tomography, rows: int, columns: int) -> int:
+    """Rows beside a slab that turned or displaced projections are made of, at most the height."""
+    tilt_deg, moved = settings.axis_tilt_deg, settings.align in ("shift", "both")
+    if tilt_deg == 0 and not moved:
         return 0
     angle = LIKELY_TILT_DEG if tilt_deg == "auto" else abs(float(tilt_deg))
-    return min(rows, int(columns * np.tan(np.deg2rad(angle))) + 2 * SPLINE_ROWS)
+    reach = 2 * REACH_PX if moved else 0
+    return min(rows, int(columns * np.tan(np.deg2rad(angle))) + reach + 2 * SPLINE_ROWS)
 
 
 def _slabs(rows: int, size: int | str, automatic: float) -> tuple[tuple[int, int], ...]:

@@ -25,7 +25,7 @@ def show(results: Path) -> None:
     try:
         name, warnings, files = summary["scan"], list(summary["warnings"]), list(summary["files"])
         truth = TruthTable.from_dict(summary["truth"]) if summary["truth"] else None
-        axis = summary.get("axis")
+        axis, aligned = summary.get("axis"), summary.get("alignment")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             path, expected="a summary of this version", found=f"another one ({error})", hint=hint
@@ -36,6 +36,8 @@ def show(results: Path) -> None:
         console.print(truth.text(), markup=False, soft_wrap=True)
     if axis:
         console.print(f"\nRotation axis: {axis}", markup=False, soft_wrap=True)
+    if aligned:
+        console.print(f"\nTaken off the projections: {aligned}", markup=False, soft_wrap=True)
     for warning in warnings:
         console.print("\n[yellow]Warning:[/yellow]", end=" ")
         console.print(warning, markup=False)

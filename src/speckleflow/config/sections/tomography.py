@@ -40,6 +40,10 @@ class Tomography(Section):
         0.0,
         description="Tilt of the axis in the plane of the detector in degrees, taken off by turning the projections; positive: its lower end leans to the right. auto: as measured, where it moves the rim of the image by more than half a pixel.",
     )
+    align: Literal["none", "level", "shift", "both"] = Field(
+        "none",
+        description="What is taken off every projection of a sample wholly in view, by the moments of its line integrals: level, so that its mass is the same at all angles; shift, in x and y, so that its centre of mass runs on a circle; both. One shift serves all contrasts. A detector's stripes are shifted too, and harder to tell from the sample.",
+    )
     turn_deg: Positive = Field(
         360.0,
         description="Rotation in degrees that one volume is made of, where the sample changes as it turns (geometry.axis: "
