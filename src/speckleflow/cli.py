@@ -579,8 +579,13 @@ def pack(
 
 @app.command()
 def fsc(
-    first: Annotated[Path, typer.Argument(help="volumes.h5 of one half of the data.")],
-    second: Annotated[Path, typer.Argument(help="volumes.h5 of the other half.")],
+    first: Annotated[Path, typer.Argument(help="volumes.h5 of one half of the data, or of all of it.")],
+    second: Annotated[
+        Path | None,
+        typer.Argument(
+            help="volumes.h5 of the other half; without it, the halves that tomography.split compared."
+        ),
+    ] = None,
     contrast: Annotated[str, typer.Option(help="Volume of both: delta, mu or darkfield.")] = "delta",
     output: Annotated[
         Path, typer.Option(help="Picture to write (.png); the table lies beside it (.csv).")
@@ -590,10 +595,17 @@ def fsc(
         typer.Option(min=8, help="Longest side in voxels; of larger volumes the middle part is compared."),
     ] = 512,
 ) -> None:
-    """Resolution by the Fourier shell correlation of two volumes, each made of half the data."""
-    from speckleflow.stages.fsc import correlate_files
+    """Resolution by the Fourier shell correlation of two halves of the data.
 
-    print(correlate_files(first, second, contrast, output, size))
+    With `tomography.split: angles` the workflow makes the halves and writes the correlation into volumes.h5, from where
+    it is drawn; else name two volumes, each made of half the data.
+    """
+    from speckleflow.stages.fsc import correlate_files, show_halves
+
+    if second is None:
+        print(show_halves(first, contrast, output))
+    else:
+        print(correlate_files(first, second, contrast, output, size))
 
 
 @app.command()

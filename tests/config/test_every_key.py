@@ -225,6 +225,7 @@ CASES: dict[str, Case] = {
         "reconstruct",
         {**BY_HAND, "tomography": {"axis_px": AXIS, "rings": {"absorption": "sorting"}}},
     ),
+    "tomography.split": Case("angles", "reconstruct", BY_HAND),
     "tomography.voxel_std": Case(False, "reconstruct", BY_HAND),
     "report.pictures_per_contrast": Case(4, "report", BY_HAND),
     "output": Case(["tiff", "xdmf"], "plan"),

@@ -104,6 +104,10 @@ def coupled_problems(config: ScanConfig) -> list[str]:
             )
         if tomography.enabled == "no":
             found.append("geometry.axis: both makes volumes, found tomography.enabled: no")
+        if tomography.split != "none":
+            found.append(
+                f"tomography.split: {tomography.split} compares halves of one volume, found geometry.axis: both, which makes one of every turn"
+            )
         if "xdmf" in config.output:
             found.append(
                 "output: xdmf names one volume, found geometry.axis: both, which makes one of every turn"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 _INK, _ACCENT, _FAINT = "#010203", "#040506", "#070809"  # placeholders, replaced by the page's colours
 _COLOURS = {_INK: "currentColor", _ACCENT: "var(--accent)", _FAINT: "var(--line)"}
 
+#: lines of the curves beside the first
+_STYLES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (1, 2)))
+
 
 def line_chart(
     x: NDArray[Any],
@@ -23,12 +27,13 @@ def line_chart(
     *,
     x_label: str,
     y_label: str,
-    mark: float,
+    mark: float | None,
     mark_label: str,
     name: str,
     alt: str,
+    beside: Mapping[str, NDArray[Any]] = MappingProxyType({}),
 ) -> str:
-    """A curve with one vertical mark, as an <svg> element.
+    """A curve with one vertical mark (None: without), as an <svg> element; ``beside`` are other curves over the same x.
 
     ``name`` makes the element ids unique within a page (letters and digits); ``alt`` is read out instead of
     the chart.
@@ -48,11 +53,18 @@ def line_chart(
         axis.patch.set_alpha(0)
         axis.grid(color=_FAINT, linewidth=0.8)
         axis.plot(np.asarray(x)[order], np.asarray(y)[order], color=_ACCENT, linewidth=1.8)
-        axis.axvline(mark, color=_INK, linewidth=1.2, linestyle=(0, (4, 3)))
-        axis.annotate(
-            mark_label, (mark, 1), xycoords=("data", "axes fraction"), xytext=(5, -4),
-            textcoords="offset points", va="top", fontsize=9, color=_INK,
-        )  # fmt: skip
+        for (label, values), style in zip(beside.items(), _STYLES, strict=False):
+            axis.plot(
+                np.asarray(x)[order], values[order], color=_INK, linewidth=1, linestyle=style, label=label
+            )
+        if beside:
+            axis.legend(fontsize=8, labelcolor=_INK, framealpha=0)
+        if mark is not None:
+            axis.axvline(mark, color=_INK, linewidth=1.2, linestyle=(0, (4, 3)))
+            axis.annotate(
+                mark_label, (mark, 1), xycoords=("data", "axes fraction"), xytext=(5, -4),
+                textcoords="offset points", va="top", fontsize=9, color=_INK,
+            )  # fmt: skip
         axis.set_xlabel(x_label, fontsize=9, color=_INK)
         axis.set_ylabel(y_label, fontsize=9, color=_INK)
         axis.tick_params(labelsize=8, colors=_INK, length=3)

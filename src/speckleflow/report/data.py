@@ -134,6 +134,21 @@ class AxisSearch:
 
 
 @dataclass(frozen=True)
+class Resolution:
+    """Correlation of two halves of the data over the shells, and the thresholds by name.
+
+    ``frequency`` in cycles per voxel; ``stated`` is the resolution by each threshold in words, ``marked`` the frequency
+    of the first one (None: no shell agrees).
+    """
+
+    frequency: Array
+    correlation: Array
+    thresholds: Mapping[str, Array]
+    stated: Mapping[str, str]
+    marked: float | None = None
+
+
+@dataclass(frozen=True)
 class Timing:
     """Cost of one rule: number of jobs, their seconds together and at most, and the largest memory in
     MB."""
@@ -230,6 +245,7 @@ class ReportData:
     times : time of every volume or frame, in words.
     changes : of each contrast of a time series, the standard deviation over time and last frame minus first (y, x).
     sinograms : of delta (-phi), mu (-ln T), darkfield (-ln D).
+    resolution : of each volume whose halves were compared.
     parameters : the resolved configuration (nested mappings).
     versions, provenance : names and values.
     warnings : sentences beside those that follow from ``quality``.
@@ -246,6 +262,7 @@ class ReportData:
     changes: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
     sinograms: Mapping[str, Sinogram] = field(default_factory=dict)
     axis: AxisSearch | None = None
+    resolution: Mapping[str, Resolution] = field(default_factory=dict)
     truth: TruthTable | None = None
     quality: Quality | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)

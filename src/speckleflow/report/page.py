@@ -21,6 +21,7 @@ from speckleflow.report.data import (
     AxisSearch,
     OneTime,
     ReportData,
+    Resolution,
     Timing,
     VolumeLike,
     binned_frames,
@@ -106,6 +107,7 @@ def render(data: ReportData) -> str:
         projections=list(_projections(data)),
         sinograms=list(_sinograms(data)),
         axis_chart=_axis_chart(data.axis),
+        resolutions=list(_resolutions(data.resolution)),
         truth_names=_TRUTH_NAMES,
         timings=_timings(data.timings),
         total=sum(t.seconds for t in data.timings),
@@ -293,6 +295,23 @@ def _axis_chart(axis: AxisSearch | None) -> Markup | None:
         alt=f"Cost of the rotation axis over its trials; the axis used is {axis.value_px:.2f} pixels",
     )
     return Markup(chart)  # made here from numbers
+
+
+def _resolutions(found: Mapping[str, Resolution]) -> Iterator[tuple[str, Mapping[str, str], Markup]]:
+    """Volume, resolution by each threshold in words, and the curve."""
+    for name, one in found.items():
+        chart = line_chart(
+            one.frequency,
+            one.correlation,
+            x_label="cycles per voxel",
+            y_label="Fourier shell correlation",
+            mark=one.marked,
+            mark_label=next(iter(one.stated.values()), ""),
+            name=f"fsc{name}",
+            alt=f"Fourier shell correlation of two halves of {name}",
+            beside=one.thresholds,
+        )
+        yield name, one.stated, Markup(chart)  # made here from numbers
 
 
 def _timings(timings: Sequence[Timing]) -> list[tuple[Timing, float]]:

@@ -13,6 +13,7 @@ from speckleflow.io.projections import BlockSet
 from speckleflow.stages.straight import read_bridged
 from speckleflow.tomo.alignment import (
     LEAST_PROJECTIONS,
+    LEAST_PX,
     REACH_PX,
     TIMES_ERROR,
     WORST_ERROR_PX,
@@ -139,7 +140,7 @@ def _shift(moved: Sequence[Movement], contrast: str) -> tuple[NDArray[np.float64
         values = np.concatenate([getattr(part, f"{key}_px") for part in moved])
         error = max(getattr(part, f"{key}_error_px") for part in moved)
         size = float(np.sqrt(np.mean(values**2)))
-        taken = error <= WORST_ERROR_PX and size > TIMES_ERROR * error
+        taken = error <= WORST_ERROR_PX and size > max(TIMES_ERROR * error, LEAST_PX)
         shift.append(values if taken else np.zeros_like(values))
         if error > WORST_ERROR_PX:
             words.append(f"{key} not known by the {contrast}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -20,6 +21,7 @@ from speckleflow.scan.warnings import collected_warnings, read_warnings, write_w
 from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, describe
 from speckleflow.stages.straight import ALIGNED, CUT_OFF, TILT, padding_of, read_straight
 from speckleflow.tomo.backends.registry import backend_class
+from speckleflow.tomo.halves import LEAST_PROJECTIONS, middle, odd_and_even
 from speckleflow.tomo.slab import SlabReconstruction, ring_filters
 from speckleflow.tomo.units import QUANTITIES
 from speckleflow.tomo.voxel_errors import BLOCK
@@ -75,28 +77,28 @@ def reconstruct_slab(
             file.attrs[STOPPING_RULE] = rule
         if settings.voxel_std and not backend.linear:
             file.attrs["voxel_std"] = f"not stated: the backend {settings.backend} is not linear"
+        make = partial(
+            SlabReconstruction,
+            axis_px=axis,
+            pixel_size_m=pixel_m,
+            energy_kev=energy,
+            backend=settings.backend,
+            filter=settings.filter,
+            rings=ring_filters(settings),
+            ring_window_px=settings.rings.window_px,
+            offset_axis=settings.offset_axis,
+            padding=padding_of(source, settings.padding),
+            threads=execution.threads,
+            device=execution.device,
+        )
         for turn, part in enumerate(source.turns):
-            reconstruct = SlabReconstruction(
-                source.angles_deg[part],
-                axis,
-                pixel_size_m=pixel_m,
-                energy_kev=energy,
-                backend=settings.backend,
-                filter=settings.filter,
-                rings=ring_filters(settings),
-                ring_window_px=settings.rings.window_px,
-                offset_axis=settings.offset_axis,
-                padding=padding_of(source, settings.padding),
-                voxel_std=settings.voxel_std,
-                threads=execution.threads,
-                device=execution.device,
-            )
+            reconstruct = make(source.angles_deg[part], voxel_std=settings.voxel_std)
             for name in VOLUMES:
                 quantity = QUANTITIES[name]
                 if quantity.contrast not in source:
                     continue
                 values = read_straight(source, quantity.contrast, start, stop, part)
-                gone = np.isnan(values).all((0, 2))  # rows that no projection measured
+                gone = np.asarray(np.isnan(values).all((0, 2)))  # rows that no projection measured
                 values[:, gone] = 0.0 if quantity.contrast == "phase" else 1.0
                 slab = reconstruct(name, values, source.noise(quantity.contrast))
                 for images in (slab.slices, slab.std):
@@ -112,11 +114,44 @@ def reconstruct_slab(
                 if slab.std is not None:
                     _write(file, name + STD, slab.std, source, turn)
                 log.info("%s rows %d to %d", name, start, stop)
-                del values, slab, images, volume  # the next contrast needs their memory
+                del slab, images, volume  # the next contrast needs their memory
+                if settings.split == "angles" and source.count >= LEAST_PROJECTIONS:
+                    _write_halves(file, name, values, gone, start, make, source)
+                del values
         if "turn_time_s" in source:
             source.file.copy("turn_time_s", file)
         write_warnings(file, read_warnings(source.file), warnings)
         describe(file, "reconstruct", spec, upstream=[source.file])
+
+
+def _write_halves(
+    file: h5py.File,
+    name: str,
+    values: NDArray[np.float32],
+    gone: NDArray[np.bool_],
+    start: int,
+    make: Callable[..., SlabReconstruction],
+    source: Projections,
+) -> None:
+    """The middle of the slices from odd and from even angles, in group ``halves`` (half, z, y, x).
+
+    Parameters
+    ----------
+    values : (projection, y, x) of the slab; ``gone`` are its rows without a measurement, ``start`` its first row.
+    make : makes a reconstruction from its angles.
+    """
+    contrast = QUANTITIES[name].contrast
+    whole = middle(source.shape(contrast)[1])
+    first, stop = max(whole.start, start) - start, min(whole.stop, start + values.shape[1]) - start
+    if stop <= first:
+        return
+    parts = []
+    for half in odd_and_even(source.angles_deg):
+        slices = make(source.angles_deg[half])(name, values[half, first:stop], source.noise(contrast)).slices
+        inner = middle(slices.shape[2])
+        slices[gone[first:stop]] = np.nan
+        parts.append(slices[:, inner, inner].copy())
+    file[f"halves/{name}"] = np.stack(parts)
 
 
 def _write(

@@ -117,7 +117,7 @@ STAGES: dict[str, Stage] = {
             "slabs/slab_*.h5",
             ("scipy", "finufft", "astra-toolbox", "tomopy", "algotom"),
         ),
-        Stage("volume", (), "volumes.h5"),
+        Stage("volume", ("tomography.split",), "volumes.h5"),
         Stage("export", (), "*/export.json", ("zarr", "tifffile")),
         Stage("film", (), "films/[!.]*", ("pillow", "imageio-ffmpeg")),
         Stage(

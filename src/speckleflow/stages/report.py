@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from speckleflow.config import ScanConfig
 from speckleflow.errors import InputError
+from speckleflow.evaluate.fsc import THRESHOLDS
 from speckleflow.io.projections import Projections, open_projections
 from speckleflow.io.results import IDENTITY, open_result, read_provenance
 from speckleflow.io.sealed_json import write_sealed
@@ -23,6 +25,7 @@ from speckleflow.report.data import (
     Picture,
     Quality,
     ReportData,
+    Resolution,
     Sinogram,
     Slices,
     VolumeLike,
@@ -38,6 +41,7 @@ from speckleflow.scan.manifest import Manifest
 from speckleflow.scan.schema import BOUND, CONTRASTS, FOLD, MISFIT, STD, VOLUMES
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import read_warnings
+from speckleflow.stages.fsc import FSC, read_correlation, resolution_words
 from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, load_manifest
 from speckleflow.stages.registry import STAGES
 from speckleflow.stages.straight import ALIGNED, TILT, read_straight
@@ -92,6 +96,7 @@ def report_scan(
         changes = {name: change_over_time(frames) for name, frames in series.items()}
         slices: dict[str, Slices] = {}
         look: dict[str, StoredVolume] = {}
+        resolution: dict[str, Resolution] = {}
         if volumes:
             with open_result(volumes) as file:
                 check_made_by(file, volumes, "volume", spec)
@@ -114,6 +119,7 @@ def report_scan(
                     if name + STD in file and np.isfinite(file[name + STD].attrs["median"])
                 }
                 quality = replace(quality, voxel_std=noise)
+                resolution = {name: _resolution(file[FSC][name]) for name in file.get(FSC, ())}
                 look = {name: StoredVolume(Path(volumes), name, file[name].shape) for name in slices}
         # the truth is the sample at the first frame
         still = config.geometry.axis != "both"
@@ -131,6 +137,7 @@ def report_scan(
             changes=changes,
             sinograms=sinograms,
             axis=axis,
+            resolution=resolution,
             truth=table,
             quality=quality,
             parameters=_shown_settings(config),
@@ -154,6 +161,10 @@ def report_scan(
             "warnings": [*data.warnings, *quality.warnings()],
             "axis": None if axis is None else axis.text(),
             "alignment": None if alignment is None else str(alignment),
+            "resolution": [
+                f"{name}: " + "; ".join(f"{threshold} {words}" for threshold, words in one.stated.items())
+                for name, one in resolution.items()
+            ],
             "truth": table.to_dict() if table else None,
         },
     )
@@ -231,6 +242,19 @@ def _sinograms(file: Projections) -> Iterable[tuple[str, Sinogram]]:
                 continue  # a row that was never measured
             values = line_integrals(contrast, image, file.noise(contrast)).values
             yield name, Sinogram(values, row, (float(angles[0]), float(angles[-1])))
+
+
+def _resolution(group: h5py.Group) -> Resolution:
+    found = read_correlation(group)
+    voxel_um = float(group.attrs["voxel_size_m"]) * 1e6
+    voxels = found.resolution_voxels(next(iter(THRESHOLDS)))
+    return Resolution(
+        found.frequency,
+        found.correlation,
+        {name: found.threshold(name) for name in THRESHOLDS},
+        {name: resolution_words(found, name, voxel_um) for name in THRESHOLDS},
+        1 / voxels if np.isfinite(voxels) else None,
+    )
 
 
 def _axis(file: Projections) -> AxisSearch | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from speckleflow.errors import InputError
 from speckleflow.io.nexus import titles_of, write_volume_entry
@@ -14,6 +15,7 @@ from speckleflow.io.results import IDENTITY, create, open_result, result_file
 from speckleflow.scan.schema import STD, VOLUMES
 from speckleflow.scan.spec import ScanSpec
 from speckleflow.scan.warnings import WARNINGS, read_warnings, write_warnings
+from speckleflow.stages.fsc import write_resolution
 from speckleflow.stages.inputs import PROJECTIONS_IDENTITY, check_made_by, describe
 from speckleflow.tomo.geometry import field_of_view
 
@@ -37,7 +39,8 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
     """Copy the slabs, one after the other, into volumes (z, y, x), each with its unit and voxel size in m; of a sample
     that changes as it turns (t, z, y, x), with the time of every turn.
 
-    So are the standard deviations of their noise, each with its median.
+    So are the standard deviations of their noise, each with its median. With ``tomography.split`` the correlation of
+    the halves, and the resolution by it, stand in group ``fsc``.
 
     NeXus groups (:mod:`speckleflow.io.nexus`) beside them let viewers plot the volumes with axes.
 
@@ -69,6 +72,7 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
         counted = [key for key in details[names[0]] if key in _COUNTS]
         counts = {name: dict.fromkeys(counted, 0) for name in names}
         medians = {name: list[float]() for name in held if name not in names}
+        halves: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
         for path in slabs:
             with open_result(path) as slab:
                 check_made_by(slab, path, "reconstruct", spec)
@@ -99,7 +103,11 @@ def assemble_volumes(spec: ScanSpec, *, slabs: Sequence[str | Path], output: str
                             medians[name] += [float(np.median(s)) for s in values if np.isfinite(s).all()]
                     for key in counted if name in names else ():
                         counts[name][key] += int(slab[name].attrs[key])
+                    if f"halves/{name}" in slab:
+                        halves[name].append(slab[f"halves/{name}"][:])
                 at += depth
+        if spec.config.tomography.split != "none":
+            warnings += write_resolution(file, halves, float(attributes["voxel_size_m"]))
         for name, found in medians.items():
             file[name].attrs["median"] = float(np.median(found)) if found else np.nan
         for name in names:

@@ -21,6 +21,7 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from speckleflow.errors import InputError
+from speckleflow.tomo.gaps import longest_run
 from speckleflow.tomo.motion import circle_terms
 
 Double = NDArray[np.float64]
@@ -29,8 +30,9 @@ Double = NDArray[np.float64]
 LEAST_PROJECTIONS = 12
 #: farthest displacement along y that is looked for, in px (at most a sixth of the height)
 REACH_PX = 20
-#: Worst error of a displacement that is worth taking off, and how many times it the displacements must be.
-WORST_ERROR_PX, TIMES_ERROR = 0.25, 2.0
+#: Worst error of a displacement that is worth taking off; how many times it the displacements must be, and their least
+#: root mean square: less blurs nothing, and a spline is not free.
+WORST_ERROR_PX, TIMES_ERROR, LEAST_PX = 0.25, 2.0, 0.05
 #: Sums of rows that vary by more than this part of them, whatever the level: the sample is not wholly in view.
 WHOLE = 0.05
 #: Row sums are multiples of their mean where that leaves less than this part of what a level leaves.
@@ -161,7 +163,7 @@ def measure_movement(moments: Moments, angles_deg: ArrayLike, *, leaning: bool =
             expected=f"at least {LEAST_PROJECTIONS}, with an angle each",
             found=f"{count} and {angle.size} angles",
         )
-    rows = _longest_run(np.asarray(np.isfinite(moments.mass + moments.first).all(0)))
+    rows = longest_run(np.asarray(np.isfinite(moments.mass + moments.first).all(0)))
     mass, first, columns = moments.mass[:, rows], moments.first[:, rows], moments.columns
     none = np.zeros(count)
     if mass.shape[1] == 0 or not np.median(mass.sum(1)) > 0:
@@ -264,16 +266,6 @@ def _inner(height: int, y: Double) -> slice:
         return slice(0, height)
     rim = min(int(np.ceil(np.abs(y).max())) + _RIM, height // 4)
     return slice(rim, height - rim)
-
-
-def _longest_run(good: NDArray[np.bool_]) -> slice:
-    """The longest run of True."""
-    labels, number = scipy.ndimage.label(good)
-    if not number:
-        return slice(0, 0)
-    return max(
-        (found[0] for found in scipy.ndimage.find_objects(labels)), key=lambda run: run.stop - run.start
-    )
 
 
 def _rms(values: Double) -> float:

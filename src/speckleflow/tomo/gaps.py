@@ -7,6 +7,7 @@ its row, or at the image's edge the nearest one's value; a row without any, that
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
@@ -35,3 +36,13 @@ def fill_gaps(values: Image, lost: NDArray[np.bool_]) -> Image:
                 right, y
             ]
     return filled
+
+
+def longest_run(good: NDArray[np.bool_]) -> slice:
+    """The longest run of True; empty where there is none."""
+    labels, number = scipy.ndimage.label(good)
+    if not number:
+        return slice(0, 0)
+    return max(
+        (found[0] for found in scipy.ndimage.find_objects(labels)), key=lambda run: run.stop - run.start
+    )

@@ -20,6 +20,7 @@ from speckleflow.scan.spec import ScanSpec
 from speckleflow.stages.batches import batch_size
 from speckleflow.stages.registry import result_settings
 from speckleflow.tomo.alignment import REACH_PX
+from speckleflow.tomo.halves import SIDE
 from speckleflow.tomo.rings import SECONDS_PER_PIXEL
 from speckleflow.tomo.tilt import SPLINE_ROWS
 from speckleflow.workflow.rates import Rates, load_rates
@@ -65,6 +66,7 @@ class Plan:
     bytes_per_pixel : memory of the retrieval method over the pixels of an image.
     voxel_std : whether the noise of every voxel is stated.
     tilt_rows : rows read beside those of a slab where a tilt of the axis or a displacement is taken off.
+    compared : voxels of each half of the volumes that are compared.
     aligned : whether the projections are aligned, for which all of them are read once more.
     backprojection_mb : memory of the backend beside sinograms and slices, on two threads.
     reference_sets : stacks held for references of several times, beside that of the method.
@@ -89,6 +91,7 @@ class Plan:
     voxel_std: bool = False
     tilt_rows: int = 0
     aligned: bool = False
+    compared: int = 0
     backprojection_mb: float = 0.0
     reference_sets: int = 0
     turns: int = 1
@@ -119,7 +122,8 @@ class Plan:
             "assemble": 40 * self.projections * self.columns * 4 / 1e6 + 60 * frame,
             "reconstruct": (slab + self.tilt_rows) * row_mb(self.projections, self.columns, self.voxel_std)
             + self.backprojection_mb,
-            "volume": 2 * slab * self.columns**2 * 4 / 1e6,  # of one turn
+            # slices of one turn; halves of three volumes, and the spectra of one
+            "volume": 2 * slab * self.columns**2 * 4 / 1e6 + (3 * 2 * 4 + 80) * self.compared / 1e6,
             # TIFF: a part and its copies (measured 405 MB of 134 MB parts); OME-Zarr: a row of shards
             # on its way through the encoder (measured 810 MB of 67 MB)
             "export": max(3 * PART_BYTES, 13 * 4 * SHARD[0] * min(SHARD[1], self.columns) * self.columns)
@@ -185,7 +189,10 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
     iterative = config.tomography.backend in STEPS
     per_row = 3 * _slice_seconds(config.tomography, projections, columns)
     voxel_std = config.tomography.voxel_std and not iterative
-    per_row *= 2 if voxel_std else 1
+    split = (
+        min(1.0, SIDE / rows) if config.tomography.split != "none" else 0.0
+    )  # of the rows, in halves again
+    per_row *= (2 if voxel_std else 1) + split
     per_row /= GPU_SPEEDUP if config.execution.tomography.device == "cuda" else 1
     rings = config.tomography.rings  # on one thread, never on a GPU
     per_row += sum(
@@ -212,6 +219,7 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
         outputs=tuple(dict.fromkeys(config.output)) if tomographic else (),
         voxel_std=voxel_std,
         tilt_rows=_tilt_rows(config.tomography, rows, columns),
+        compared=min(rows, SIDE) * min(columns, SIDE) ** 2 if split else 0,
         aligned=config.tomography.align != "none",
         backprojection_mb=_backprojection_mb(config.tomography, projections, columns),
         reference_sets=REFERENCE_SETS[config.correct.references],

@@ -26,6 +26,7 @@ def show(results: Path) -> None:
         name, warnings, files = summary["scan"], list(summary["warnings"]), list(summary["files"])
         truth = TruthTable.from_dict(summary["truth"]) if summary["truth"] else None
         axis, aligned = summary.get("axis"), summary.get("alignment")
+        resolution = list(summary.get("resolution", ()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             path, expected="a summary of this version", found=f"another one ({error})", hint=hint
@@ -38,6 +39,8 @@ def show(results: Path) -> None:
         console.print(f"\nRotation axis: {axis}", markup=False, soft_wrap=True)
     if aligned:
         console.print(f"\nTaken off the projections: {aligned}", markup=False, soft_wrap=True)
+    for words in resolution:
+        console.print(f"\nResolution of {words}", markup=False, soft_wrap=True)
     for warning in warnings:
         console.print("\n[yellow]Warning:[/yellow]", end=" ")
         console.print(warning, markup=False)

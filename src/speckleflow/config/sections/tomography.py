@@ -73,6 +73,11 @@ class Tomography(Section):
         "darkfield_std); takes the time of the reconstruction again.",
     )
 
+    split: Literal["none", "angles"] = Field(
+        "none",
+        description="angles: reconstruct the middle of the volumes (256 voxels a side at most) from the odd and from the even angles too, and state the resolution by the Fourier shell correlation of the two (half bit, quarter bit, 1/7) in volumes.h5 and the report; takes the time of the reconstruction of those rows again.",
+    )
+
     @field_validator("enabled", mode="before")
     @classmethod
     def _yes_or_no(cls, value: Any) -> Any:
