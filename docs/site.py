@@ -33,6 +33,7 @@ MENU: dict[str, dict[str, str] | str] = {
         "Your raw data": "docs/raw-data.md",
         "Outputs and viewers": "docs/outputs.md",
         "On a cluster": "docs/cluster.md",
+        "From a laptop to 50 nodes": "docs/scale.md",
     },
     "Methods": "docs/methods/README.md",
     "Reference": {

@@ -73,7 +73,7 @@ def test_predictions_follow_the_table_and_the_jobs_do_not(table):
     for changes, stage in (
         ({"umpa": 2.0}, "retrieve"),
         ({"integration": 2 * Rates().integration}, "integrate"),
-        ({"backprojection": 2 * Rates().backprojection}, "reconstruct"),
+        ({"fourier_slice": 2 * Rates().fourier_slice}, "reconstruct"),
         ({"disk": Rates().disk / 2}, "volume"),
     ):
         write(table, **changes)
@@ -86,11 +86,12 @@ def test_predictions_follow_the_table_and_the_jobs_do_not(table):
 
 
 def test_the_forecast_counts_bytes_and_the_gpu():
-    """900 projections of 512 x 1024 px, three positions: seven fields of 4 bytes and the phase; 512 x 1024^2 voxels."""
+    """900 projections of 512 x 1024 px, three positions: seven fields of 4 bytes, the phase and the
+    flags; 512 x 1024^2 voxels."""
     scan = scan_of("umpa", rows=512, columns=1024, projections=900)
     plan = plan_scan(scan)
     told = forecast(plan, scan.config)
-    maps, volumes = 900 * 512 * 1024 * 4 * 8, 3 * 512 * 1024**2 * 4
+    maps, volumes = 900 * 512 * 1024 * (4 * 8 + 1), 3 * 512 * 1024**2 * 4
     assert told.kept_bytes == maps + volumes
     assert told.passing_bytes == volumes
     assert told.raw_bytes == 900 * plan.positions * 512 * 1024 * 2

@@ -306,7 +306,7 @@ def _resolutions(found: Mapping[str, Resolution]) -> Iterator[tuple[str, Mapping
             x_label="cycles per voxel",
             y_label="Fourier shell correlation",
             mark=one.marked,
-            mark_label=next(iter(one.stated.values()), ""),
+            mark_label=next(iter(one.stated), ""),
             name=f"fsc{name}",
             alt=f"Fourier shell correlation of two halves of {name}",
             beside=one.thresholds,

@@ -10,6 +10,8 @@ from speckleflow.workflow.rates import rates_path
 
 #: bytes of a field and of the phase at a pixel, and of a voxel
 _BYTES = 4
+#: bytes of the flags of a pixel
+_FLAG_BYTES = 1
 #: bytes that a format of ``output`` writes for each of a volume's
 _FORMATS = {"ome-zarr": 8 / 7, "tiff": 1.0, "tiff16": 0.5, "xdmf": 0.0}
 
@@ -43,9 +45,10 @@ def forecast(plan: Plan, config: ScanConfig) -> Forecast:
     pixels = plan.rows * plan.columns
     retrieval = plan.projections * plan.seconds_per_projection * plan.rates.of_method(plan.method)
     # a back-projection is planned for two threads
-    reconstruction = 2 * plan.rows * plan.seconds_per_row * plan.slowness if plan.tomographic else 0.0
+    back_projection = 2 * (plan.seconds_per_row - plan.alone_per_row) * plan.slowness
+    reconstruction = plan.rows * back_projection if plan.tomographic else 0.0
     cpu = plan.rates.integration * plan.projections * pixels if plan.has_phase else 0.0
-    cpu += plan.axis_seconds() if plan.tomographic else 0.0
+    cpu += plan.axis_seconds() + plan.rows * plan.alone_per_row if plan.tomographic else 0.0
     gpu = 0.0
     for seconds, device in (
         (retrieval, config.execution.retrieval.device),
@@ -53,7 +56,7 @@ def forecast(plan: Plan, config: ScanConfig) -> Forecast:
     ):
         gpu += seconds if device == "cuda" else 0.0
         cpu += 0.0 if device == "cuda" else seconds
-    maps = plan.projections * pixels * _BYTES * (plan.fields + plan.has_phase)
+    maps = plan.projections * pixels * (_BYTES * (plan.fields + plan.has_phase) + _FLAG_BYTES)
     volumes = 3 * plan.turns * plan.rows * plan.columns**2 * _BYTES if plan.tomographic else 0
     formats = sum(_FORMATS.get(name, 1.0) for name in plan.outputs)
     return Forecast(

@@ -44,6 +44,8 @@ SECONDS_PER_BACKPROJECTED_OTHER = 7e-9
 #: columns, 60 and 600 angles: 0.8e-7 to 1.8e-7); and the steps of a slice: what it takes at most, less for cgls.
 SECONDS_PER_STEP = 1.5e-7
 STEPS = {"sirt": 200, "cgls": 30, "tv": 200}
+#: Seconds of a draw of the noise of a value of a sinogram, one thread (901 angles, 2048 columns: 1.4e-7).
+SECONDS_PER_DRAWN = 1.5e-7
 #: How much faster a GPU is than two CPU threads, at the least.
 GPU_SPEEDUP = 20
 #: Seconds of the logarithm of a pixel and its moments, one thread.
@@ -65,6 +67,7 @@ class Plan:
     outputs : formats that the volumes are written in beside ``volumes.h5``.
     bytes_per_pixel : memory of the retrieval method over the pixels of an image.
     voxel_std : whether the noise of every voxel is stated.
+    seconds_per_row, alone_per_row : of all contrasts on two threads, and the part of it that takes one thread.
     tilt_rows : rows read beside those of a slab where a tilt of the axis or a displacement is taken off.
     compared : voxels of each half of the volumes that are compared.
     aligned : whether the projections are aligned, for which all of them are read once more.
@@ -72,7 +75,7 @@ class Plan:
     reference_sets : stacks held for references of several times, beside that of the method.
     turns : volumes of a sample that changes as it turns, about.
     method : name of the retrieval method.
-    fields : maps of a projection that the method returns.
+    fields : maps of four bytes a pixel that retrieval writes of a projection; flags are one byte beside them.
     rates : how fast this machine is.
     """
 
@@ -87,6 +90,7 @@ class Plan:
     bytes_per_pixel: float
     seconds_per_projection: float
     seconds_per_row: float
+    alone_per_row: float = 0.0
     outputs: tuple[str, ...] = ()
     voxel_std: bool = False
     tilt_rows: int = 0
@@ -120,7 +124,9 @@ class Plan:
             "integrate": 60 * frame,
             # sixteen rows' sinograms of a contrast, and the copies of the search of the axis
             "assemble": 40 * self.projections * self.columns * 4 / 1e6 + 60 * frame,
-            "reconstruct": (slab + self.tilt_rows) * row_mb(self.projections, self.columns, self.voxel_std)
+            # the rows beside a slab are read, bridged and flagged, not reconstructed
+            "reconstruct": slab * row_mb(self.projections, self.columns, self.voxel_std)
+            + 3 * self.tilt_rows * self.projections * self.columns * 4 / 1e6
             + self.backprojection_mb,
             # slices of one turn; halves of three volumes, and the spectra of one
             "volume": 2 * slab * self.columns**2 * 4 / 1e6 + (3 * 2 * 4 + 80) * self.compared / 1e6,
@@ -154,7 +160,7 @@ class Plan:
     @property
     def slowness(self) -> float:
         """Time of a back-projection here over that of the package's table."""
-        return self.rates.backprojection / Rates().backprojection
+        return self.rates.fourier_slice / Rates().fourier_slice
 
     def axis_seconds(self) -> float:
         """Seconds of the search of the rotation axis: of three contrasts 32 rows are read and 16 searched; where the
@@ -189,16 +195,15 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
     iterative = config.tomography.backend in STEPS
     per_row = 3 * _slice_seconds(config.tomography, projections, columns)
     voxel_std = config.tomography.voxel_std and not iterative
-    split = (
-        min(1.0, SIDE / rows) if config.tomography.split != "none" else 0.0
-    )  # of the rows, in halves again
+    # of the rows, in halves again
+    split = min(1.0, SIDE / rows) if config.tomography.split != "none" else 0.0
     per_row *= (2 if voxel_std else 1) + split
     per_row /= GPU_SPEEDUP if config.execution.tomography.device == "cuda" else 1
-    rings = config.tomography.rings  # on one thread, never on a GPU
-    per_row += sum(
-        SECONDS_PER_PIXEL[name] * projections * columns
-        for name in (rings.phase, rings.absorption, rings.darkfield)
-    )
+    rings = config.tomography.rings
+    alone = sum(SECONDS_PER_PIXEL[name] for name in (rings.phase, rings.absorption, rings.darkfield))
+    alone += 3 * SECONDS_PER_DRAWN if voxel_std else 0.0
+    alone *= projections * columns  # on one thread, never on a GPU
+    per_row += alone
     rows_at_once = min(TARGET_SECONDS / per_row, TARGET_MB / 1.5 / row_mb(projections, columns, voxel_std))
     turned = projections > 1 and config.geometry.axis != "time"
     tomographic = {"yes": True, "no": False, "auto": turned}[config.tomography.enabled]
@@ -216,6 +221,7 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
         bytes_per_pixel=method.bytes_per_pixel(positions, settings),
         seconds_per_projection=per_projection,
         seconds_per_row=per_row,
+        alone_per_row=alone,
         outputs=tuple(dict.fromkeys(config.output)) if tomographic else (),
         voxel_std=voxel_std,
         tilt_rows=_tilt_rows(config.tomography, rows, columns),
@@ -225,7 +231,7 @@ def plan_scan(spec: ScanSpec, manifest: str | Path | None = None) -> Plan:
         reference_sets=REFERENCE_SETS[config.correct.references],
         turns=_turns(config, projections, columns),
         method=config.retrieval.method,
-        fields=len(method.output_fields),
+        fields=len(method.output_fields - {"flags", "attenuation"}) + method.can_be_checked,
         rates=load_rates(),
     )
 
@@ -267,9 +273,9 @@ def _slice_seconds(settings: Tomography, projections: int, columns: int) -> floa
     if settings.backend in STEPS:
         pixels = _solved_pixels(settings, columns) + projections * columns
         return STEPS[settings.backend] * SECONDS_PER_STEP * pixels / 2
-    fourier = settings.backend == "fourier"
-    per_value = Rates().backprojection / 2 if fourier else SECONDS_PER_BACKPROJECTED_OTHER
-    return per_value * projections * columns**2
+    if settings.backend == "fourier":
+        return Rates().fourier_slice / 2 * (projections + columns) * columns
+    return SECONDS_PER_BACKPROJECTED_OTHER * projections * columns**2
 
 
 def _backprojection_mb(settings: Tomography, projections: int, columns: int) -> float:
