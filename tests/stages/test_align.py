@@ -18,8 +18,8 @@ from speckleflow.stages.align import align_projections
 from speckleflow.stages.assemble import prepare_tomography
 from speckleflow.stages.inputs import describe
 from speckleflow.stages.reconstruct import reconstruct_slab
-from speckleflow.stages.straight import read_alignment, write_alignment
-from speckleflow.tomo.sinogram import RatioNoise
+from speckleflow.stages.straight import read_alignment, straight_rows, write_alignment
+from speckleflow.tomo.sinogram import RatioNoise, line_integrals
 from tests.tomo.moving import AXIS, MovingScan
 
 ROWS = (16, 44)
@@ -144,6 +144,23 @@ def test_each_contrast_has_its_level_and_all_one_displacement(tmp_path):
     np.testing.assert_array_equal(again.shift_px, found.shift_px)
     np.testing.assert_array_equal(again.levels["phase"], found.levels["phase"])
     assert (again.contrast, again.words) == (found.contrast, found.words)
+
+
+@pytest.mark.parametrize(("contrast", "drift"), [("transmission", 1.0), ("darkfield", 0.5), ("phase", 5.0)])
+def test_a_level_is_taken_off_and_not_put_on(contrast, drift):
+    """Means of the air over a few rows of each projection, before and after."""
+    scan = MovingScan.of(jitter_px=0.0)
+    images = images_of(scan, phase_level=5.0)
+    found = aligned(scan, images=images, align="level")
+
+    def scatter(alignment) -> float:
+        rows = straight_rows(
+            Images(images), contrast, (10, 20), axis_px=AXIS, tilt_deg=0.0, alignment=alignment
+        )
+        return float(line_integrals(contrast, rows[..., :12], (1e-8, 0.0)).values.mean((1, 2)).std())
+
+    assert scatter(None) == pytest.approx(drift * scan.level.std(), rel=0.02)
+    assert scatter(found) < 0.02 * scatter(None)
 
 
 def test_level_or_shift_alone():
