@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from speckleflow.tomo.gaps import fill_gaps
+from speckleflow.tomo.gaps import fill_gaps, longest_run
 
 
 def test_lines_and_planes_are_restored():
@@ -40,3 +41,11 @@ def test_nan_that_is_not_flagged_is_left_for_others_to_refuse():
     lost = np.zeros(values.shape, bool)
     lost[1, 1, 2] = True
     assert np.isnan(fill_gaps(values, lost)[0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("good", "run"),
+    [("0110111", (4, 7)), ("1110", (0, 3)), ("000", (0, 0)), ("1", (0, 1)), ("1101100", (0, 2))],
+)
+def test_the_longest_run(good, run):
+    assert longest_run(np.array([c == "1" for c in good])) == slice(*run)

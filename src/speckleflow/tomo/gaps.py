@@ -7,7 +7,6 @@ its row, or at the image's edge the nearest one's value; a row without any, that
 from __future__ import annotations
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
@@ -40,9 +39,9 @@ def fill_gaps(values: Image, lost: NDArray[np.bool_]) -> Image:
 
 def longest_run(good: NDArray[np.bool_]) -> slice:
     """The longest run of True; empty where there is none."""
-    labels, number = scipy.ndimage.label(good)
-    if not number:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]])))
+    starts, stops = edges[0::2], edges[1::2]
+    if not starts.size:
         return slice(0, 0)
-    return max(
-        (found[0] for found in scipy.ndimage.find_objects(labels)), key=lambda run: run.stop - run.start
-    )
+    longest = int(np.argmax(stops - starts))
+    return slice(int(starts[longest]), int(stops[longest]))
