@@ -11,6 +11,7 @@ from tests.raw_scan import RawScan
 
 from speckleflow.config import ScanConfig
 from speckleflow.correction import Correction, load_correction, prepare_correction, save_correction
+from speckleflow.errors import InputError
 from speckleflow.inspection.scan import inspect_scan
 from speckleflow.io.base import InputProblems
 from speckleflow.io.scan import Scan, open_scan
@@ -129,7 +130,8 @@ def test_what_was_used_is_written_and_inspected(tmp_path):
     words = "interpolated between 3 groups, after 0, 12, 20 projections"
     with h5py.File(tmp_path / "corrected.h5") as file:
         assert file.attrs["flats"] == words
-    assert inspect_scan(spec(tmp_path)).flats == f"in the sample files, 9 each, {words}"
+    manifest = inspect_scan(spec(tmp_path, flats="interpolate"))
+    assert manifest.flats == f"in the sample files, 9 each, {words}"
 
 
 def test_another_exposure_of_the_flats(tmp_path):
@@ -191,6 +193,30 @@ def test_a_beam_that_moved_too_far_is_named(tmp_path, caplog, turns):
     assert errors["auto"] < {0.0: 0.01, 0.06: 0.011}.get(turns, 1)  # 0.0086 is the noise of the counts
     warned = [record.getMessage() for record in caplog.records if "correlates by" in record.getMessage()]
     assert bool(warned) == (turns > 0.2)
+
+
+@pytest.mark.parametrize("turns", [0.06, 0.3])
+def test_two_beams_with_times_are_refused_unless_they_are_to_be_interpolated(tmp_path, turns):
+    moving(tmp_path, turns)
+    assert inspect_scan(spec(tmp_path, flats="interpolate")).flats.endswith("after 0, 20 projections")
+    if turns < 0.2:
+        assert inspect_scan(spec(tmp_path))
+        return
+    with pytest.raises(InputProblems) as caught:
+        inspect_scan(spec(tmp_path))
+    said = str(caught.value)
+    assert said.startswith(
+        "raw.h5: expected flats of one beam, found those after projection 0 and after 20, whose pattern differs by "
+    )
+    assert "correct.flats: interpolate puts each projection between them" in said
+
+
+def test_flats_without_times_are_not_interpolated(tmp_path):
+    data_exchange(tmp_path)
+    with pytest.raises(
+        InputError, match=r"raw\.h5: expected the times of the flats in the file, .*, found none"
+    ):
+        inspect_scan(spec(tmp_path, flats="interpolate"))
 
 
 def test_a_dark_flat_of_a_group_of_few_is_refused(tmp_path):

@@ -312,7 +312,7 @@ def spoil_hdf5(path: Path, draw: random.Random) -> str:
             file[target].attrs[key] = np.zeros(7000) if way == "huge attribute" else draw.choice(values)
             return f"{way} {key} of {target}"
         if way == "names":
-            file.create_group(
+            file.require_group(
                 draw.choice(["exchange", "entry2", "ä/ö", "a" * 300, "entry/instrument/detector2"])
             ).attrs["NX_class"] = draw.choice(["NXentry", "NXdetector", 5])
             return way

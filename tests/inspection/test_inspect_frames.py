@@ -132,7 +132,9 @@ def test_flats_of_two_beams_are_refused_unless_it_is_said_what_they_are(tmp_path
     correct = {"flats": flats, "flux": "none"}
     if flats == "auto":
         said = refusal(tmp_path, correct=correct)
-        assert said.startswith("a.h5: expected flats of one beam, found two halves whose pattern differs by ")
+        assert said.startswith(
+            "a.h5: expected flats of one beam, found two halves, whose pattern differs by "
+        )
         assert "correct.flats: before_and_after" in said
     else:
         assert look(tmp_path, correct=correct)

@@ -12,6 +12,7 @@ from tests.raw_scan import RawScan
 from speckleflow.errors import InputError
 from speckleflow.inspection.scan import inspect_scan
 from speckleflow.io.angle_file import angle_file, read_angle_file
+from speckleflow.io.open import open_source
 from speckleflow.io.scan import open_scan
 
 ANGLES = np.array([0.0, 137.508, 275.016, 52.524])
@@ -86,3 +87,27 @@ def test_a_scan_takes_its_angles_from_the_file_and_the_manifest_holds_it(tmp_pat
     (tmp_path / "a_angles.txt").unlink()
     with pytest.raises(InputError, match=r"a_angles.txt: expected a text file of angles, found no such file"):
         open_scan(spec)
+
+
+@pytest.mark.parametrize("kind", ["data_exchange", "nxtomo", "angle_file"])
+def test_angles_stored_as_text_are_numbers_or_named(tmp_path: Path, kind: str):
+    """As LabVIEW writes them; what is no number is told, whichever reader meets it."""
+    path, angles = tmp_path / "s.h5", [0.0, 45.5, 90.0]
+
+    def read(values: list[str]) -> np.ndarray:
+        with h5py.File(path, "w") as file:
+            if kind == "nxtomo":
+                file["entry/definition"] = "NXtomo"
+                file["entry/instrument/detector/data"] = np.ones((3, 4, 5), np.uint16)
+                file["entry/instrument/detector/image_key"] = [0, 0, 0]
+                file["entry/sample/rotation_angle"] = values
+            else:
+                file["exchange/data"] = np.ones((3, 4, 5), np.uint16)
+                file["exchange/theta"] = values
+        if kind == "angle_file":
+            return read_angle_file(path, "s.h5", "/exchange/theta").values
+        return open_source(path, "s.h5").angles().values
+
+    np.testing.assert_array_equal(read([str(angle) for angle in angles]), angles)
+    with pytest.raises(InputError, match=r"s\.h5:/.*: expected angles, as numbers, found '45,5'"):
+        read(["0", "45,5", "90"])

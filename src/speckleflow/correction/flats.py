@@ -60,11 +60,23 @@ def read_flat_groups(scan: Scan) -> tuple[NDArray[np.float64], Image] | None:
     """Projections before each group of the sample's flats, and their means; None where one mean serves all.
 
     The means are counts (group, 1 or N, y, x), NaN where a frame did not measure.
+
+    Raises
+    ------
+    InputError
+        Flats without times are to be interpolated.
     """
     if scan.config.correct.flats == "mean" or scan.total < 2:
         return None
     level, found, parts = scan.config.correct.saturation_level, None, []
     for places, read in scan.flat_stacks():
+        if places is None and scan.config.correct.flats == "interpolate":
+            raise InputError(
+                scan.sample[0].name,
+                expected="the times of the flats in the file, for correct.flats: interpolate",
+                found="none",
+                hint="correct.flats: before_and_after, if they are of both ends of the scan",
+            )
         if places is None and scan.config.correct.flats == "auto":
             return None
         frames = read()
@@ -82,25 +94,42 @@ def read_flat_groups(scan: Scan) -> tuple[NDArray[np.float64], Image] | None:
     return found.astype(np.float64), np.stack(means)
 
 
-def beam_problem(frames: NDArray, where: str) -> InputError | None:
-    """The error of flats (k, y, x) of which the first half shows another beam than the second; None: one beam.
+def beam_problem(frames: NDArray, where: str, places: NDArray[np.intp] | None = None) -> InputError | None:
+    """The error of flats (k, y, x) that show two beams; None: one beam.
 
-    Only of flats that do not say when they were recorded: ``correct.flats`` decides what the two halves are.
+    Parameters
+    ----------
+    frames : in the order of the file.
+    where : name of their file.
+    places : projections recorded before each flat; None: not known, and the first half is compared with the second.
     """
+    if frames.ndim != 3:
+        return None
     half = len(frames) // 2
-    if half < 2 or frames.ndim != 3:
-        return None
-    change = pattern_change(frames[:half], frames[len(frames) - half :])
-    if change is None or change[1] >= _SAME_BEAM or change[0] < _ANOTHER_BEAM:
-        return None
-    return InputError(
-        where,
-        expected="flats of one beam",
-        found=f"two halves whose pattern differs by {change[0]:.0%} of the light and correlates by {change[1]:.2f} "
-        "only",
-        hint="name the frames that fit the projections in files.flat; correct.flats: before_and_after interpolates and "
-        "mean averages them all the same",
-    )
+    sets = [("two halves", frames[:half], frames[len(frames) - half :])] if half > 1 else []
+    if places is not None:
+        sets = [
+            (
+                f"those after projection {before} and after {after}",
+                frames[places == before],
+                frames[places == after],
+            )
+            for before, after in pairwise(np.unique(places).tolist())
+        ]
+    by_time = "before_and_after" if places is None else "interpolate"
+    for what, first, second in sets:
+        change = pattern_change(first, second)
+        if change is None or change[1] >= _SAME_BEAM or change[0] < _ANOTHER_BEAM:
+            continue
+        return InputError(
+            where,
+            expected="flats of one beam",
+            found=f"{what}, whose pattern differs by {change[0]:.0%} of the light and correlates by {change[1]:.2f} "
+            "only",
+            hint=f"name the frames that fit the projections in files.flat; correct.flats: {by_time} puts each projection "
+            "between them, mean averages them, all the same",
+        )
+    return None
 
 
 def _moved_beam(frames: NDArray, places: NDArray[np.intp], groups: NDArray[np.intp]) -> Iterator[str]:

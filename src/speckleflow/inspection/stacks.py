@@ -73,10 +73,10 @@ def source_problems(
 
 
 def _beam_problems(scan: Scan, source: FrameSource, frames: NDArray[Any], where: str) -> list[InputError]:
-    """Flats of two beams, where nothing says which of them is whose."""
-    if scan.config.correct.flats != "auto" or source.flat_places() is not None:
+    """Flats of two beams, unless it is said what they are to be."""
+    if scan.config.correct.flats != "auto":
         return []
-    problem = beam_problem(frames, where)
+    problem = beam_problem(frames, where, source.flat_places())
     return [] if problem is None else [problem]
 
 

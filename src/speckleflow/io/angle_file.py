@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from speckleflow.errors import InputError
 from speckleflow.io.base import Angles
-from speckleflow.io.hdf5 import check_file, check_size, dataset, open_hdf5, text
+from speckleflow.io.hdf5 import check_file, dataset, open_hdf5, read_numbers, text
 from speckleflow.io.npy import load_npy
 from speckleflow.io.patterns import Pattern
 
@@ -53,10 +53,7 @@ def read_angle_file(path: Path, name: str, key: str | None = None) -> Angles:
     if key is not None:
         with open_hdf5(path, name) as file:
             source = dataset(file, key, name)
-            if source.dtype.kind not in "fiu":
-                raise InputError(f"{name}:{key}", expected="angles", found=f"values of type {source.dtype}")
-            check_size(source, name)
-            return Angles(np.asarray(source[()], np.float64).ravel(), text(source.attrs.get("units")))
+            return Angles(read_numbers(source, name), text(source.attrs.get("units")))
     if path.suffix.lower() == ".npy":
         values = load_npy(path, name)
         if values.dtype.kind not in "fiu" or values.size != max(values.shape, default=0):

@@ -23,6 +23,7 @@ from speckleflow.io.hdf5 import (
     find_dataset,
     open_hdf5,
     quantity,
+    read_numbers,
     read_ordered,
     text,
     unwritten,
@@ -125,14 +126,16 @@ class DataExchange:
         with open_hdf5(self.files[0], self.name) as file:
             theta = find_dataset(file, str(self.keys.angles))
             if theta is not None and theta.size:
-                check_size(theta, self.name)
-                return Angles(
-                    np.asarray(np.ravel(theta[()]), dtype=np.float64), text(theta.attrs.get("units"))
-                )
+                return Angles(read_numbers(theta, self.name), text(theta.attrs.get("units")))
             start, step = (find_dataset(file, f"{_ROTATION}/rotation_{key}") for key in ("start", "step"))
             if start is None or step is None:
                 return None
-            first, increment = (float(np.ravel(item[()])[0]) for item in (start, step))
+            if not start.size or not step.size:
+                return None
+            first, increment = (
+                float(read_numbers(item, self.name, "the start and step of the rotation")[0])
+                for item in (start, step)
+            )
             return Angles(first + increment * np.arange(self.shape[0], dtype=np.float64), "deg")
 
     def flats(self) -> NDArray | None:

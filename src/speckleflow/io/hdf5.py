@@ -346,6 +346,36 @@ def text(value: Any) -> str | None:
     return value.strip("\x00 \n") if isinstance(value, str) else None
 
 
+def read_numbers(source: h5py.Dataset, name: str, expected: str = "angles") -> NDArray[np.float64]:
+    """All numbers of a dataset in a row, also of those that are stored as text.
+
+    Raises
+    ------
+    InputError
+        Neither numbers nor text of numbers, or a shape that the file cannot hold.
+    """
+    check_size(source, name)
+    where = f"{name}:{source.name}"
+    if source.dtype.kind in "fiub":
+        return np.asarray(source[()], np.float64).ravel()
+    if source.dtype.kind not in "SUO" or h5py.check_string_dtype(source.dtype) is None:
+        raise InputError(where, expected=expected, found=f"values of type {source.dtype}")
+    words = [text(word) or "" for word in np.ravel(source[()]).tolist()]
+    try:
+        return np.array([float(word) for word in words])
+    except ValueError:
+        wrong = next(word for word in words if not _is_number(word))
+        raise InputError(where, expected=f"{expected}, as numbers", found=f"'{wrong[:80]}'") from None
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
 def quantity(file: h5py.Group, keys: tuple[str, ...], unit: str, most: float = float("inf")) -> float | None:
     """The first positive number among ``keys`` that names a unit of the kind of ``unit``, converted to it.
 

@@ -21,7 +21,6 @@ from speckleflow.errors import InputError
 from speckleflow.io.base import ALL, Angles, Metadata, Orientation, frame_range, unit_factor
 from speckleflow.io.data_exchange import Datasets
 from speckleflow.io.hdf5 import (
-    check_size,
     check_virtual,
     dataset,
     find_dataset,
@@ -29,6 +28,7 @@ from speckleflow.io.hdf5 import (
     identity,
     open_hdf5,
     quantity,
+    read_numbers,
     text,
     unwritten,
 )
@@ -108,14 +108,7 @@ class NXtomo:
             return None
         with open_hdf5(self.files[0], self.name) as file:
             source = dataset(file, self.angles_key, self.name)
-            if source.dtype.kind not in "fiu":
-                raise InputError(
-                    f"{self.name}:{self.angles_key}",
-                    expected="angles",
-                    found=f"values of type {source.dtype}",
-                )
-            check_size(source, self.name)
-            values = np.asarray(source[()], np.float64).ravel()
+            values = read_numbers(source, self.name)
             unit = text(source.attrs.get("units"))
         if len(values) == len(self.image_key):
             values = values[self.image_key == PROJECTION]

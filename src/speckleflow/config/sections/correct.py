@@ -50,7 +50,7 @@ class Correct(Section):
         description="Exposure of the sample frames over that of their flats, where they differ and no margin is air "
         "(flux: none).",
     )
-    flats: Literal["auto", "mean", "before_and_after"] = Field(
+    flats: Literal["auto", "interpolate", "mean", "before_and_after"] = Field(
         "auto",
         description="Flats of several times. auto: each projection's flat is interpolated between those recorded before "
         "and after it, where the file says when (NXtomo by image_key, ALS by name), else their mean serves all; mean: "
