@@ -126,8 +126,8 @@ def beam_problem(frames: NDArray, where: str, places: NDArray[np.intp] | None = 
             expected="flats of one beam",
             found=f"{what}, whose pattern differs by {change[0]:.0%} of the light and correlates by {change[1]:.2f} "
             "only",
-            hint=f"name the frames that fit the projections in files.flat; correct.flats: {by_time} puts each projection "
-            "between them, mean averages them, all the same",
+            hint=f"name the frames that fit the projections in files.flat; correct.flats: {by_time} puts each "
+            "projection between them, mean averages them, all the same",
         )
     return None
 
